@@ -1,0 +1,166 @@
+"""A venue as data: addresses, limits, endpoints, errors, credentials, what it can do. Docs, commands, service and tests read the same tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Literal
+
+from exchange_clients.errors import VenueError
+from exchange_clients.model import Ack, MarginMode, OrderType, TimeInForce
+
+
+class Stream(StrEnum):
+    """What can be watched. A stream that a spec does not list is unsupported."""
+
+    BOOK = "book"
+    BBO = "bbo"
+    TRADES = "trades"
+    CANDLES = "candles"
+    MARK = "mark"
+    INDEX = "index"
+    FUNDING = "funding"
+    ORDERS = "orders"
+    FILLS = "fills"
+    POSITIONS = "positions"
+    ACCOUNT = "account"
+    LIQUIDATIONS = "liquidations"
+
+    @property
+    def is_private(self) -> bool:
+        return self in _PRIVATE
+
+
+_PRIVATE = frozenset({Stream.ORDERS, Stream.FILLS, Stream.POSITIONS, Stream.ACCOUNT})
+
+
+class IdFormat(StrEnum):
+    """Form of client order ids; as text everywhere outside a venue's wire."""
+
+    UINT32 = "uint32"
+    UINT48 = "uint48"
+    HEX128 = "hex128"
+    """`0x` and 32 hex digits."""
+    TEXT32 = "text32"
+    """At most 32 of [a-zA-Z0-9], starting with a letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Addresses of one environment. `ws` by socket role; `chain_id` where signatures carry one."""
+
+    rest: str
+    ws: Mapping[str, str] = field(default_factory=dict)
+    grpc: tuple[str, ...] = ()
+    chain_id: int | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A rate limit: `limit` weight per `period_s`, counted per `scope`.
+
+    `kind` "rate" refills with time; "outstanding" counts unanswered requests and is given back by every end.
+    """
+
+    limit: int
+    period_s: float = 60.0
+    scope: Literal["ip", "account", "key", "connection"] = "ip"
+    window: Literal["sliding", "fixed", "decay"] = "sliding"
+    kind: Literal["rate", "outstanding"] = "rate"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One documented call. `path` may hold `{name}` places; `response` is the type its body decodes to; `signed` needs credentials."""
+
+    method: Literal["GET", "POST", "PUT", "DELETE"]
+    path: str
+    response: Any
+    cost: Mapping[str, int] = field(default_factory=dict)
+    signed: bool = False
+    timeout_s: float | None = None
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialField:
+    """One credential. `variable` has `{env}` where `_TESTNET` or `_DEMO` goes: "LIGHTER{env}_API_KEY_PRIVATE_KEY"."""
+
+    name: str
+    variable: str
+    secret: bool = True
+    required: bool = True
+    aliases: tuple[str, ...] = ()
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the venue can do; asked before the call. `native_*` False means emulated by the base where it can be, and marked so."""
+
+    ack: Ack
+    order_types: frozenset[OrderType]
+    times_in_force: frozenset[TimeInForce]
+    post_only: bool = True
+    reduce_only: bool = True
+    native_market: bool = False
+    native_amend: bool = False
+    amend_keeps_id: bool = True
+    native_cancel_all: bool = False
+    native_batch_place: bool = False
+    native_batch_cancel: bool = False
+    max_batch: int = 1
+    native_bracket: bool = False
+    lookup_by_client_id: bool = True
+    dead_man_switch: bool = False
+    set_leverage: bool = False
+    margin_modes: frozenset[MarginMode] = frozenset({MarginMode.CROSS})
+    set_margin_mode: bool = False
+    isolated_margin_transfer: bool = False
+    funding_history: bool = True
+    funding_payments: bool = True
+    trade_history: bool = True
+    fee_rates: bool = True
+    candles: bool = True
+    subaccounts: bool = False
+    client_id_reusable: bool = False
+    min_gtt_s: float = 0.0
+    """Shortest life of a GTT order."""
+
+
+@dataclass(frozen=True, slots=True)
+class VenueSpec:
+    """Everything about a venue that is data.
+
+    `errors` maps a code or a piece of text to a class of the tree; `read_error(status, body)` finds (code, message) in an answer and
+    returns None when the answer is no error. Intervals in hours.
+    """
+
+    name: str
+    title: str
+    environments: Mapping[str, Endpoints]
+    default_quote: str
+    credentials: tuple[CredentialField, ...]
+    pools: Mapping[str, Pool]
+    endpoints: Mapping[str, Endpoint]
+    errors: Mapping[str, type[VenueError]]
+    read_error: Callable[[int, bytes], tuple[str, str] | None]
+    streams: Mapping[Stream, str]
+    capabilities: Capabilities
+    client_id: IdFormat
+    funding_interval_hours: Decimal | None
+    collateral: str = "USDC"
+    default_dex: str = ""
+    docs_url: str = ""
+    client_id_start: int = 1
+    """Client order ids below this are never made (0 often means none)."""
+    account_field: str | None = None
+    """Credential that names the account, shown (masked) and used as scope of account pools."""
+    roles: tuple[str, ...] = ("public",)
+    """Sockets a connected client holds."""
+
+    @property
+    def environment_names(self) -> tuple[str, ...]:
+        return tuple(self.environments)

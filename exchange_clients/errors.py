@@ -7,10 +7,10 @@ VenueError(venue, code, message, outcome)         outcome: NOT_SENT | REFUSED | 
   Throttled                                       NOT_SENT  our own limiter would have had to wait too long
   OrderOutcomeUnknown                             UNKNOWN   what became of an order is not proven; carries the client order id
   TransportError      ConnectFailed (NOT_SENT), RequestTimeout, Disconnected (UNKNOWN)           queries retry, commands never
-  ProtocolError       DecodeError, SequenceGap, ChecksumMismatch, SubscriptionRefused            resync, not retry; UNKNOWN for a command's answer
+  ProtocolError       DecodeError, SequenceGap, ChecksumMismatch, SubscriptionRefused            resync, no retry; UNKNOWN for a command
   ApiError                                                  the venue answered
     AuthError           BadSignature, NonceError, PermissionDenied              REFUSED   stop, tell a human
-    RateLimited, VenueUnavailable                                               UNKNOWN for commands (REFUSED where the venue says nothing happened)
+    RateLimited, VenueUnavailable                                               UNKNOWN for commands, unless the venue says more
     RequestRefused                                                              REFUSED   a definite no that is not about one order
     OrderRefused        PostOnlyWouldCross, InsufficientMargin, ReduceOnlyViolation, MinNotional, PriceOutOfBand, InvalidOrder,
                         DuplicateClientOrderId, OrderNotFound, NoLiquidity, TooManyOrders, MarketClosed            REFUSED
@@ -234,7 +234,7 @@ class MarketClosed(OrderRefused):
 def classify(
     rows: Mapping[str, type[VenueError]], *, venue: str, code: str, message: str, http_status: int = 200, retry_after_s: float | None = None
 ) -> VenueError:
-    """The error for a venue's answer: exact code first, then the longest row text found in the message (case-insensitive), then the HTTP status.
+    """The error for a venue's answer: exact code, else the longest row text found in the message (any case), else the HTTP status.
 
     An answer that no row knows is a plain `ApiError` with outcome UNKNOWN: only words we understand refuse an order.
     """

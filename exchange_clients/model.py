@@ -1,7 +1,7 @@
 """The domain: instruments, orders, fills, positions, market data, funding.
 
-Everywhere in this module and above it: prices are quote per ONE base unit, quantities base units, positions signed (long > 0),
-times int nanoseconds UTC, money and rates Decimal. A venue's own units (contracts, thousands of tokens, percent) live in its converters only.
+Everywhere in this module and above it: prices are quote per ONE base unit, quantities base units, positions signed (long > 0), times
+int nanoseconds UTC, money and rates Decimal. A venue's own units (contracts, thousands of tokens, percent) live in its converters only.
 """
 
 from __future__ import annotations
@@ -375,7 +375,7 @@ TradeData = Fill
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """One position; `quantity` signed in base units. None means the venue does not say, never zero. `cumulative_funding` > 0 was received."""
+    """One position; `quantity` signed in base units. None: the venue does not say. `cumulative_funding` > 0 was received."""
 
     instrument: InstrumentId
     quantity: Decimal

@@ -1,4 +1,4 @@
-"""A venue as data: addresses, limits, endpoints, errors, credentials, what it can do. Docs, commands, service and tests read the same tables."""
+"""A venue as data: addresses, limits, endpoints, errors, credentials, abilities. Docs, commands, service and tests read the same tables."""
 
 from __future__ import annotations
 

@@ -1,0 +1,46 @@
+# Nothing but python3 (3.11 or newer, with venv), make and a package registry is assumed. `make help` lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+LOCK := requirements/dev.txt
+BIN := $(VENV)/bin
+JOBS ?= 2
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test check suite smoke format bench soak lock
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+env: ## create the environment, or bring it up to date when the lock, pyproject.toml or the interpreter changed
+	@$(PYTHON) requirements/environment.py $(VENV) $(LOCK)
+
+demo: env ## the main job end to end against simulated venues (ARGS="--json --seed 7 ...")
+	@$(BIN)/perpkit demo $(ARGS)
+
+test: check suite ## what CI runs: check, then the suite
+
+check: env ## lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+suite: env ## the tests without the gates (ARGS="tests/unit -k book")
+	$(BIN)/python -m pytest -n $(JOBS) -m "not soak and not bench" $(ARGS)
+
+smoke: env ## a quick look whether an interpreter works: import everything, start the command, run the quick tests
+	$(BIN)/python -m pytest -q -m "not slow and not soak and not bench" tests/smoke tests/unit $(ARGS)
+
+format: env ## let ruff format and sort
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: env ## measure (peers are measured where their own environments exist, see benchmarks/README.md)
+	$(BIN)/python -m pytest -m bench -p no:randomly -s $(ARGS)
+
+soak: env ## long runs under a storm of faults (SOAK_MINUTES=30)
+	$(BIN)/python -m pytest -m soak -p no:randomly --timeout 0 $(ARGS)
+
+lock: ## write the lock anew from pyproject.toml, from the public registry alone
+	@$(PYTHON) requirements/lock.py $(LOCK)

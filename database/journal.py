@@ -1,0 +1,259 @@
+"""The journal: what the engine must know after a crash, durable before it acts on it."""
+
+import threading
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from . import migrate
+from .connect import connect, error_of
+from .errors import JournalError
+from .fallback import FallbackFile
+from .owner import OwnerLock
+from .records import (
+    DecisionRecord,
+    FillRecord,
+    FundingRecord,
+    IntentRecord,
+    LedgerLine,
+    OrderRecord,
+    PairRecord,
+    PairState,
+    StateRecord,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Table
+
+Record = PairRecord | IntentRecord | OrderRecord | FillRecord | FundingRecord | LedgerLine | DecisionRecord | StateRecord
+R = TypeVar("R", bound=Record)
+
+_TABLES: dict[type[Any], tuple[str, bool]] = {
+    PairRecord: ("pairs", True),
+    IntentRecord: ("intents", True),
+    OrderRecord: ("orders", True),
+    FillRecord: ("fills", False),
+    FundingRecord: ("funding_payments", False),
+    LedgerLine: ("pair_ledger", False),
+    DecisionRecord: ("decisions", False),
+    StateRecord: ("strategy_state", True),
+}
+_BY_NAME = {name: record for record, (name, _) in _TABLES.items()}
+
+
+class Journal:
+    """Single writer over one database; every `write` is one transaction and is on disk when it returns.
+
+    Calls are synchronous and may come from any thread, one at a time: inline under virtual time, through `Offload` live.
+    Pairs, intents, orders and states are replaced by key; fills, payments, ledger lines and decisions are taken once and never changed.
+    """
+
+    def __init__(self, connection: "Connection", *, fallback: FallbackFile | None = None, lock: OwnerLock | None = None) -> None:
+        self._connection = connection
+        self._fallback = fallback
+        self._lock = lock
+        self._guard = threading.RLock()
+        self._statements: dict[type[Any], Any] = {}
+        self._waiting: set[tuple[str, ...]] = set()
+        if fallback is not None and not fallback.empty:
+            self._waiting = {key for r in _records(fallback) if (key := _once_key(r)) is not None}
+
+    @classmethod
+    def open(cls, url: str, *, read_only: bool = False, busy_timeout_s: float = 5.0, fallback: Path | None = None) -> "Journal":
+        """Open (and for a writer: own, create or migrate) the journal at an SQLAlchemy URL, by default SQLite.
+
+        Args:
+            fallback: file for what must be recorded while the database cannot be written; default: beside an SQLite file.
+
+        Raises:
+            JournalOwned: another process is the writer.
+            JournalReadOnly, JournalFull, JournalBusy, JournalBroken: it cannot be used, with the reason in one line.
+        """
+        opened = connect(url, read_only=read_only, busy_timeout_s=busy_timeout_s)
+        lock: OwnerLock | None = None
+        spare: FallbackFile | None = None
+        try:
+            if not read_only:
+                if opened.path is not None:
+                    lock = OwnerLock(opened.path.with_name(opened.path.name + ".lock"))
+                    fallback = fallback or opened.path.with_name(opened.path.name + ".fallback")
+                with error_of(url), opened.connection.begin():
+                    migrate.upgrade(opened.connection)
+                if fallback is not None:
+                    spare = FallbackFile(fallback)
+            journal = cls(opened.connection, fallback=spare, lock=lock)
+            if spare is not None and not spare.empty:
+                journal._restore(spare)
+        except BaseException:
+            opened.connection.close()
+            opened.connection.engine.dispose()
+            if spare is not None:
+                spare.close()
+            if lock is not None:
+                lock.release()
+            raise
+        return journal
+
+    def close(self) -> None:
+        """Give up the database and its ownership; what was written stays."""
+        with self._guard:
+            self._connection.close()
+            self._connection.engine.dispose()
+            if self._fallback is not None:
+                self._fallback.close()
+            if self._lock is not None:
+                self._lock.release()
+
+    @property
+    def degraded(self) -> bool:
+        """True while records wait in the fallback file: no entry may be sent."""
+        return self._fallback is not None and not self._fallback.empty
+
+    def write(self, *records: Record, or_fallback: bool = False) -> tuple[bool, ...]:
+        """Make the records durable, all or none, in the given order.
+
+        Args:
+            or_fallback: for risk-reducing intents and for facts seen at a venue: if the database refuses, use the fallback file.
+
+        Returns:
+            Per record, False when a once-only record (fill, payment, ledger line, decision) was known already.
+
+        Raises:
+            JournalError: nothing was written; an intent among the records must not be sent.
+        """
+        with self._guard:
+            try:
+                if self._fallback is not None and not self._fallback.empty:
+                    self._restore(self._fallback)
+                with error_of("journal"), self._connection.begin():
+                    return tuple(self._put(r) for r in records)
+            except JournalError:
+                if not or_fallback or self._fallback is None:
+                    raise
+                fresh = tuple((key := _once_key(r)) is None or (key not in self._waiting and not self._known(r)) for r in records)
+                self._fallback.append([[_TABLES[type(r)][0], r] for r, new in zip(records, fresh, strict=True) if new])
+                self._waiting.update(key for r in records if (key := _once_key(r)) is not None)
+                return fresh
+
+    def _restore(self, fallback: FallbackFile) -> None:
+        """Move what waits in the fallback file into the database."""
+        with error_of("journal"), self._connection.begin():
+            for record in _records(fallback):
+                self._put(record)
+        fallback.clear()
+        self._waiting.clear()
+
+    def _known(self, record: Record) -> bool:
+        """Whether a once-only record is in the database (which may be readable while it cannot be written)."""
+        from sqlalchemy import literal, select
+
+        table = self._table(type(record))
+        values = msgspec.structs.asdict(record)
+        wanted = select(literal(1)).where(*(table.c[name] == values[name] for name in _keys(table)))
+        with error_of("journal"), self._connection.begin():
+            return self._connection.execute(wanted).first() is not None
+
+    def _table(self, record: type[Any]) -> "Table":
+        from .models import Base
+
+        return Base.metadata.tables[_TABLES[record][0]]
+
+    def _put(self, record: Record) -> bool:
+        kind = type(record)
+        statement = self._statements.get(kind)
+        if statement is None:
+            insert = import_module(f"sqlalchemy.dialects.{self._connection.dialect.name}").insert(self._table(kind))
+            keys = _keys(self._table(kind))
+            if _TABLES[kind][1]:
+                changed = {c.name: insert.excluded[c.name] for c in self._table(kind).c if c.name not in keys}
+                statement = insert.on_conflict_do_update(index_elements=keys, set_=changed)
+            else:
+                statement = insert.on_conflict_do_nothing(index_elements=keys)
+            self._statements[kind] = statement
+        return bool(self._connection.execute(statement, msgspec.structs.asdict(record)).rowcount > 0)
+
+    def _read(self, kind: type[R], order: str, **equal: object) -> list[R]:
+        from sqlalchemy import select
+
+        table = self._table(kind)
+        query = select(*(table.c[name] for name in kind.__struct_fields__)).order_by(table.c[order])
+        for name, value in equal.items():
+            query = query.where(
+                table.c[name].in_(list(value)) if isinstance(value, Sequence) and not isinstance(value, str) else table.c[name] == value
+            )
+        with self._guard, error_of("journal"), self._connection.begin():
+            return [msgspec.convert(dict(row._mapping), kind) for row in self._connection.execute(query)]
+
+    def pair(self, pair_id: str) -> PairRecord | None:
+        """One pair."""
+        found = self._read(PairRecord, "created_at", pair_id=pair_id)
+        return found[0] if found else None
+
+    def pairs(self, *states: PairState) -> list[PairRecord]:
+        """Pairs in any of the states (none given: all), oldest first."""
+        return self._read(PairRecord, "created_at", state=list(states)) if states else self._read(PairRecord, "created_at")
+
+    def intents(self, pair_id: str) -> list[IntentRecord]:
+        """Intents of a pair, oldest first."""
+        return self._read(IntentRecord, "created_at", pair_id=pair_id)
+
+    def orders(self, pair_id: str) -> list[OrderRecord]:
+        """Orders of a pair, by last change."""
+        return self._read(OrderRecord, "updated_at", pair_id=pair_id)
+
+    def fills(self, pair_id: str) -> list[FillRecord]:
+        """Fills of a pair in venue time."""
+        return self._read(FillRecord, "ts_venue", pair_id=pair_id)
+
+    def funding(self, pair_id: str) -> list[FundingRecord]:
+        """Funding payments of a pair in venue time."""
+        return self._read(FundingRecord, "ts_venue", pair_id=pair_id)
+
+    def ledger(self, pair_id: str) -> list[LedgerLine]:
+        """Ledger lines of a pair in time."""
+        return self._read(LedgerLine, "ts", pair_id=pair_id)
+
+    def decisions(self, pair_id: str | None = None, *, strategy: str | None = None) -> list[DecisionRecord]:
+        """Decisions about a pair, of a strategy, or all."""
+        where: dict[str, object] = {}
+        if pair_id is not None:
+            where["pair_id"] = pair_id
+        if strategy is not None:
+            where["strategy"] = strategy
+        return self._read(DecisionRecord, "ts", **where)
+
+    def state(self, strategy: str, account: str, key: str) -> StateRecord | None:
+        """A saved value of a strategy."""
+        found = self._read(StateRecord, "key", strategy=strategy, account=account, key=key)
+        return found[0] if found else None
+
+    def states(self, strategy: str, account: str) -> list[StateRecord]:
+        """All saved values of a strategy on an account."""
+        return self._read(StateRecord, "key", strategy=strategy, account=account)
+
+
+def _records(fallback: FallbackFile) -> list[Any]:
+    return [msgspec.convert(value, _BY_NAME[name]) for name, value in fallback.lines()]
+
+
+def _keys(table: "Table") -> list[str]:
+    """What makes a row unique for its writer: the primary key, or for the numbered ledger lines their natural key."""
+    return ["pair_id", "kind", "venue", "record_id"] if table.name == "pair_ledger" else [c.name for c in table.primary_key.columns]
+
+
+def _once_key(record: Record) -> tuple[str, ...] | None:
+    """Identity of a once-only record, None for those that are replaced."""
+    match record:
+        case FillRecord():
+            return ("fill", record.venue, record.account, record.trade_id)
+        case FundingRecord():
+            return ("funding", record.venue, record.account, record.record_id)
+        case LedgerLine():
+            return ("ledger", record.pair_id, record.kind, record.venue, record.record_id)
+        case DecisionRecord():
+            return ("decision", record.decision_id)
+        case _:
+            return None

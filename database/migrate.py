@@ -1,0 +1,55 @@
+"""Schema versions, up and down, run from code; works from an installed wheel."""
+
+from typing import TYPE_CHECKING
+
+from .errors import JournalBroken
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection
+
+HEAD = "0001"
+
+
+def _config(connection: "Connection") -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "database:migrations")
+    config.attributes["connection"] = connection
+    return config
+
+
+def current(connection: "Connection") -> str | None:
+    """The revision the database is at; None when it is empty."""
+    from sqlalchemy import inspect, text
+
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    row = connection.execute(text("SELECT version_num FROM alembic_version")).fetchone()
+    return None if row is None else str(row[0])
+
+
+def upgrade(connection: "Connection", revision: str = "head") -> None:
+    """Bring the schema forward; does nothing (and does not load Alembic) when it is already there.
+
+    Raises:
+        JournalBroken: the database was written by a newer version.
+    """
+    at = current(connection)
+    if at == HEAD and revision in ("head", HEAD):
+        return
+    from alembic import command
+    from alembic.util import CommandError
+
+    try:
+        command.upgrade(_config(connection), revision)
+    except CommandError as e:
+        raise JournalBroken(f"schema version {at!r} is not known to this version: {e}") from e
+
+
+def downgrade(connection: "Connection", revision: str) -> None:
+    """Take the schema back to `revision` ("base" for none). Data of dropped tables is lost."""
+    from alembic import command
+
+    command.downgrade(_config(connection), revision)

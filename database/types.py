@@ -1,0 +1,40 @@
+"""Column types that keep money and time exact on every database."""
+
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Dialect, String, TypeDecorator
+
+from .times import ns_to_text, text_to_ns
+
+
+class DecimalText(TypeDecorator[Decimal]):
+    """A finite Decimal kept digit for digit (`1.10` stays `1.10`); arithmetic belongs to Python, not to SQL."""
+
+    impl = String(80)
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        if not isinstance(value, Decimal):
+            raise TypeError(f"Decimal expected, got {type(value).__name__}")
+        if not value.is_finite():
+            raise ValueError(f"not a finite amount: {value}")
+        return format(value, "f")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        return None if value is None else Decimal(value)
+
+
+class UtcNs(TypeDecorator[int]):
+    """An int of nanoseconds since 1970 UTC in Python, zoned ISO 8601 text with nine decimals in the database."""
+
+    impl = String(30)
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> str | None:
+        return None if value is None else ns_to_text(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
+        return None if value is None else text_to_ns(value)

@@ -1,0 +1,76 @@
+"""Models, records and migrations say the same."""
+
+from decimal import Decimal
+
+import msgspec
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Column, MetaData, Table, create_engine, inspect, select
+from sqlalchemy.exc import StatementError
+
+from database import migrate
+from database.journal import _TABLES
+from database.models import Base
+from database.times import ns_to_text, text_to_ns
+from database.types import DecimalText, UtcNs
+
+
+def test_migrations_build_what_the_models_declare() -> None:
+    with create_engine("sqlite://").connect() as connection:
+        migrate.upgrade(connection)
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "target_metadata": Base.metadata})
+        assert compare_metadata(context, Base.metadata) == []
+        assert migrate.current(connection) == migrate.HEAD
+
+
+def test_migrations_go_back_to_nothing_and_forward_again() -> None:
+    with create_engine("sqlite://").connect() as connection:
+        migrate.upgrade(connection)
+        assert set(Base.metadata.tables) <= set(inspect(connection).get_table_names())
+        migrate.downgrade(connection, "base")
+        assert set(inspect(connection).get_table_names()) == {"alembic_version"}
+        migrate.upgrade(connection)
+        assert set(Base.metadata.tables) <= set(inspect(connection).get_table_names())
+
+
+def test_records_and_tables_have_the_same_columns() -> None:
+    for record, (name, _) in _TABLES.items():
+        table = Base.metadata.tables[name]
+        own_key = {"line_id"} if name == "pair_ledger" else set()
+        assert {c.name for c in table.c} - own_key == set(record.__struct_fields__), name
+        optional = {f.name for f in msgspec.structs.fields(record) if "None" in str(f.type)}
+        assert {c.name for c in table.c if c.nullable} == optional, name
+
+
+def test_the_names_of_the_first_tables() -> None:
+    wanted = {"pairs", "intents", "orders", "fills", "funding_payments", "pair_ledger", "decisions", "strategy_state"}
+    assert set(Base.metadata.tables) == wanted
+
+
+@pytest.mark.parametrize("ts_ns", [0, 1, 999_999_999, 1_795_260_000_123_456_789, 253_402_300_799_999_999_999])
+def test_times_round_trip_and_sort(ts_ns: int) -> None:
+    assert text_to_ns(ns_to_text(ts_ns)) == ts_ns
+    assert ts_ns == 0 or ns_to_text(ts_ns - 1) < ns_to_text(ts_ns)
+
+
+@pytest.mark.parametrize("text", ["", "2026-11-21T11:19:20Z", "2026-11-21T11:19:20.123456789", "2026-11-21 11:19:20.12345678Z"])
+def test_a_time_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"UTC time|does not match"):
+        text_to_ns(text)
+
+
+def test_column_types_are_exact_and_refuse_floats_and_nan() -> None:
+    table = Table("t", MetaData(), Column("amount", DecimalText()), Column("ts", UtcNs()))
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        table.create(connection)
+        for amount in ("1.10", "0.000000000000000001", "-123456789012345678901234567890.5", "1E+3"):
+            connection.execute(table.delete())
+            connection.execute(table.insert().values(amount=Decimal(amount), ts=1_795_260_000_123_456_789))
+            row = connection.execute(select(table)).one()
+            assert row.amount == Decimal(amount)
+            assert row.ts == 1_795_260_000_123_456_789
+        for bad in (1.5, Decimal("NaN"), Decimal("Infinity")):
+            with pytest.raises(StatementError):
+                connection.execute(table.insert().values(amount=bad, ts=0))

@@ -65,7 +65,8 @@ def get(name: str) -> Venue:
     point = _points().get(name)
     if point is None:
         near = get_close_matches(name.lower(), names(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names()) or 'none: is perpkit installed (pip install -e .)?'}"
+        there = ", ".join(names()) or "none (is perpkit installed?)"
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {there}"
         raise ConfigError(f"no such venue; {hint}", venue=name)
     try:
         venue = point.load()

@@ -1,6 +1,6 @@
 """Create or update the virtual environment of this checkout: `environment.py VENV LOCK`. Does nothing when it is up to date.
 
-Pins come with hashes from the lock; the project itself is installed editable, so that its entry points (venues, dialects, pytest plugin) exist.
+Pins come with hashes from the lock; the project itself is installed editable, so that its venues, dialects and pytest plugin exist.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def main(home: Path, lock: Path) -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this script is what tells the owner of an older Python
         sys.exit(f"perpkit needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}: set PYTHON=python3.12 or similar")
     stamp = home / f".ready-{_key(lock, Path('pyproject.toml'))}"
     python = home / "bin" / "python"

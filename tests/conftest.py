@@ -15,7 +15,10 @@ GRACE_S = 0.5
 
 @pytest.fixture(scope="session")
 def payloads() -> Path:
-    """The recorded venue messages: `$PERPKIT_PAYLOADS`, else `../shared/payloads` beside the checkout. A bare clone skips, CI fails without them."""
+    """The recorded venue messages: `$PERPKIT_PAYLOADS`, else `../shared/payloads` beside the checkout.
+
+    A bare clone skips; CI fails without them.
+    """
     named = os.environ.get("PERPKIT_PAYLOADS")
     folder = Path(named) if named else ROOT.parent / "shared" / "payloads"
     if not (folder / "INDEX.md").exists():

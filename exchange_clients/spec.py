@@ -73,13 +73,20 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One documented call. `path` may hold `{name}` places; `response` is the type its body decodes to; `signed` needs credentials."""
+    """One documented call.
+
+    Arguments fill `{name}` places of `path`, then go where `encoding` says, after the `fixed` ones. `response` is the type the body decodes
+    to. `signed` needs credentials; `command` changes state: it is never repeated and its failures have an outcome.
+    """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
     response: Any
     cost: Mapping[str, int] = field(default_factory=dict)
+    encoding: Literal["query", "json", "form"] = "query"
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     signed: bool = False
+    command: bool = False
     timeout_s: float | None = None
     doc: str = ""
 

@@ -103,7 +103,7 @@ class SteppingClock(_LoopClock):
         return self._offset_ns + round((self._elapsed() - self._start_s) * NS_PER_S)
 
     def step_to(self, ts_ns: int) -> None:
-        """Jump to `ts_ns` and wake, in order of their times, all who wait for it or earlier.
+        """Jump to `ts_ns` and wake, in order of their times, all who wait for it or earlier. Later ones wait on, for less.
 
         Raises:
             ValueError: `ts_ns` is in the past: wall time never goes back.
@@ -112,8 +112,8 @@ class SteppingClock(_LoopClock):
         if ts_ns < now_ns:
             raise ValueError(f"cannot step back from {now_ns} to {ts_ns}")
         self._offset_ns += ts_ns - now_ns
-        while self._waiting and self._waiting[0][0] <= ts_ns:
-            _, _, waiter = heapq.heappop(self._waiting)
+        waiting, self._waiting = sorted(self._waiting), []  # everyone looks at the new time; who is early queues again
+        for _, _, waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
 

@@ -1,0 +1,253 @@
+"""The one place where HTTP requests leave the library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import msgspec
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from yarl import URL
+
+from exchange_clients.errors import (
+    ConfigError,
+    ConnectFailed,
+    DecodeError,
+    Disconnected,
+    MissingCredentials,
+    RateLimited,
+    RequestTimeout,
+    TransportError,
+    VenueUnavailable,
+    classify,
+)
+from exchange_clients.model import Lane
+from exchange_clients.ratelimit import Limiter
+from exchange_clients.signing import HttpRequest, Signer
+from exchange_clients.spec import Endpoint, VenueSpec
+from exchange_clients.transport.runtime import Runtime
+from exchange_clients.transport.venue_time import VenueTime
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+_QUERY_TRIES = 3
+_LIMITER_WAIT_S = 30.0
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return str(value.value if isinstance(value, Enum) else value)
+
+
+def build_request(endpoint: Endpoint, arguments: Mapping[str, Any]) -> HttpRequest:
+    """The unsigned request for `arguments`; those that are None are left out.
+
+    Raises:
+        ConfigError: a place of the path has no argument.
+    """
+    left = {**endpoint.fixed, **{k: v for k, v in arguments.items() if v is not None}}
+    path = endpoint.path
+    while (start := path.find("{")) >= 0:
+        name = path[start + 1 : path.index("}", start)]
+        if name not in left:
+            raise ConfigError(f"{endpoint.path} needs {name!r}")
+        path = path[:start] + quote(_text(left.pop(name)), safe="") + path[path.index("}", start) + 1 :]
+    if endpoint.encoding == "json":
+        body = json.dumps(left, separators=(",", ":"), default=_text).encode()
+        return HttpRequest(endpoint.method, path, body=body, headers={"Content-Type": "application/json"})
+    pairs = tuple((k, _text(v)) for k, v in left.items())
+    if endpoint.encoding == "form":
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return HttpRequest(endpoint.method, path, body=urlencode(pairs).encode(), headers=headers)
+    return HttpRequest(endpoint.method, path, query=pairs)
+
+
+def _worth_another_try(error: BaseException) -> bool:
+    return isinstance(error, TransportError | VenueUnavailable | RateLimited)
+
+
+class RestTransport:
+    """Sends requests of one client. Queries are repeated on transport trouble; commands never are.
+
+    `signer` may be None: then signed endpoints raise what `missing` says. All times are asyncio time.
+    """
+
+    def __init__(
+        self,
+        spec: VenueSpec,
+        base_url: str,
+        runtime: Runtime,
+        limiter: Limiter,
+        venue_time: VenueTime,
+        *,
+        signer: Signer | None = None,
+        timeout_s: float = 10.0,
+        proxy: str | None = None,
+    ) -> None:
+        self.spec = spec
+        self._base = base_url.rstrip("/")
+        self._runtime = runtime
+        self._limiter = limiter
+        self._venue_time = venue_time
+        self._signer = signer
+        self._timeout_s = timeout_s
+        self._proxy = proxy
+        self._session: aiohttp.ClientSession | None = None
+        self._decoders: dict[int, msgspec.json.Decoder[Any]] = {}
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The client's one HTTP session; sockets use it too."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=self._runtime.connector(), auto_decompress=True, trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    def endpoint(self, name: str) -> Endpoint:
+        try:
+            return self.spec.endpoints[name]
+        except KeyError:
+            known = ", ".join(sorted(self.spec.endpoints))
+            raise ConfigError(f"no endpoint {name!r}; there are {known}", venue=self.spec.name) from None
+
+    async def query(self, name: str, *, lane: Lane = Lane.QUERY, cost: Mapping[str, int] | None = None, **arguments: Any) -> Any:
+        """The decoded answer of a read-only endpoint; tried up to three times, waiting as the venue asks.
+
+        Raises:
+            VenueError: the last failure, classified.
+        """
+        endpoint = self.endpoint(name)
+        if endpoint.command:
+            raise ConfigError(f"{name} changes state: use the managers", venue=self.spec.name)
+        request = build_request(endpoint, arguments)
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(_QUERY_TRIES),
+            retry=retry_if_exception(_worth_another_try),
+            wait=self._wait_before_retry,
+            sleep=self._runtime.clock.sleep,
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                await self._limiter.acquire(cost or endpoint.cost, lane, timeout_s=_LIMITER_WAIT_S)
+                outgoing = await self._authorized(request) if endpoint.signed else request
+                return self.decode(endpoint, await self.send(outgoing, timeout_s=endpoint.timeout_s))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _authorized(self, request: HttpRequest) -> HttpRequest:
+        if self._signer is None:
+            raise MissingCredentials("this client is read-only: the call needs credentials", venue=self.spec.name)
+        return await self._signer.authorize(request, self._venue_time.now_ms())
+
+    @staticmethod
+    def _wait_before_retry(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, RateLimited) and error.retry_after_s is not None:
+            return error.retry_after_s
+        return float(min(5.0, 0.25 * 4.0 ** (state.attempt_number - 1)))
+
+    async def send(self, request: HttpRequest, *, timeout_s: float | None = None) -> bytes:
+        """One request, one answer, no repetition: the body of a success.
+
+        Raises:
+            ConnectFailed: nothing left the machine.
+            RequestTimeout, Disconnected: it may have been executed.
+            ApiError and below: the venue's own answer.
+        """
+        url = self._base + request.path
+        if request.query:
+            url += "?" + urlencode(request.query)
+        limit = timeout_s or self._timeout_s
+        try:
+            async with self.session.request(
+                request.method,
+                URL(url, encoded=True),
+                data=request.body,
+                headers=request.headers,
+                timeout=aiohttp.ClientTimeout(total=limit, sock_connect=min(limit, 5.0)),
+                proxy=self._proxy,
+                allow_redirects=False,
+            ) as response:
+                if (response.content_length or 0) > MAX_BODY_BYTES:
+                    raise DecodeError(f"answer of {response.content_length} bytes is too large", venue=self.spec.name)
+                body = await response.content.read(MAX_BODY_BYTES + 1)
+                while not response.content.at_eof():
+                    if len(body) > MAX_BODY_BYTES:
+                        raise DecodeError(f"answer is larger than {MAX_BODY_BYTES} bytes", venue=self.spec.name)
+                    body += await response.content.read(MAX_BODY_BYTES + 1 - len(body))
+                status, headers = response.status, response.headers
+        except aiohttp.ClientConnectorError as e:
+            raise ConnectFailed(f"cannot connect to {self._base}: {e.strerror or e}", venue=self.spec.name) from e
+        except aiohttp.ConnectionTimeoutError as e:
+            raise ConnectFailed(f"cannot connect to {self._base}: timed out", venue=self.spec.name) from e
+        except TimeoutError as e:
+            raise RequestTimeout(f"{request.method} {request.path}: no answer in {limit:g} s", venue=self.spec.name) from e
+        except aiohttp.ClientError as e:
+            raise Disconnected(f"{request.method} {request.path}: {type(e).__name__}", venue=self.spec.name) from e
+        self._venue_time.observe_headers(headers)
+        self.raise_for_error(status, body, headers)
+        return body
+
+    def raise_for_error(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        """Raise what the answer says went wrong; a limit also slows every user of its pools."""
+        try:
+            found = self.spec.read_error(status, body)
+        except (msgspec.DecodeError, ValueError, KeyError, TypeError) as e:
+            found = None
+            if status < 400:
+                raise DecodeError(f"answer does not fit the protocol: {e}", venue=self.spec.name) from e
+        if found is None and status < 400:
+            return
+        code, message = found or ("", body[:200].decode("utf-8", "replace"))
+        error = classify(
+            self.spec.errors, venue=self.spec.name, code=code, message=message, http_status=status, retry_after_s=_retry_after(headers)
+        )
+        if isinstance(error, RateLimited):
+            self._limiter.penalise(error.retry_after_s)
+        raise error
+
+    def decode(self, endpoint: Endpoint, body: bytes) -> Any:
+        """`body` as the endpoint's response type. Raises DecodeError."""
+        decoder = self._decoders.get(id(endpoint))
+        if decoder is None:
+            decoder = self._decoders[id(endpoint)] = msgspec.json.Decoder(endpoint.response, strict=False)
+        try:
+            return decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as e:
+            raise DecodeError(f"{endpoint.path}: {e}", venue=self.spec.name) from e
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    value = headers.get("Retry-After", "")
+    return float(value) if value.replace(".", "", 1).isdigit() else None
+
+
+class Raw:
+    """`client.raw.<endpoint>(**arguments)`: every documented read by its venue name, typed as the spec says."""
+
+    def __init__(self, rest: RestTransport) -> None:
+        self._rest = rest
+
+    def __getattr__(self, name: str) -> Any:
+        self._rest.endpoint(name)
+
+        async def call(**arguments: Any) -> Any:
+            return await self._rest.query(name, **arguments)
+
+        return call
+
+    def __dir__(self) -> list[str]:
+        return sorted(name for name, endpoint in self._rest.spec.endpoints.items() if not endpoint.command)

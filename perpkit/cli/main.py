@@ -1,0 +1,51 @@
+"""Entry of the `perpkit` command: which commands exist, and how their failures become one line and an exit code."""
+
+import sys
+from collections.abc import Sequence
+
+from perpkit import __version__
+from perpkit.cli.failure import USAGE, report
+
+COMMANDS = {
+    "venues": "The venues that are installed and what each can do.",
+    "doctor": "Check keys, clock, latency, permissions, modes and limits of venues; says what to do about each finding.",
+    "book": "The order book of one market, once or live.",
+    "funding": "Funding rates of all venues side by side, and where they differ most.",
+    "demo": "The main job end to end on simulated venues: no account, no key, no network.",
+    "positions": "What the journal says is open, beside what the venues prove.",
+    "recover": "After a crash: the proven state of every open pair, and the actions that are allowed.",
+    "why": "The story of one pair: every decision with its inputs.",
+}
+
+HELP = """Trade perpetual futures on many venues through one contract.
+
+Every command takes --json. Exit codes: 0 done, 1 done and something is wrong, 2 wrong usage or configuration, 3 credentials,
+4 a venue or the network failed (try again), 5 something is not proved (run perpkit recover), 70 a bug of ours, 130 interrupted."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code. Errors are one line on stderr, and with `--json` also an object on stdout."""
+    try:
+        from cyclopts import App, CycloptsError
+    except ImportError:
+        print('perpkit: the command line is not installed: pip install "perpkit[cli]"', file=sys.stderr)
+        return USAGE
+    app = App(name="perpkit", help=HELP, version=__version__, result_action="return_value", help_format="plaintext")
+    for name, line in COMMANDS.items():
+        app.command(f"perpkit.cli.{name}:{name}", name=name, help=line)
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as e:
+        return report(e, arguments, kind="usage", code=USAGE, hint=f"see perpkit {_command(arguments)}--help")
+    except (Exception, KeyboardInterrupt) as e:
+        return report(e, arguments)
+    return code if isinstance(code, int) else 0
+
+
+def _command(arguments: Sequence[str]) -> str:
+    return f"{arguments[0]} " if arguments and arguments[0] in COMMANDS else ""

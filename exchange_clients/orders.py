@@ -1,8 +1,8 @@
 """What is proven about our orders: tracking by evidence, and client order ids that never repeat.
 
-An order is IN FLIGHT from before its first byte leaves until the venue, a stream or a query says what became of it; UNKNOWN when its answer
-was lost; then OPEN, then CLOSED. Evidence only adds: a cumulative fill never falls, a terminal order never reopens, each trade id counts once.
-A closed order keeps taking late fills until it is forgotten.
+An order is IN FLIGHT from before its first byte leaves until the venue, a stream or a query says what became of it; UNKNOWN when its
+answer was lost; then OPEN, then CLOSED. Evidence only adds: a cumulative fill never falls, a terminal order never reopens, each trade id
+counts once. A closed order keeps taking late fills until it is forgotten.
 """
 
 from __future__ import annotations

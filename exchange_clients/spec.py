@@ -135,6 +135,11 @@ class Capabilities:
     client_id_reusable: bool = False
     min_gtt_s: float = 0.0
     """Shortest life of a GTT order."""
+    max_gtt_s: float | None = None
+    reduce_only_below_minimum: bool = False
+    """A reduce-only order may be smaller than the minima (closing a whole position)."""
+    lookup_grace_s: float = 3.0
+    """For so long after sending "no such order" proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -400,12 +400,24 @@ class SimHost:
         self.refusing = False
         self.connections: set[_Connection] = set()
         self.accepted = 0
+        self.handlers: dict[asyncio.Task[Any], None] = {}
         self._passable = asyncio.Event()
         self._passable.set()
 
     @property
     def black_hole(self) -> bool:
         return not self._passable.is_set()
+
+    @web.middleware
+    async def track(self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+        """Remembers running handlers: aiohttp forgets those whose client went away, and they must end with the host."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.handlers[task] = None
+        try:
+            return await handler(request)
+        finally:
+            del self.handlers[task]
 
     def drop_connections(self) -> int:
         """Both ends of every connection see a reset, as when a router forgets them. Returns how many."""
@@ -444,11 +456,13 @@ class SimNetwork:
         """Start `app` under a host name. It must not have been started before."""
         if host in self.hosts:
             raise ValueError(f"{host} is served already")
-        app.on_response_prepare.append(self._stamp_date)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        served = SimHost(host, runner, link or Link())
+        app.on_response_prepare.append(self._stamp_date)
+        app.middlewares.insert(0, served.track)
         await runner.setup()
-        self.hosts[host] = SimHost(host, runner, link or Link())
-        return self.hosts[host]
+        self.hosts[host] = served
+        return served
 
     async def _stamp_date(self, _: web.BaseRequest, response: web.StreamResponse) -> None:
         # aiohttp stamps the machine's time; clients measure clock offsets from this header.
@@ -461,6 +475,10 @@ class SimNetwork:
         served.set_black_hole(False)
         await served.runner.cleanup()
         served.drop_connections()
+        orphans = list(served.handlers)
+        for task in orphans:
+            task.cancel()
+        await asyncio.gather(*orphans, return_exceptions=True)
 
     async def close(self) -> None:
         for host in list(self.hosts):

@@ -1,7 +1,7 @@
 """Cost of one HTTP request and of one socket echo under SimLoop, client and server together: `python benchmarks/simloop.py`.
 
-Measured 2026-11-21 (2 shared cores, CPython 3.11, aiohttp 3.14.5): a request 252 us, a socket echo 28 us, a virtual sleep 9 us; over loopback
-sockets the same takes 318 us and 61 us. SimLoop saves no work: it saves the waiting.
+Measured 2026-11-21 (2 shared cores, CPython 3.11, aiohttp 3.14.5): a request 252 us, a socket echo 28 us, a virtual sleep 9 us; over
+loopback sockets the same takes 318 us and 61 us. SimLoop saves no work: it saves the waiting.
 """
 
 from __future__ import annotations

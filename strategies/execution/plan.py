@@ -1,0 +1,110 @@
+"""How: which leg first, how each order is priced, how large a slice may stand unhedged, and when to give up."""
+
+from decimal import ROUND_CEILING, Decimal
+from enum import StrEnum
+
+import msgspec
+
+from database.records import Leg
+from exchange_clients.model import Instrument
+
+from .lots import common_step, floor_to
+
+
+class Tactic(StrEnum):
+    """How one order meets the market. TOUCH: post-only at the own best price. INSIDE: post-only inside the spread.
+    CROSS: immediate or cancel within the bound. MARKET: the same with the widest bound."""
+
+    TOUCH = "touch"
+    INSIDE = "inside"
+    CROSS = "cross"
+    MARKET = "market"
+
+    @property
+    def rests(self) -> bool:
+        """True when the order waits on the book."""
+        return self in (Tactic.TOUCH, Tactic.INSIDE)
+
+
+class Mode(StrEnum):
+    """Execution modes by their configuration names; each is a ladder of tactics for the first leg, tried from left to right."""
+
+    LIMIT_ONLY = "limit_only"
+    LIMIT_WITH_FALLBACK = "limit_with_fallback"
+    MARKET_ONLY = "market_only"
+    AGGRESSIVE_LIMIT = "aggressive_limit"
+    ADAPTIVE = "adaptive"
+
+
+LADDERS: dict[Mode, tuple[Tactic, ...]] = {
+    Mode.LIMIT_ONLY: (Tactic.TOUCH, Tactic.TOUCH, Tactic.TOUCH),
+    Mode.LIMIT_WITH_FALLBACK: (Tactic.TOUCH, Tactic.CROSS, Tactic.CROSS),
+    Mode.MARKET_ONLY: (Tactic.CROSS, Tactic.CROSS, Tactic.CROSS),
+    Mode.AGGRESSIVE_LIMIT: (Tactic.TOUCH, Tactic.INSIDE, Tactic.CROSS, Tactic.MARKET),
+}
+
+
+def ladder(mode: Mode, *, spread_bps: Decimal, wide_bps: Decimal = Decimal(5)) -> tuple[Tactic, ...]:
+    """The tactics of a mode; ADAPTIVE crosses a tight spread and works a wide one."""
+    if mode is Mode.ADAPTIVE:
+        return LADDERS[Mode.AGGRESSIVE_LIMIT if spread_bps > wide_bps else Mode.MARKET_ONLY]
+    return LADDERS[mode]
+
+
+class ExecutionLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of one pair's execution; every loop of the engine ends by one of them (E20).
+
+    `*_bps` are worst prices away from the touch, by attempt (the last repeats). Times are seconds of asyncio time.
+    """
+
+    naked_cap_usd: Decimal = Decimal(500)
+    hedge_deadline_s: float = 5.0
+    maker_timeout_s: float = 10.0
+    open_deadline_s: float = 60.0
+    resolve_deadline_s: float = 60.0
+    absent_grace_s: float = 1.0
+    poll_s: float = 0.25
+    book_age_s: float = 2.0
+    entry_bps: tuple[Decimal, ...] = (Decimal(10), Decimal(20), Decimal(30))
+    hedge_bps: tuple[Decimal, ...] = (Decimal(20), Decimal(50), Decimal(100))
+    reduce_bps: tuple[Decimal, ...] = (Decimal(20), Decimal(50), Decimal(100), Decimal(300))
+    max_hedge_attempts: int = 3
+    max_reduce_attempts: int = 8
+    max_orders: int = 200
+
+
+class PairPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a strategy wants executed; journaled with the pair.
+
+    `quantity` is exact on both venues. `slice_quantity` bounds what may be filled on the first leg before it is hedged.
+    """
+
+    symbol: str
+    long_instrument: str
+    short_instrument: str
+    first_leg: Leg
+    quantity: Decimal
+    slice_quantity: Decimal
+    tactics: tuple[Tactic, ...]
+    worst_naked_usd: Decimal
+    expected: dict[str, str] = {}
+    limits: ExecutionLimits = ExecutionLimits()
+
+
+def slice_quantity(quantity: Decimal, price: Decimal, cap_usd: Decimal, long: Instrument, short: Instrument) -> Decimal:
+    """Even slices of `quantity`, each at most the cap and at least what both venues accept.
+
+    A cap below the venues' own minima gives the smallest lot they accept; the caller compares `worst_naked_usd` with the cap and decides.
+    """
+    step = common_step(long.step_size, short.step_size)
+    smallest = max(step, *(ceil_to(max(i.min_quantity, i.min_notional / price), step) for i in (long, short)))
+    most = max(floor_to(min(quantity, cap_usd / price), step), smallest)
+    if most >= quantity:
+        return quantity
+    count = (quantity / most).to_integral_value(ROUND_CEILING)
+    return max(ceil_to(quantity / count, step), smallest)
+
+
+def ceil_to(quantity: Decimal, step: Decimal) -> Decimal:
+    """`quantity` rounded up to a multiple of `step`; for minima only, never for what is ordered."""
+    return (quantity / step).to_integral_value(ROUND_CEILING) * step

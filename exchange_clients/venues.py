@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from exchange_clients.errors import ConfigError
 
 if TYPE_CHECKING:
-    from exchange_clients.base_client import BaseExchangeClient, ClientConfig
+    from exchange_clients.base_client import BaseExchangeClient
     from exchange_clients.base_funding_adapter import BaseFundingAdapter
     from exchange_clients.base_websocket import BaseWebSocketManager
+    from exchange_clients.config import ClientConfig
     from exchange_clients.signing import Credentials
     from exchange_clients.spec import VenueSpec
     from exchange_clients.transport.runtime import Runtime

@@ -43,6 +43,7 @@ def report(error: BaseException, arguments: Sequence[str], *, kind: str = "", co
 
 def _classify(error: BaseException) -> tuple[str, int, str]:
     """(kind, exit code, next step) of an error that reached the top."""
+    from database.errors import JournalError
     from exchange_clients import errors
 
     match error:
@@ -66,6 +67,8 @@ def _classify(error: BaseException) -> tuple[str, int, str]:
             return "usage", USAGE, ""
         case errors.VenueError():
             return "venue", UNAVAILABLE, "try again; `perpkit doctor` shows which part fails"
+        case JournalError():
+            return "journal", UNAVAILABLE, ""
         case TimeoutError():
             return "timeout", UNAVAILABLE, "try again; `perpkit doctor` shows which part fails"
         case ModuleNotFoundError(name=str(name)):

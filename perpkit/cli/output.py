@@ -1,7 +1,7 @@
 """How commands speak: tables and sparklines for people, JSON for machines."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -32,6 +32,20 @@ def emit_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
     console.print(table)
     for note in notes:
         console.print(Text(note, style="dim"))
+
+
+def emit_lines(title: str, events: Iterable[tuple[str, str, str, Mapping[str, Any]]]) -> None:
+    """A story: (time, what, text, detail) per line, the detail below it."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    console.print(Text(title, style="bold"))
+    for time, what, text, detail in events:
+        console.print(Text.assemble((f"{time}  ", "dim"), (f"{what:<9}", "cyan"), text), soft_wrap=True)
+        for name, values in detail.items():
+            shown = ", ".join(f"{key} {value}" for key, value in values.items()) if isinstance(values, Mapping) else str(values)
+            console.print(Text(f"{'':35}{name}: {shown}", style="dim"), soft_wrap=True)
 
 
 def sparkline(values: Sequence[Decimal | None]) -> str:

@@ -1,0 +1,103 @@
+"""Options that several commands share."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from cyclopts import Parameter
+
+from exchange_clients.spec import Endpoints, VenueSpec
+from perpkit.cli.failure import Failure
+
+if TYPE_CHECKING:
+    from database.journal import Journal
+
+JOURNAL_FILE = "journal.db"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Target:
+    """Which world of a venue is meant, and how it is reached."""
+
+    environment: str | None = None
+    "mainnet (default), testnet or demo, as far as the venue has them."
+    endpoint: list[str] = field(default_factory=list)
+    "Another address: URL, or VENUE=URL where several venues are asked. Sockets follow it. May be repeated."
+    config: Path | None = None
+    "YAML file with client settings per venue: {lighter: {environment: testnet, endpoints: {...}}}."
+
+    def settings(self, spec: VenueSpec) -> dict[str, Any]:
+        """The client configuration for one venue: the options, then the file, then what the venue says."""
+        found = dict(_file(self.config).get(spec.name) or {}) if self.config else {}
+        if self.environment is not None:
+            found["environment"] = self.environment
+        environment = found.setdefault("environment", "mainnet")
+        ends = spec.environments.get("mainnet" if environment == "prod" else environment)
+        if ends is None:
+            raise Failure(f"{spec.name} has no {environment!r} environment", hint=f"choose one of {', '.join(spec.environment_names)}")
+        for entry in self.endpoint:
+            name, equals, url = entry.partition("=")
+            if not equals:
+                name, url = spec.name, entry
+            if not url.startswith(("http://", "https://")):
+                raise Failure(
+                    f"{entry!r} is not an address", hint="write --endpoint http://127.0.0.1:8001 or --endpoint lighter=http://..."
+                )
+            if name == spec.name:
+                found["endpoints"] = endpoints_at(url, ends)
+        return found
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Store:
+    """Where the journal is."""
+
+    home: Path | None = None
+    "State folder; default $PERPKIT_HOME, else ~/.local/share/perpkit (the demo: .perpkit-demo)."
+    journal: str | None = None
+    "Journal as a file or database URL, instead of the one in the state folder."
+
+    def folder(self) -> Path:
+        return self.home or Path(os.environ.get("PERPKIT_HOME") or "~/.local/share/perpkit").expanduser()
+
+    def read(self) -> "Journal":
+        """The journal, opened for reading."""
+        from database.connect import sqlite_url
+        from database.journal import Journal
+
+        place = self.journal or str(self.folder() / JOURNAL_FILE)
+        if "://" not in place and not Path(place).exists():
+            raise Failure(
+                f"there is no journal at {place}", hint="name another with --home or --journal (after `make demo`: --home .perpkit-demo)"
+            )
+        return Journal.open(place if "://" in place else sqlite_url(Path(place)), read_only=True)
+
+
+def endpoints_at(url: str, ends: Endpoints) -> dict[str, Any]:
+    """The addresses of an environment moved to another origin: paths stay as the venue has them."""
+    origin = urlsplit(url)
+
+    def moved(address: str, scheme: str) -> str:
+        return urlunsplit((scheme, origin.netloc, urlsplit(address).path, "", ""))
+
+    sockets = "wss" if origin.scheme == "https" else "ws"
+    return {"rest": moved(ends.rest, origin.scheme), "ws": {role: moved(address, sockets) for role, address in ends.ws.items()}}
+
+
+def _file(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise Failure(f"{path} cannot be read: {e.strerror}", hint="check the path given with --config") from e
+    except yaml.YAMLError as e:
+        raise Failure(f"{path} is not YAML: {e}") from e
+    if not isinstance(found, Mapping) or not all(value is None or isinstance(value, Mapping) for value in found.values()):
+        raise Failure(f"{path} must map venue names to settings", hint="for example: {lighter: {environment: testnet}}")
+    return found

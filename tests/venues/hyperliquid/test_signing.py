@@ -25,7 +25,7 @@ def curve(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     """Every test below runs on the fast curve and on the pure Python one."""
     backend = signing._Coincurve() if request.param == "coincurve" else signing._EthKeys()
     monkeypatch.setattr(signing, "_backend", lambda: backend)
-    return request.param
+    return str(request.param)
 
 
 def check(vector: dict[str, Any]) -> None:

@@ -5,8 +5,9 @@ Units as in `types.py`: ticks, steps, ref, money, fractions. Dialects turn these
 back into books, positions and balances, which proves that nothing is missing.
 
 Order of events of one order: OrderAccepted or OrderRejected; then, as it goes, OrderTriggered, OrderFilled..., OrderOpened (once it
-rests), OrderAmended; then one of OrderCancelled, OrderExpired, or the OrderFilled whose `remaining` is 0. A fill is emitted as Trade,
-OrderFilled (maker) and OrderFilled (taker), followed by the BookDelta of the level, PositionChanged and BalanceChanged.
+rests), OrderAmended; then one of OrderCancelled, OrderExpired, or the OrderFilled whose `remaining` is 0. A trade is emitted as Trade, then
+OrderFilled, PositionChanged, BalanceChanged of the maker and of the taker (anonymous liquidity has none of these), and one BookDelta when
+its level is done.
 """
 
 from __future__ import annotations

@@ -148,8 +148,6 @@ class TradeKind(StrEnum):
 class RejectReason(StrEnum):
     """Why a request changed nothing."""
 
-    UNKNOWN_MARKET = "unknown_market"
-    UNKNOWN_ACCOUNT = "unknown_account"
     UNKNOWN_ORDER = "unknown_order"
     """Never existed, is another account's, or is closed already."""
     MARKET_STATUS = "market_status"
@@ -309,6 +307,8 @@ class Market:
     liquidation_fee: int = 0
     """Of the notional a liquidation closes, to the insurance fund, never more than what the account has left."""
     isolated_only: bool = False
+    impact_notional: int = 0
+    """Money a premium sample's impact prices are taken for; 0 for the best prices."""
     status: MarketStatus = MarketStatus.ACTIVE
     notional_unit: int = field(init=False)
     ref_unit: int = field(init=False)
@@ -373,9 +373,11 @@ class Rules:
     client_ids: ClientIds = ClientIds.OPEN
     post_only_late: bool = False
     """A post-only order that would take is acknowledged and then cancelled, instead of refused."""
-    fok_late: bool = True
-    """The same for a fill-or-kill that cannot fill."""
     queue: QueueModel = QueueModel.BEHIND
+    untriggered_need_position: bool = False
+    """Conditional reduce-only orders need a position when they come and go when it closes, instead of when they trigger."""
+    refuse_met_trigger: bool = False
+    """A trigger whose price is reached already is refused, instead of released at once."""
     max_open_orders: int = 0
     """Resting and untriggered orders of an account, 0 for no limit."""
     max_open_orders_per_market: int = 0

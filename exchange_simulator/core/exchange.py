@@ -1,0 +1,783 @@
+"""The exchange: everything the outside may do to it and ask of it.
+
+Every call that changes something takes `ts_ns` first; time never goes back. Before the call is done, whatever was due until then is done
+(settlements, expiries, dead-man switches), each at its own time. A driver that must not be late reads `next_due_ns` and calls `advance`.
+Nothing here waits, reads a clock or draws a random number: the same calls give the same events.
+
+Funding settles at whole multiples of the market's interval in UTC. Marks and indices are set from outside, before the time they count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from heapq import heapify, heappop, heappush
+from itertools import count
+
+import msgspec
+
+from exchange_simulator.core.book import BookSide
+from exchange_simulator.core.engine import Engine
+from exchange_simulator.core.events import (
+    AnyEvent,
+    CancelAllScheduled,
+    FundingPaid,
+    FundingSettled,
+    LeverageChanged,
+    MarkChanged,
+    MarketChanged,
+    MarketStatusChanged,
+    PositionSettled,
+)
+from exchange_simulator.core.funding import FundingSource, PostedFunding, clamp
+from exchange_simulator.core.liquidation import Liquidator
+from exchange_simulator.core.log import Sink
+from exchange_simulator.core.market import MarketState
+from exchange_simulator.core.orders import Account, Order, Position
+from exchange_simulator.core.types import (
+    ANONYMOUS,
+    REF,
+    UNIT,
+    AmendMode,
+    BalanceReason,
+    CancelReason,
+    GroupKind,
+    MarginMode,
+    Market,
+    MarketStatus,
+    NewOrder,
+    OrderStatus,
+    PositionReason,
+    PriceSource,
+    RejectReason,
+    Rules,
+    Side,
+    TradeKind,
+)
+
+Levels = Sequence[tuple[int, int]]
+"""(price in ticks, size in steps), in any order."""
+
+
+class Exchange(Engine):
+    """One venue.
+
+    `funding` defaults to posted rates (`set_funding_rate`). Without `publish_book` no BookDelta events are made, for backtests that read
+    the book directly. `closed_orders_kept` bounds how many ended orders stay findable by id.
+    """
+
+    def __init__(
+        self,
+        rules: Rules | None = None,
+        *,
+        funding: FundingSource | None = None,
+        publish_book: bool = True,
+        closed_orders_kept: int = 100_000,
+    ) -> None:
+        super().__init__(rules or Rules(), publish_book=publish_book, closed_orders_kept=closed_orders_kept)
+        self._posted = PostedFunding()
+        self.funding: FundingSource = funding or self._posted
+        self._liquidator = Liquidator(self)
+        self._timers: list[tuple[int, int, Callable[[], None], Order | None]] = []
+        self._timer_id = count().__next__
+
+    # events
+
+    def subscribe(self, sink: Sink) -> Callable[[], None]:
+        """Every event goes to `sink` after the call that caused it, in order; `sink` may call the exchange. Returns unsubscribe."""
+        return self.log.subscribe(sink)
+
+    def drain(self) -> list[AnyEvent]:
+        """Events since the last drain. Nothing is kept for this while someone is subscribed."""
+        return self.log.drain()
+
+    # time
+
+    @property
+    def now_ns(self) -> int:
+        return self.log.now
+
+    @property
+    def next_due_ns(self) -> int | None:
+        """When `advance` will have something to do; None when nothing is scheduled. May name a moment whose cause is gone."""
+        return self._timers[0][0] if self._timers else None
+
+    def advance(self, ts_ns: int) -> None:
+        """Does what is due up to and including `ts_ns`.
+
+        Raises:
+            ValueError: time would go back.
+        """
+        log, timers = self.log, self._timers
+        if ts_ns < log.now:
+            raise ValueError(f"time goes back from {log.now} to {ts_ns}")
+        while timers and timers[0][0] <= ts_ns:
+            due, _, action, _ = heappop(timers)
+            log.now = max(log.now, due)
+            action()
+            self._settle()
+        log.now = ts_ns
+
+    def _at(self, due_ns: int, action: Callable[[], None], order: Order | None = None) -> None:
+        """`order`: the timer is void when it has ended; when most timers are, they go."""
+        if self._stale_timers > 256 and self._stale_timers * 2 > len(self._timers):
+            self._timers[:] = [timer for timer in self._timers if timer[3] is None or not timer[3].status.terminal]
+            heapify(self._timers)
+            self._stale_timers = 0
+        heappush(self._timers, (due_ns, self._timer_id(), action, order))
+
+    # markets
+
+    def add_market(self, ts_ns: int, market: Market, *, mark: int = 0, index: int = 0) -> None:
+        """Lists a market. Orders are refused until it has a mark price (ref units); `index` defaults to `mark`."""
+        self.advance(ts_ns)
+        if market.symbol in self.markets:
+            raise ValueError(f"{market.symbol} is listed already")
+        state = MarketState(market, mark=mark, index=index or mark, next_funding_ns=0)
+        self.markets[market.symbol] = state
+        state.anonymous = self.ledger.position(self.ledger.anonymous, state)
+        self._schedule_funding(state)
+        self._tell_market(state)
+        if mark:
+            self.log.put(MarkChanged(self.log.seq(), ts_ns, market.symbol, mark, state.index))
+        if self.funding.sample_interval_ns:
+            self._schedule_sample(state)
+        self._settle()
+
+    def _tell_market(self, market: MarketState) -> None:
+        self.log.put(MarketChanged(self.log.seq(), self.log.now, market.spec, market.next_funding_ns))
+
+    def change_market(self, ts_ns: int, market: Market) -> None:
+        """Any of its parameters but tick, step and status: fees, tiers, caps, bands, minima, funding interval.
+
+        A new funding interval counts from the next whole multiple of it.
+        """
+        self.advance(ts_ns)
+        state = self.markets[market.symbol]
+        old = state.spec
+        if (market.tick_size, market.step_size, market.status) != (old.tick_size, old.step_size, old.status):
+            raise ValueError("tick, step and status of a listed market do not change here")
+        state.spec = market
+        if market.funding_interval_ns != old.funding_interval_ns:
+            self._schedule_funding(state)
+        self._tell_market(state)
+        self._exposed.update((a, p.account) for a, p in state.holders.items())
+        self._settle()
+
+    def set_status(self, ts_ns: int, market: str, status: MarketStatus) -> None:
+        """Resting orders stay in every status but DELISTED, which is `delist`'s."""
+        if status is MarketStatus.DELISTED:
+            raise ValueError("use delist")
+        self.advance(ts_ns)
+        self._change_status(self.markets[market], status)
+        self._settle()
+
+    def _change_status(self, market: MarketState, status: MarketStatus) -> None:
+        if market.spec.status is MarketStatus.DELISTED:
+            raise ValueError(f"{market.symbol} is delisted")
+        if market.spec.status is not status:
+            market.spec = replace(market.spec, status=status)
+            self.log.put(MarketStatusChanged(self.log.seq(), self.log.now, market.symbol, status))
+
+    def delist(self, ts_ns: int, market: str, *, settlement: int = 0) -> None:
+        """Cancels every order, closes every position at `settlement` (ref units; default mark), ends the market."""
+        self.advance(ts_ns)
+        state = self.markets[market]
+        self._change_status(state, MarketStatus.DELISTED)
+        price = settlement or state.mark
+        for order in [o for o in self._live.values() if o.market is state]:
+            if not order.status.terminal:
+                self.close_order(order, OrderStatus.CANCELLED, CancelReason.DELISTED)
+        for side in (state.book.bids, state.book.asks):
+            for tick in list(side.levels):
+                side.levels[tick].anonymous = 0
+                side.drop_if_empty(tick)
+                self._tell_level(state, side, tick)
+        for _, position in sorted(state.holders.items()):
+            size = position.size
+            realised = self.ledger.settle(position, price)
+            account = position.account
+            self.log.put(PositionSettled(self.log.seq(), ts_ns, account.id, market, size, price, realised))
+            self._exposed[account.id] = account
+        if state.anonymous.size:
+            self.ledger.settle(state.anonymous, price)
+        self._settle()
+
+    def set_mark(self, ts_ns: int, market: str, mark: int, index: int = 0) -> None:
+        """New mark price, and index when it moved too (ref units). Releases triggers, checks margins."""
+        self.advance(ts_ns)
+        if mark <= 0 or index < 0:
+            raise ValueError("mark and index must be positive")
+        state = self.markets[market]
+        new_index = index or state.index or mark
+        if mark == state.mark and new_index == state.index:
+            return
+        state.mark, state.index = mark, new_index
+        self.log.put(MarkChanged(self.log.seq(), ts_ns, market, mark, new_index))
+        if state.triggers.watches(PriceSource.MARK):
+            self._fire(state, PriceSource.MARK)
+        if state.triggers.watches(PriceSource.INDEX):
+            self._fire(state, PriceSource.INDEX)
+        for account_id, position in state.holders.items():
+            self._exposed[account_id] = position.account
+        self._settle()
+
+    # liquidity without an owner
+
+    def set_levels(self, ts_ns: int, market: str, bids: Levels, asks: Levels) -> None:
+        """Replaces all anonymous depth; users' orders keep their place in the queue as `book.py` describes.
+
+        Sizes are anonymous only, without users' orders. Anonymous levels that reach users' orders trade with them first, at the users'
+        prices; what is left of such a level rests. To replay a recording, feed trades before the depth that they changed.
+
+        Raises:
+            ValueError: a size or price is not positive, or the new bids and asks cross each other.
+        """
+        self.advance(ts_ns)
+        state = self.markets[market]
+        book = state.book
+        new_bids, new_asks = dict(bids), dict(asks)
+        if new_bids and new_asks and max(new_bids) >= min(new_asks):
+            raise ValueError("bids and asks cross")
+        self._withdraw(state, book.bids, new_bids)
+        self._withdraw(state, book.asks, new_asks)
+        self._quote(state, book.bids, book.asks, new_bids)
+        self._quote(state, book.asks, book.bids, new_asks)
+        self._settle()
+
+    def set_level(self, ts_ns: int, market: str, side: Side, price: int, size: int) -> None:
+        """Sets the anonymous size of one level (0 removes it); reaching users' orders it trades as in `set_levels`.
+
+        Raises:
+            ValueError: it would cross anonymous depth of the other side.
+        """
+        self.advance(ts_ns)
+        state = self.markets[market]
+        own, opposite = state.book.side(side), state.book.side(side.opposite)
+        if size < 0 or price <= 0:
+            raise ValueError("a level has a positive price and a size that is not negative")
+        if size and any(level.anonymous for tick, level in opposite.best_first() if tick * own.sign <= price * own.sign):
+            raise ValueError("the level crosses anonymous depth of the other side")
+        if size == 0:
+            level = own.levels.get(price)
+            if level is not None and level.anonymous:
+                self._set_anonymous(state, own, price, 0)
+        else:
+            self._quote(state, own, opposite, {price: size})
+        self._settle()
+
+    def _withdraw(self, market: MarketState, side: BookSide, wanted: Mapping[int, int]) -> None:
+        stale = [tick for tick, level in side.levels.items() if level.anonymous and tick not in wanted]
+        for tick in stale:
+            self._set_anonymous(market, side, tick, 0)
+
+    def _set_anonymous(self, market: MarketState, side: BookSide, tick: int, size: int) -> None:
+        level = side.level(tick)
+        if level.anonymous == size:
+            return
+        level.set_anonymous(size, self.rules.queue)
+        if size == 0:
+            side.drop_if_empty(tick)
+        self._tell_level(market, side, tick)
+
+    def _quote(self, market: MarketState, side: BookSide, opposite: BookSide, wanted: Mapping[int, int]) -> None:
+        best = opposite.best()
+        sign = side.sign
+        crossing: list[int] = []
+        for tick, size in wanted.items():
+            if size <= 0 or tick <= 0:
+                raise ValueError("levels have positive prices and sizes")
+            if best and tick * sign >= best * sign:
+                crossing.append(tick)
+            else:
+                self._set_anonymous(market, side, tick, size)
+        crossing.sort(key=lambda tick: -tick * sign)
+        for tick in crossing:
+            left, _ = self.match(market.anonymous, side.side, wanted[tick], tick, order=None, kind=TradeKind.NORMAL)
+            if left:
+                self._set_anonymous(market, side, tick, left)
+
+    def external_trade(self, ts_ns: int, market: str, side: Side, size: int, *, limit: int = 0) -> int:
+        """Someone without an account takes `size` from the book, best price first up to `limit` (0: any). Returns what was taken."""
+        self.advance(ts_ns)
+        state = self.markets[market]
+        left, _ = self.match(state.anonymous, side, size, limit, order=None, kind=TradeKind.NORMAL)
+        self._settle()
+        return size - left
+
+    # accounts
+
+    def open_account(self, ts_ns: int, account: int, *, deposit: int = 0, self_trade_group: int | None = None) -> Account:
+        """`self_trade_group`: accounts of one group never trade with each other (sub-accounts of one master)."""
+        self.advance(ts_ns)
+        if account in self.ledger.accounts or account == ANONYMOUS:
+            raise ValueError(f"account {account} exists")
+        opened = self.ledger.open(account)
+        if self_trade_group is not None:
+            opened.self_trade_group = self_trade_group
+        if deposit:
+            self.deposit(ts_ns, account, deposit)
+        return opened
+
+    def deposit(self, ts_ns: int, account: int, amount: int) -> None:
+        self.advance(ts_ns)
+        if amount <= 0:
+            raise ValueError("a deposit is positive")
+        self.ledger.deposited += amount
+        self.ledger.credit(self.ledger.accounts[account], amount, BalanceReason.DEPOSIT)
+        self._settle()
+
+    def withdraw(self, ts_ns: int, account: int, amount: int) -> RejectReason | None:
+        """None when done."""
+        self.advance(ts_ns)
+        if amount <= 0:
+            raise ValueError("a withdrawal is positive")
+        owner = self.ledger.accounts[account]
+        if amount > self.ledger.available(owner):
+            return RejectReason.INSUFFICIENT_MARGIN
+        self.ledger.deposited -= amount
+        self.ledger.credit(owner, -amount, BalanceReason.WITHDRAWAL)
+        self._settle()
+        return None
+
+    def fund_insurance(self, ts_ns: int, amount: int) -> None:
+        self.advance(ts_ns)
+        self.ledger.deposited += amount
+        self.ledger.insure(amount)
+        self._settle()
+
+    def set_fees(self, ts_ns: int, account: int, maker: int, taker: int, *, market: str = "") -> None:
+        """Fee fractions of one account, for one market or ("") all; maker may be negative."""
+        self.advance(ts_ns)
+        self.ledger.accounts[account].fees[market] = (maker, taker)
+
+    def set_leverage(self, ts_ns: int, account: int, market: str, initial: int) -> RejectReason | None:
+        """Initial margin fraction the account wants in that market (leverage = 1 / fraction). None when done."""
+        self.advance(ts_ns)
+        position = self.position(account, market)
+        if not position.market.spec.tiers[0].initial <= initial <= UNIT:
+            return RejectReason.BAD_LEVERAGE
+        old = position.initial
+        if position.mode is MarginMode.ISOLATED and position.size:
+            return self._relever(position, initial)
+        position.initial = initial
+        if initial > old and self.ledger.available(position.account) < 0:
+            position.initial = old
+            return RejectReason.INSUFFICIENT_MARGIN
+        self._tell_leverage(position)
+        return None
+
+    def _relever(self, position: Position, initial: int) -> RejectReason | None:
+        """An isolated position takes the margin that higher requirements need; lower ones give nothing back by themselves."""
+        needed = position.market.initial_margin(abs(position.size), initial) - position.margin
+        if needed > 0:
+            if needed > self.ledger.available(position.account):
+                return RejectReason.INSUFFICIENT_MARGIN
+            self._shift_margin(position, needed)
+        position.initial = initial
+        self._tell_leverage(position)
+        return None
+
+    def set_margin_mode(self, ts_ns: int, account: int, market: str, mode: MarginMode) -> RejectReason | None:
+        """Only while there is neither position nor order. None when done."""
+        self.advance(ts_ns)
+        position = self.position(account, market)
+        if position.mode is mode:
+            return None
+        orders = any(o.position is position for o in position.account.orders.values())
+        if position.size or orders or (mode is MarginMode.CROSS and position.market.spec.isolated_only):
+            return RejectReason.MARGIN_MODE
+        position.mode = mode
+        self._tell_leverage(position)
+        return None
+
+    def _tell_leverage(self, position: Position) -> None:
+        account, symbol = position.account.id, position.market.symbol
+        self.log.put(LeverageChanged(self.log.seq(), self.log.now, account, symbol, position.initial, position.mode))
+        self._settle()
+
+    def move_isolated_margin(self, ts_ns: int, account: int, market: str, amount: int) -> RejectReason | None:
+        """Into (positive) or out of the margin of an isolated position; never below its initial margin. None when done."""
+        self.advance(ts_ns)
+        position = self.position(account, market)
+        if position.mode is not MarginMode.ISOLATED or position.size == 0:
+            return RejectReason.MARGIN_MODE
+        spare = position.margin + min(0, position.market.unrealised(position))
+        spare -= position.market.initial_margin(abs(position.size), position.initial)
+        if amount > self.ledger.available(position.account) or -amount > max(0, spare):
+            return RejectReason.INSUFFICIENT_MARGIN
+        self._shift_margin(position, amount)
+        self._settle()
+        return None
+
+    def _shift_margin(self, position: Position, amount: int) -> None:
+        position.margin += amount
+        self.ledger.put_position(position, PositionReason.MARGIN)
+        self.ledger.credit(position.account, -amount, BalanceReason.MARGIN)
+
+    # orders
+
+    def submit(self, ts_ns: int, new: NewOrder) -> Order:
+        """One order, done as far as it goes at once: read `status`, `reject_reason`, `filled`, `remaining` of what comes back.
+
+        Raises:
+            KeyError: no such market or account.
+        """
+        self.advance(ts_ns)
+        order = self._admit(new)
+        if order.status is OrderStatus.NEW:
+            self._expire_later(order)
+            self._activate(order)
+        self._settle()
+        return order
+
+    def submit_group(self, ts_ns: int, kind: GroupKind, orders: Sequence[NewOrder]) -> list[Order]:
+        """Orders that belong together, of one account and market. One that is refused takes the others with it.
+
+        Raises:
+            ValueError: fewer than two orders, or of several accounts or markets; OTOCO needs three.
+        """
+        self.advance(ts_ns)
+        if len(orders) < (3 if kind is GroupKind.OTOCO else 2) or len({(o.account, o.market) for o in orders}) != 1:
+            raise ValueError("a group has two or more orders of one account and market; OTOCO three")
+        group = self._group(kind)
+        has_parent = kind is not GroupKind.OCO
+        admitted = [self._admit(new, group=group, child=has_parent and i > 0) for i, new in enumerate(orders)]
+        group.orders = tuple(admitted)
+        if any(order.status is OrderStatus.REJECTED for order in admitted):
+            for order in admitted:
+                if order.status is OrderStatus.NEW:
+                    self.close_order(order, OrderStatus.CANCELLED, CancelReason.PARENT_CANCELLED, RejectReason.BAD_GROUP)
+        else:
+            if has_parent:
+                for child in admitted[1:]:
+                    child.status = OrderStatus.WAITING
+            for order in admitted:
+                self._expire_later(order)
+                if order.status is OrderStatus.NEW:
+                    self._activate(order)
+        self._settle()
+        return admitted
+
+    def _expire_later(self, order: Order) -> None:
+        expires = order.request.expires_ns
+        if expires and not order.status.terminal:
+            self._at(expires, lambda: self._expire(order), order)
+
+    def _expire(self, order: Order) -> None:
+        if not order.status.terminal:
+            self.close_order(order, OrderStatus.EXPIRED)
+
+    def cancel(self, ts_ns: int, account: int, order_id: int) -> RejectReason | None:
+        """None when it was cancelled now."""
+        self.advance(ts_ns)
+        order = self._live.get(order_id)
+        if order is None or order.account.id != account:
+            return RejectReason.UNKNOWN_ORDER
+        if order.market.spec.status is MarketStatus.HALTED:
+            return RejectReason.MARKET_STATUS
+        self.close_order(order, OrderStatus.CANCELLED, CancelReason.USER)
+        self._settle()
+        return None
+
+    def cancel_all(self, ts_ns: int, account: int, market: str = "") -> list[int]:
+        """Resting, untriggered and waiting orders, of one market or ("") all. Returns the ids, oldest first."""
+        self.advance(ts_ns)
+        gone = self._cancel_all(self.ledger.accounts[account], market, CancelReason.USER)
+        self._settle()
+        return gone
+
+    def _cancel_all(self, account: Account, market: str, reason: CancelReason) -> list[int]:
+        gone = []
+        for order in tuple(account.orders.values()):
+            if market in ("", order.market.symbol) and order.market.spec.status is not MarketStatus.HALTED:
+                self.close_order(order, OrderStatus.CANCELLED, reason)
+                gone.append(order.id)
+        return gone
+
+    def schedule_cancel_all(self, ts_ns: int, account: int, at_ns: int) -> None:
+        """The dead-man switch: cancels everything of the account at `at_ns`; a new time replaces the old one, 0 takes it back."""
+        self.advance(ts_ns)
+        owner = self.ledger.accounts[account]
+        if at_ns and at_ns <= ts_ns:
+            raise ValueError("the time is past")
+        owner.cancel_all_ns = at_ns
+        if at_ns:
+            self._at(at_ns, lambda: self._dead_man(owner, at_ns))
+        self.log.put(CancelAllScheduled(self.log.seq(), ts_ns, account, at_ns))
+        self._settle()
+
+    def _dead_man(self, account: Account, at_ns: int) -> None:
+        if account.cancel_all_ns == at_ns:
+            account.cancel_all_ns = 0
+            self._cancel_all(account, "", CancelReason.SCHEDULED)
+
+    def amend(
+        self,
+        ts_ns: int,
+        account: int,
+        order_id: int,
+        *,
+        price: int = 0,
+        size: int = 0,
+        trigger_price: int = 0,
+        client_id: str | None = None,
+    ) -> Order | RejectReason:
+        """Changes what is given (0: as it is). A refusal leaves the order as it was.
+
+        IN_PLACE: `size` is filled plus remaining; the same order comes back. REPLACE: `size` is that of the new order (default: what
+        remains), and the new order comes back; `client_id` defaults to the old one.
+        """
+        self.advance(ts_ns)
+        order = self._live.get(order_id)
+        if order is None or order.account.id != account:
+            return RejectReason.UNKNOWN_ORDER
+        if order.market.spec.status in (MarketStatus.HALTED, MarketStatus.CANCEL_ONLY):
+            return RejectReason.MARKET_STATUS
+        if self.rules.amend is AmendMode.REPLACE:
+            result = self._replace(order, price, size, trigger_price, client_id)
+        else:
+            result = self._change(order, price or order.price, size or order.filled + order.remaining, trigger_price)
+        self._settle()
+        return result
+
+    def _replace(self, order: Order, price: int, size: int, trigger_price: int, client_id: str | None) -> Order | RejectReason:
+        request = order.request
+        trigger = request.trigger
+        if order.status is OrderStatus.OPEN:
+            trigger = None
+        elif trigger is not None and trigger_price:
+            trigger = msgspec.structs.replace(trigger, price=trigger_price)
+        new = msgspec.structs.replace(
+            request,
+            price=price or order.price,
+            size=0 if request.close_position and trigger is not None else size or order.remaining,
+            trigger=trigger,
+            client_id=request.client_id if client_id is None else client_id,
+            close_position=request.close_position and trigger is not None,
+            reduce_only=request.reduce_only or request.close_position,
+        )
+        resting, waiting, group = order.status is OrderStatus.OPEN, order.status is OrderStatus.WAITING, order.group
+        if resting:
+            self._reserve(order, -order.remaining)  # the old order must not count against the new one
+        replacement = self._admit(new, group=group, child=waiting, replaces=order)
+        if resting:
+            self._reserve(order, order.remaining)
+        if replacement.status is OrderStatus.REJECTED:
+            assert replacement.reject_reason is not None
+            return replacement.reject_reason
+        order.replaced_by = replacement.id
+        if group is not None:  # it takes the old one's place
+            group.orders = tuple(replacement if o is order else o for o in group.orders)
+            order.group = None
+        self.close_order(order, OrderStatus.CANCELLED, CancelReason.REPLACED)
+        self._expire_later(replacement)
+        if waiting:
+            replacement.status = OrderStatus.WAITING
+        else:
+            self._activate(replacement)
+        return replacement
+
+    def _change(self, order: Order, price: int, size: int, trigger_price: int) -> Order | RejectReason:
+        remaining = size - order.filled
+        old = (order.price, order.remaining, order.size, order.trigger_price)
+        if remaining <= 0:
+            return RejectReason.BAD_SIZE
+        resting = order.status is OrderStatus.OPEN
+        if resting and price == order.price and remaining <= order.remaining:
+            cut = order.remaining - remaining
+            if cut:
+                book = order.market.book.side(order.side)
+                self._reserve(order, -cut)
+                book.levels[price].resting -= cut
+                order.size, order.remaining, order.updated_ns = order.size - cut, remaining, self.log.now
+                self._tell_level(order.market, book, price)
+            self._tell_amended(order, by_venue=False)
+            return order
+        if resting:
+            self._reserve(order, -order.remaining)
+        order.size += remaining - order.remaining
+        order.price, order.remaining, order.trigger_price = price, remaining, trigger_price or order.trigger_price
+        reason = self._limits(order)
+        if reason is None and resting:
+            reason = self._clamp_reduce_only(order) or self._entry_refusal(order, late=False)
+        new = (order.price, order.remaining, order.size, order.trigger_price)
+        order.price, order.remaining, order.size, order.trigger_price = old
+        if resting:
+            self._reserve(order, order.remaining)
+        if reason is not None:
+            return reason
+        if resting:
+            self._lift(order)
+        order.price, order.remaining, order.size, order.trigger_price = new
+        order.updated_ns = self.log.now
+        self._tell_amended(order, by_venue=False)
+        if resting:
+            order.status = OrderStatus.NEW
+            self._place(order)
+        elif order.status is OrderStatus.UNTRIGGERED and order.trigger_price != old[3]:
+            order.market.triggers.forget()
+            self._activate(order)
+        return order
+
+    def _lift(self, order: Order) -> None:
+        """Takes a resting order out of the book to place it anew."""
+        book = order.market.book.side(order.side)
+        self._reserve(order, -order.remaining)
+        book.remove(order)
+        self._tell_level(order.market, book, order.price)
+
+    # funding
+
+    def set_funding_rate(self, ts_ns: int, market: str, rate: int) -> None:
+        """The rate (fraction units per interval) charged from now on at each settlement. Only with the default, posted funding."""
+        self.advance(ts_ns)
+        if self.funding is not self._posted:
+            raise ValueError("this exchange takes its funding rates from a source")
+        self._posted.post(self.markets[market].symbol, rate)
+
+    def funding_estimate(self, market: str) -> int:
+        """What would be charged if the running interval ended now, capped."""
+        state = self.markets[market]
+        return self._capped(state, self.funding.estimate(market, self.log.now, state.spec.funding_interval_ns))
+
+    def _capped(self, market: MarketState, rate: int) -> int:
+        return clamp(rate, market.spec.funding_cap) if market.spec.funding_cap else rate
+
+    def _schedule_funding(self, market: MarketState) -> None:
+        interval = market.spec.funding_interval_ns
+        due = (self.log.now // interval + 1) * interval
+        market.next_funding_ns = due
+        self._at(due, lambda: self._settle_funding(market, due))
+
+    def _settle_funding(self, market: MarketState, due: int) -> None:
+        if market.next_funding_ns != due or market.spec.status is MarketStatus.DELISTED:
+            return
+        interval = market.spec.funding_interval_ns
+        rate = self._capped(market, self.funding.settle(market.symbol, due, interval))
+        self._schedule_funding(market)
+        ref = market.ref(market.spec.funding_price)
+        log = self.log
+        log.put(FundingSettled(log.seq(), log.now, market.symbol, rate, ref, interval, market.next_funding_ns))
+        paid = 0
+        for account_id, position in sorted(market.holders.items()):
+            amount = self._funding_of(position, ref, rate)
+            paid += amount
+            self.ledger.pay_funding(position, amount)
+            log.put(FundingPaid(log.seq(), log.now, account_id, market.symbol, position.size, rate, ref, amount, interval))
+            self._exposed[account_id] = position.account
+        if market.anonymous.size:
+            self.ledger.pay_funding(market.anonymous, -paid)
+        else:
+            self.ledger.insure(-paid)  # what rounding left over, a few units at most
+
+    def _funding_of(self, position: Position, ref: int, rate: int) -> int:
+        """Positive is received; a fraction of a unit is always rounded against the account."""
+        return -position.size * ref * position.market.spec.ref_unit * rate // UNIT
+
+    def _schedule_sample(self, market: MarketState) -> None:
+        step = self.funding.sample_interval_ns
+        self._at((self.log.now // step + 1) * step, lambda: self._sample(market))
+
+    def _sample(self, market: MarketState) -> None:
+        if market.spec.status is MarketStatus.DELISTED:
+            return
+        self._schedule_sample(market)
+        if market.index:
+            bid, ask = self._impact(market, market.book.bids), self._impact(market, market.book.asks)
+            over = max(0, bid - market.index) if bid else 0
+            under = max(0, market.index - ask) if ask else 0
+            self.funding.sample(market.symbol, (over - under) * UNIT // market.index)
+
+    def _impact(self, market: MarketState, side: BookSide) -> int:
+        """Average price (ref) to trade the market's impact notional; the last level reached when the book is thinner, 0 when empty."""
+        wanted = market.spec.impact_notional
+        if not wanted:
+            return side.best() * REF
+        value = steps = 0
+        for price, level in side.best_first():
+            size = level.anonymous + level.resting
+            missing = -(-(wanted - value * market.spec.notional_unit) // (price * market.spec.notional_unit))
+            size = min(size, missing)
+            value, steps = value + price * size, steps + size
+            if value * market.spec.notional_unit >= wanted:
+                break
+        return value * REF // steps if steps else 0
+
+    # questions
+
+    def account(self, account: int) -> Account:
+        return self.ledger.accounts[account]
+
+    def position(self, account: int, market: str) -> Position:
+        """Also when flat: it carries the account's leverage and margin mode."""
+        return self.ledger.position(self.ledger.accounts[account], self.markets[market])
+
+    def order(self, order_id: int) -> Order | None:
+        """Live, or among the ended ones still kept."""
+        return self._live.get(order_id) or self._closed.get(order_id)
+
+    def order_by_client_id(self, account: int, client_id: str) -> Order | None:
+        """The newest order that used the id."""
+        order_id = self.ledger.accounts[account].client_ids.get(client_id)
+        return None if order_id is None else self.order(order_id)
+
+    def open_orders(self, account: int, market: str = "") -> list[Order]:
+        """Resting, untriggered and waiting ones, oldest first."""
+        return [o for o in self.ledger.accounts[account].orders.values() if market in ("", o.market.symbol)]
+
+    def depth(self, market: str, side: Side, levels: int = 0) -> list[tuple[int, int, int]]:
+        """(price, size, number of orders) best first; `levels` 0 for all."""
+        return self.markets[market].book.side(side).depth(levels)
+
+    def best(self, market: str) -> tuple[int, int]:
+        """Best bid and ask in ticks, 0 where there is none."""
+        book = self.markets[market].book
+        return book.bids.best(), book.asks.best()
+
+    def open_interest(self, market: str) -> int:
+        """Steps, one side."""
+        state = self.markets[market]
+        longs = sum(p.size for p in state.holders.values() if p.size > 0)
+        return longs + max(0, state.anonymous.size)
+
+    def equity(self, account: int) -> int:
+        return self.ledger.equity(self.ledger.accounts[account])
+
+    def available(self, account: int) -> int:
+        """Money for new orders or withdrawal."""
+        return self.ledger.available(self.ledger.accounts[account])
+
+    def initial_margin(self, account: int) -> int:
+        return self.ledger.initial_margin(self.ledger.accounts[account])
+
+    def maintenance_margin(self, account: int) -> int:
+        """Cross and isolated together."""
+        positions = self.ledger.accounts[account].positions.values()
+        return sum(p.market.maintenance_margin(p.size) for p in positions if p.size)
+
+    def liquidation_price(self, account: int, market: str) -> int | None:
+        """Mark (ref units) at which this position would be liquidated if all other marks stood still; None without one above zero."""
+        position = self.position(account, market)
+        state, size = position.market, position.size
+        if size == 0:
+            return None
+        notional = abs(size) * state.mark * state.spec.ref_unit
+        fraction = state.spec.tier(notional).maintenance
+        if position.mode is MarginMode.ISOLATED:
+            equity, others = position.margin + state.unrealised(position), 0
+        else:
+            owner = position.account
+            equity = self.ledger.cross_equity(owner)
+            others = self.ledger.cross_maintenance(owner) - state.maintenance_margin(size)
+        # equity + size x (p - mark) x unit = others + |size| x p x unit x fraction, solved for p
+        unit = state.spec.ref_unit
+        fixed = (others - equity + size * state.mark * unit) * UNIT
+        per_ref = unit * (size * UNIT - abs(size) * fraction)
+        if per_ref == 0:
+            return None
+        price = fixed // per_ref
+        return price if price > 0 else None
+
+    def _check_margin(self, account: Account) -> None:
+        self._liquidator.check(account)

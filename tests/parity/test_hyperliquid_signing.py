@@ -96,7 +96,7 @@ def test_200_random_orders_are_byte_identical() -> None:
     while left:
         pairs = [random_order(rng) for _ in range(min(left, rng.choice([1, 1, 1, 2, 15, 16, 17])))]
         left -= len(pairs)
-        builder = {"b": f"0x{rng.getrandbits(160):040x}", "f": rng.randint(1, 100)} if rng.random() < 0.2 else None
+        builder: dict[str, Any] | None = {"b": f"0x{rng.getrandbits(160):040x}", "f": rng.randint(1, 100)} if rng.random() < 0.2 else None
         actions.append(m.PlaceOrders([ours for _, ours in pairs], "na", m.Builder(**builder) if builder else None))
         cases.append(
             {

@@ -1,0 +1,42 @@
+"""The docs keep up with the code: generated tables are fresh, links lead somewhere, decision records stay short."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from exchange_clients import venues
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+sys.path.insert(0, str(ROOT / "docs"))
+
+
+def test_generated_tables_are_fresh() -> None:
+    from tables import generated
+
+    stale = [str(path.relative_to(ROOT)) for path, text in generated().items() if path.read_text(encoding="utf-8") != text]
+    assert stale == [], "run: python docs/tables.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "decisions").glob("*.md")), ids=lambda page: page.name)
+def test_decision_records_have_their_form(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    number, _, _ = page.name.partition("-")
+    assert text.startswith(f"# {int(number)}. ")
+    assert all(f"\n## {part}\n" in text for part in ("Context", "Decision", "Consequences"))
+
+
+def test_every_venue_has_its_page_naming_its_variables() -> None:
+    for name in venues.names():
+        page = (ROOT / "docs" / "venues" / f"{name}.md").read_text(encoding="utf-8")
+        missing = [item.variable for item in venues.get(name).spec.credentials if item.variable.format(env="") not in page]
+        assert missing == [], f"docs/venues/{name}.md"
+        assert "roubleshooting" in page

@@ -172,6 +172,10 @@ class VenueSpec:
     """Credential that names the account, shown (masked) and used as scope of account pools."""
     roles: tuple[str, ...] = ("public",)
     """Sockets a connected client holds."""
+    private_role: str | None = None
+    """The socket that carries the account, left closed without credentials; None: it is the first of `roles`."""
+    ws_message_cost: Mapping[str, int] = field(default_factory=dict)
+    """What one message of ours on a socket costs."""
 
     @property
     def environment_names(self) -> tuple[str, ...]:

@@ -12,9 +12,10 @@ from exchange_clients.spec import Stream
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One stream of one market (or of the account). `role` names the socket, `channel` is the venue's own name, kept and never parsed back.
+    """One channel of a venue's socket. `role` names the socket, `channel` is the venue's own name, kept and never parsed back.
 
-    `parameter` belongs to streams that come in kinds (a candle interval).
+    Streams that share a channel share its topic: `stream` is then the one the dialect chose. `parameter` belongs to streams that come in
+    kinds (a candle interval).
     """
 
     stream: Stream

@@ -1,0 +1,525 @@
+"""Streams of one client: sockets, subscriptions, books, and events to whoever watches.
+
+A venue adds a dialect (url, login, topics), a message handler (frame -> message -> handler table) and a sequence rule. Frames of
+books go straight into the book; everything else becomes one domain event, built only when somebody listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import zlib
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import msgspec
+
+from exchange_clients.book import BookChange, BookFeed, BookGap, Resync, SequenceRule
+from exchange_clients.context import ClientContext
+from exchange_clients.errors import AuthError, DecodeError, NotReady, SubscriptionRefused, UnsupportedCapability, VenueError
+from exchange_clients.events import Listener, Subscription
+from exchange_clients.model import (
+    NS_PER_S,
+    Bbo,
+    BookLevel,
+    BookSnapshot,
+    Candle,
+    Fill,
+    FundingRateSample,
+    Gap,
+    IndexPrice,
+    Instrument,
+    InstrumentId,
+    LiquidationEvent,
+    MarkPrice,
+    Position,
+    Trade,
+)
+from exchange_clients.spec import Stream
+from exchange_clients.subscriptions import SubscriptionRegistry, Topic
+from exchange_clients.transport.stream import Dialect, VenueSocket
+
+_CHATTY = (Stream.BOOK, Stream.BBO)
+_BAD_FRAMES_BEFORE_RECONNECT = 20
+
+
+def event_key(stream: Stream, instrument: InstrumentId | None = None, parameter: str = "") -> tuple[object, ...]:
+    """The hub's key of a stream."""
+    return (stream, instrument, parameter)
+
+
+class BaseMessageHandler:
+    """Turns frames into effects. A venue sets `decode` (typed, one call per frame) and returns its table from `handlers()`.
+
+    A frame that does not decode is counted, logged and skipped; the book it may have been for finds the hole by its numbering.
+    """
+
+    decode: ClassVar[Callable[[str | bytes], Any]]
+
+    def __init__(self, manager: BaseWebSocketManager) -> None:
+        self.manager = manager
+        self.context = manager.context
+        self._table: dict[type, Callable[[str, Any, int], None]] = self.handlers()
+        self.undecoded = 0
+        self.unknown = 0
+        self._in_a_row = 0
+
+    def handlers(self) -> dict[type, Callable[[str, Any, int], None]]:
+        """Message type -> handler(role, message, ts_recv_ns)."""
+        raise NotImplementedError
+
+    def feed(self, role: str, data: str | bytes, ts_recv_ns: int) -> None:
+        """One frame. The seam for a faster decoder: whatever stands behind it, books and events change as if this code had run."""
+        try:
+            message = type(self).decode(data)
+        except (msgspec.DecodeError, DecodeError, UnicodeDecodeError) as e:
+            self._bad_frame(role, data, e)
+            return
+        self._in_a_row = 0
+        handler = self._table.get(type(message))
+        if handler is None:
+            self.unknown += 1
+            return
+        try:
+            handler(role, message, ts_recv_ns)
+        except (DecodeError, ArithmeticError, ValueError, LookupError) as e:
+            self._bad_frame(role, data, e)
+
+    def _bad_frame(self, role: str, data: str | bytes, error: Exception) -> None:
+        self.undecoded += 1
+        self._in_a_row += 1
+        if self.undecoded == 1 or self.undecoded % 1000 == 0:
+            self.context.log.warning("frame.undecoded role=%s count=%d bytes=%d reason=%s", role, self.undecoded, len(data), error)
+        if self._in_a_row == _BAD_FRAMES_BEFORE_RECONNECT:
+            self._in_a_row = 0
+            self.manager.reconnect(role, "the venue sends frames that do not decode")
+
+
+class BaseWebSocketManager:
+    """All streams of one client."""
+
+    dialect_class: ClassVar[Callable[[ClientContext], Dialect]]
+    message_handler_class: ClassVar[type[BaseMessageHandler]]
+    sequence_rule: ClassVar[SequenceRule]
+    max_depth: ClassVar[int | None] = None
+
+    def __init__(self, context: ClientContext) -> None:
+        self.context = context
+        self.registry = SubscriptionRegistry()
+        self.feeds: dict[str, BookFeed] = {}
+        self._book_refs: dict[str, int] = {}
+        self._bbos: dict[InstrumentId, Bbo] = {}
+        self._book_waiters: dict[InstrumentId, list[asyncio.Future[None]]] = {}
+        self._sockets: dict[str, VenueSocket] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._errands: set[asyncio.Task[None]] = set()
+        self.on_private_gap: Callable[[str], None] = lambda reason: None
+        self.dialect = self.dialect_class(context)
+        self.handler = self.message_handler_class(self)
+
+    # ---- connecting
+
+    @property
+    def private_role(self) -> str:
+        return self.context.spec.private_role or self.context.spec.roles[0]
+
+    def _roles(self) -> tuple[str, ...]:
+        separate = self.context.spec.private_role
+        return tuple(r for r in self.context.spec.roles if r != separate or self.context.signer is not None)
+
+    async def connect(self, *, timeout_s: float = 15.0) -> None:
+        """Open every socket and have the account's streams confirmed.
+
+        Raises:
+            AuthError: the venue refused the login.
+            NotReady: not connected and confirmed in time; the sockets go on trying until `disconnect`.
+        """
+        if self.context.signer is not None:
+            now = self.context.runtime.clock.monotonic()
+            for topic in self.private_topics():
+                self.registry.want(topic, now)
+        for role in self._roles():
+            if role not in self._tasks:
+                self._sockets[role] = self._make_socket(role)
+                self._tasks[role] = asyncio.create_task(self._sockets[role].run(), name=f"{self.context.name}-{role}")
+        clock = self.context.runtime.clock
+        end = clock.monotonic() + timeout_s
+        while not self._connected_and_confirmed():
+            self._raise_if_refused()
+            if clock.monotonic() > end:
+                waiting = [r for r, s in self._sockets.items() if not s.is_connected] or [t.channel for t in self._private_unconfirmed()]
+                raise NotReady(f"streams are not up after {timeout_s:g} s: {', '.join(waiting)}", venue=self.context.name)
+            await clock.sleep(0.01)
+
+    def private_topics(self) -> list[Topic]:
+        """What a signed client always watches."""
+        streams = [s for s in (Stream.ORDERS, Stream.FILLS, Stream.POSITIONS, Stream.ACCOUNT) if s in self.context.spec.streams]
+        return list(dict.fromkeys(self.dialect.topic(stream, None) for stream in streams))
+
+    def _private_unconfirmed(self) -> list[Topic]:
+        return [t for t in self.registry.wanted() if t.stream.is_private and not self.registry.is_confirmed(t)]
+
+    def _connected_and_confirmed(self) -> bool:
+        return all(s.is_connected for s in self._sockets.values()) and not self._private_unconfirmed()
+
+    def _raise_if_refused(self) -> None:
+        for task in self._tasks.values():
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+        for topic in self._private_unconfirmed():
+            if reason := self.registry.refusal(topic):
+                raise SubscriptionRefused(f"{topic.channel}: {reason}", venue=self.context.name)
+
+    async def disconnect(self) -> None:
+        tasks = [*self._tasks.values(), *self._errands]
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._sockets.clear()
+        self.context.socket_commands.lost("disconnected by us")
+        for feed in self.feeds.values():
+            feed.lost("disconnected")
+        self._bbos.clear()
+
+    @property
+    def is_connected(self) -> bool:
+        return bool(self._sockets) and all(s.is_connected for s in self._sockets.values())
+
+    @property
+    def subscription_count(self) -> int:
+        """Confirmed ones only."""
+        return self.registry.confirmed_count
+
+    def _make_socket(self, role: str) -> VenueSocket:
+        context = self.context
+        carries_commands = role == self.private_role
+        socket: VenueSocket
+
+        def opened() -> None:
+            if carries_commands:
+                context.socket_commands.opened(socket.send)
+            context.log.info("stream.open role=%s connects=%d", role, socket.connects)
+
+        socket = VenueSocket(
+            context.name,
+            role,
+            self.dialect,
+            self.registry,
+            context.runtime,
+            context.limiter,
+            lambda: context.rest.session,
+            on_frame=lambda data, ts: self.handler.feed(role, data, ts),
+            on_open=opened,
+            on_lost=lambda reason: self._lost(role, reason),
+            expects_data=lambda: any(
+                t.role == role and t.stream in _CHATTY and self.registry.is_confirmed(t) for t in self.registry.wanted(role)
+            ),
+            stale_after_s=context.config.stale_after_s,
+            message_cost=context.spec.ws_message_cost,
+            rng=random.Random(zlib.crc32(f"{context.name}/{role}".encode())),  # noqa: S311 - jitter, not secrecy
+            proxy=context.config.proxy,
+        )
+        return socket
+
+    def reconnect(self, role: str, reason: str) -> None:
+        """Give up this connection now."""
+        self.context.log.warning("stream.reconnect role=%s reason=%s", role, reason)
+        task = self._tasks.get(role)
+        if task is not None:
+            task.cancel()
+            self._lost(role, reason)
+            self._sockets[role] = self._make_socket(role)
+            self._tasks[role] = asyncio.create_task(self._sockets[role].run(), name=f"{self.context.name}-{role}")
+
+    def _lost(self, role: str, reason: str) -> None:
+        """Everything this socket carried is unproven from here on, and every reader is told."""
+        context = self.context
+        now_ns = context.runtime.clock.time_ns()
+        if role == self.private_role:
+            context.socket_commands.lost(reason)
+        private = False
+        for topic in self.registry.lost_connection(role, context.runtime.clock.monotonic()):
+            private = private or topic.stream.is_private
+            if topic.instrument is not None:
+                instrument = context.instruments.get(topic.instrument)
+                if (feed := self.feeds.get(instrument.contract_id)) is not None:
+                    feed.lost(reason)
+                self._bbos.pop(topic.instrument, None)
+        context.hub.publish_gap(Gap(venue=context.name, topic=role, reason=reason, ts_ns=now_ns))
+        if private:
+            self.on_private_gap(reason)
+
+    # ---- subscribing
+
+    def want(self, topic: Topic) -> None:
+        if self.registry.want(topic, self.context.runtime.clock.monotonic()) and (socket := self._sockets.get(topic.role)) is not None:
+            self._errand(socket.flush())
+
+    def release(self, topic: Topic) -> None:
+        if self.registry.release(topic):
+            if topic.stream is Stream.BBO and topic.instrument is not None:
+                self._bbos.pop(topic.instrument, None)
+            if (socket := self._sockets.get(topic.role)) is not None:
+                self._errand(socket.drop([topic]))
+
+    def _errand(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._errands.add(task)
+
+        def done(t: asyncio.Task[None]) -> None:
+            self._errands.discard(t)
+            if not t.cancelled() and (error := t.exception()) is not None:
+                self.context.log.error("stream.errand_failed reason=%s", error)
+
+        task.add_done_callback(done)
+
+    def _topics(self, stream: Stream, instrument: Instrument | None, parameter: str) -> list[Topic]:
+        if stream is Stream.BBO and Stream.BBO not in self.context.spec.streams:
+            stream = Stream.BOOK
+        if stream not in self.context.spec.streams:
+            raise UnsupportedCapability(f"there is no {stream} stream", venue=self.context.name)
+        return [self.dialect.topic(stream, instrument, parameter)]
+
+    def watch(
+        self, stream: Stream, instrument: Instrument | None = None, *, parameter: str = "", coalesce: bool = False, maxsize: int = 10_000
+    ) -> Subscription:
+        """A consumer of a stream; ending it releases what it needed from the venue.
+
+        Raises UnsupportedCapability when the venue has no such stream.
+        """
+        topics = self._topics(stream, instrument, parameter)
+        uses_book = instrument is not None and any(t.stream is Stream.BOOK for t in topics)
+
+        def release() -> None:
+            for topic in topics:
+                self.release(topic)
+            if uses_book and instrument is not None:
+                self._drop_book(instrument)
+
+        if uses_book and instrument is not None:
+            self._hold_book(instrument)
+        for topic in topics:
+            self.want(topic)
+        key = event_key(stream, instrument.id if instrument is not None else None, parameter)
+        return self.context.hub.subscribe(key, coalesce=coalesce, maxsize=maxsize, on_close=release)
+
+    # ---- books
+
+    def _hold_book(self, instrument: Instrument) -> BookFeed:
+        feed = self.feeds.get(instrument.contract_id)
+        if feed is None:
+            feed = BookFeed(instrument, self.sequence_rule, self._on_book_gap, max_depth=self.max_depth)
+            self.feeds[instrument.contract_id] = feed
+        self._book_refs[instrument.contract_id] = self._book_refs.get(instrument.contract_id, 0) + 1
+        return feed
+
+    def _drop_book(self, instrument: Instrument) -> None:
+        left = self._book_refs.get(instrument.contract_id, 0) - 1
+        if left > 0:
+            self._book_refs[instrument.contract_id] = left
+        else:
+            self._book_refs.pop(instrument.contract_id, None)
+            self.feeds.pop(instrument.contract_id, None)
+
+    async def prepare_market_feed(self, instrument: Instrument, *, timeout_s: float = 10.0) -> None:
+        """Keep this market's book (and best prices) streaming until `release_market_feed`; returns when the book is ready.
+
+        Raises:
+            NotReady: not ready in time; the feed goes on trying.
+            SubscriptionRefused: the venue will not stream it.
+        """
+        feed = self._hold_book(instrument)
+        book_topic = self._topics(Stream.BOOK, instrument, "")[0]
+        self.want(book_topic)
+        if Stream.BBO in self.context.spec.streams:
+            self.want(self.dialect.topic(Stream.BBO, instrument))
+        clock = self.context.runtime.clock
+        end = clock.monotonic() + timeout_s
+        while not feed.book.ready:
+            if reason := self.registry.refusal(book_topic):
+                raise SubscriptionRefused(f"{book_topic.channel}: {reason}", venue=self.context.name)
+            left = end - clock.monotonic()
+            if left <= 0:
+                raise NotReady(f"{instrument.id}: no book after {timeout_s:g} s ({feed.book.state.reason})", venue=self.context.name)
+            await self._book_changed(instrument.id, min(left, 0.5))
+
+    def release_market_feed(self, instrument: Instrument) -> None:
+        self.release(self.dialect.topic(Stream.BOOK, instrument))
+        if Stream.BBO in self.context.spec.streams:
+            self.release(self.dialect.topic(Stream.BBO, instrument))
+        self._drop_book(instrument)
+
+    async def _book_changed(self, instrument: InstrumentId, timeout_s: float) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiters = self._book_waiters.setdefault(instrument, [])
+        waiters.append(future)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await future
+        except TimeoutError:
+            pass
+        finally:
+            waiters.remove(future)
+            if not waiters:
+                self._book_waiters.pop(instrument, None)
+
+    def order_book_ready(self, instrument: Instrument) -> bool:
+        feed = self.feeds.get(instrument.contract_id)
+        return feed is not None and feed.book.ready
+
+    def get_order_book(self, instrument: Instrument, levels: int | None = None) -> BookSnapshot:
+        """The streamed book as it stands.
+
+        Raises NotReady when it is not streaming, syncing or stale.
+        """
+        feed = self.feeds.get(instrument.contract_id)
+        if feed is None:
+            raise NotReady(f"{instrument.id} is not streaming: await prepare_market_feed first", venue=self.context.name)
+        return feed.read(levels)
+
+    def get_best_levels(self, instrument: Instrument, min_size_usd: Decimal = Decimal(0)) -> tuple[BookLevel | None, BookLevel | None]:
+        """The best bid and ask that are worth at least `min_size_usd` by themselves."""
+        feed = self.feeds.get(instrument.contract_id)
+        if feed is None:
+            raise NotReady(f"{instrument.id} is not streaming: await prepare_market_feed first", venue=self.context.name)
+        return feed.book.best_levels(min_size_usd)
+
+    def get_latest_bbo(self, instrument: Instrument) -> Bbo | None:
+        """What the BBO stream said last, else the best of a ready book; None when neither is there. Look at its time."""
+        if (bbo := self._bbos.get(instrument.id)) is not None:
+            return bbo
+        feed = self.feeds.get(instrument.contract_id)
+        return feed.bbo() if feed is not None and feed.book.ready else None
+
+    def fresh_bbo(self, instrument: InstrumentId) -> Bbo | None:
+        """The newest usable best prices not older than the configured age, from the BBO stream or a ready book."""
+        limit_ns = self.context.runtime.clock.time_ns() - round(self.context.config.max_book_age_s * NS_PER_S)
+        feed = self.feeds.get(self.context.instruments.get(instrument).contract_id) if self.feeds else None
+        book = feed.bbo() if feed is not None and feed.book.ready else None
+        candidates = [b for b in (self._bbos.get(instrument), book) if b is not None and b.ts_recv_ns >= limit_ns]
+        return max(candidates, key=lambda b: b.ts_recv_ns, default=None)
+
+    def fresh_book(self, instrument: InstrumentId, levels: int) -> BookSnapshot | None:
+        feed = self.feeds.get(self.context.instruments.get(instrument).contract_id) if self.feeds else None
+        if feed is None or not feed.book.ready:
+            return None
+        age_ns = self.context.runtime.clock.time_ns() - feed.book.state.ts_recv_ns
+        return feed.read(levels) if age_ns <= self.context.config.max_book_age_s * NS_PER_S else None
+
+    def register_bbo_listener(self, instrument: Instrument, listener: Listener) -> Callable[[], None]:
+        """Call `listener(Bbo)` on each change while the market streams; the returned function ends it."""
+        return self.context.hub.listen(event_key(Stream.BBO, instrument.id), listener)
+
+    async def fetch_snapshot(self, feed: BookFeed) -> None:
+        """Bring a REST snapshot into the feed (`feed.snapshot(...)`): venues whose rule says so."""
+        raise NotImplementedError
+
+    def _on_book_gap(self, gap: BookGap) -> None:
+        context = self.context
+        context.log.warning("book.gap instrument=%s reason=%s resync=%s", gap.instrument, gap.reason, gap.resync)
+        if gap.was_ready:
+            event = Gap(
+                venue=context.name, topic=Stream.BOOK, reason=gap.reason, ts_ns=context.runtime.clock.time_ns(), instrument=gap.instrument
+            )
+            for stream in (Stream.BOOK, Stream.BBO):
+                context.hub.publish(event_key(stream, gap.instrument), event)
+        instrument = context.instruments.get(gap.instrument)
+        if gap.resync is Resync.RESUBSCRIBE:
+            self._errand(self._resubscribe(self.dialect.topic(Stream.BOOK, instrument)))
+        elif gap.resync is Resync.SNAPSHOT:
+            self._errand(self._snapshot(self.feeds[instrument.contract_id]))
+
+    async def _resubscribe(self, topic: Topic) -> None:
+        socket = self._sockets.get(topic.role)
+        if socket is not None and socket.is_connected:
+            await socket.drop([topic])
+            self.registry.again(topic, self.context.runtime.clock.monotonic())
+            await socket.flush()
+
+    async def _snapshot(self, feed: BookFeed) -> None:
+        try:
+            await self.fetch_snapshot(feed)
+        except VenueError as e:
+            self.context.log.warning("book.snapshot_failed instrument=%s reason=%s", feed.instrument, e)
+            await self.context.runtime.clock.sleep(1.0)
+            feed.gap(f"snapshot failed: {e}")
+
+    # ---- what message handlers tell
+
+    def confirm(self, role: str, channel: str) -> bool:
+        """The venue confirmed a channel; False when nobody wants it any more."""
+        topic = self.registry.find(role, channel)
+        return topic is not None and self.registry.confirmed(topic, self.context.runtime.clock.monotonic())
+
+    def refuse(self, role: str, channel: str, reason: str) -> None:
+        self.context.log.warning("subscription.refused role=%s channel=%s reason=%s", role, channel, reason)
+        if (topic := self.registry.find(role, channel)) is not None:
+            self.registry.refused(topic, reason)
+
+    def feed_of(self, contract_id: str) -> BookFeed | None:
+        """The book of a venue's market name, None when nobody wants it (a late frame)."""
+        return self.feeds.get(contract_id)
+
+    def book_changed(self, change: BookChange | None) -> None:
+        """After each message of a book."""
+        if change is None:
+            return
+        hub, instrument = self.context.hub, change.instrument
+        for future in self._book_waiters.get(instrument, ()):
+            if not future.done():
+                future.set_result(None)
+        key = event_key(Stream.BOOK, instrument)
+        if hub.wanted(key):
+            hub.publish(key, change, instrument)
+        if change.best_changed and instrument not in self._bbos:
+            key = event_key(Stream.BBO, instrument)
+            if hub.wanted(key):
+                feed = self.feeds.get(self.context.instruments.get(instrument).contract_id)
+                bbo = feed.bbo() if feed is not None else None
+                if bbo is not None:
+                    hub.publish(key, bbo, instrument)
+
+    def bbo(self, bbo: Bbo) -> None:
+        """From a BBO stream."""
+        self._bbos[bbo.instrument] = bbo
+        self.context.hub.publish(event_key(Stream.BBO, bbo.instrument), bbo, bbo.instrument)
+
+    def trade(self, trade: Trade) -> None:
+        self.context.hub.publish(event_key(Stream.TRADES, trade.instrument), trade)
+
+    def candle(self, candle: Candle) -> None:
+        self.context.hub.publish(event_key(Stream.CANDLES, candle.instrument, candle.interval), candle, candle.open_ns)
+
+    def mark(self, mark: MarkPrice) -> None:
+        self.context.hub.publish(event_key(Stream.MARK, mark.instrument), mark, mark.instrument)
+
+    def index(self, index: IndexPrice) -> None:
+        self.context.hub.publish(event_key(Stream.INDEX, index.instrument), index, index.instrument)
+
+    def funding(self, instrument: InstrumentId, sample: FundingRateSample) -> None:
+        self.context.hub.publish(event_key(Stream.FUNDING, instrument), sample, instrument)
+
+    def fill(self, fill: Fill) -> None:
+        """An own execution: into the tracker, which tells watchers of new ones."""
+        self.context.tracker.on_fill(fill)
+
+    def position(self, position: Position) -> None:
+        """One position as the venue sees it now; zero quantity means flat."""
+        if position.quantity:
+            self.context.positions[position.instrument] = position
+        else:
+            self.context.positions.pop(position.instrument, None)
+        self.context.hub.publish(event_key(Stream.POSITIONS), position, position.instrument)
+
+    def account(self, state: Any) -> None:
+        self.context.hub.publish(event_key(Stream.ACCOUNT), state, "account")
+
+    def liquidation(self, event: LiquidationEvent) -> None:
+        self.context.hub.publish(event_key(Stream.LIQUIDATIONS), event)
+
+    def refused_login(self, role: str, error: AuthError) -> None:
+        """The venue ended our authority on a live socket (token, key)."""
+        self.context.log.error("stream.auth_refused role=%s reason=%s", role, error)
+        self.reconnect(role, str(error))

@@ -1,0 +1,292 @@
+"""The only socket loop in the library: connect, log in, subscribe, read; and after any loss wait, then all of it again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import aiohttp
+
+from exchange_clients.errors import AuthError, ConnectFailed, Disconnected, VenueError
+from exchange_clients.model import Instrument, Lane
+from exchange_clients.ratelimit import Limiter
+from exchange_clients.spec import Stream
+from exchange_clients.subscriptions import SubscriptionRegistry, Topic
+from exchange_clients.transport.backoff import Backoff
+from exchange_clients.transport.runtime import Runtime
+
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+_FATAL_STATUS = (401, 403, 404)
+_DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
+
+log = logging.getLogger("exchange_clients.stream")
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """`message` is sent every `every_s`, and the connection is dead after `timeout_s` without any frame. With None the ping frames of the
+    protocol do both."""
+
+    every_s: float
+    message: str | None
+    timeout_s: float
+
+
+class Socket(Protocol):
+    """What a login may do with a fresh connection. Frames it reads and does not need go to `keep`."""
+
+    async def send(self, message: str | bytes) -> None: ...
+    async def recv(self) -> str | bytes: ...
+    def keep(self, data: str | bytes) -> None: ...
+
+
+class Dialect(Protocol):
+    """How a venue's sockets speak. Several sockets (roles) are possible."""
+
+    heartbeat: Heartbeat
+
+    async def url(self, role: str) -> str:
+        """Where to connect; a listen key may be in it."""
+        ...
+
+    async def login(self, role: str, socket: Socket) -> None:
+        """Whatever must happen before subscribing. Raises AuthError when the venue refuses the account."""
+        ...
+
+    def topic(self, stream: Stream, instrument: Instrument | None, parameter: str = "") -> Topic:
+        """The topic that carries `stream`. Raises UnsupportedCapability."""
+        ...
+
+    async def subscribe(self, topics: Sequence[Topic]) -> list[str | bytes]:
+        """Messages that subscribe; may fetch a fresh token."""
+        ...
+
+    async def unsubscribe(self, topics: Sequence[Topic]) -> list[str | bytes]: ...
+    def is_heartbeat(self, data: str | bytes) -> bool:
+        """A frame that proves the connection but carries no data."""
+        ...
+
+
+class _Login:
+    """A `Socket` over a connection that is not reading yet."""
+
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse, timeout_s: float) -> None:
+        self._ws = ws
+        self._timeout_s = timeout_s
+        self.kept: list[str | bytes] = []
+
+    async def send(self, message: str | bytes) -> None:
+        await _write(self._ws, message)
+
+    async def recv(self) -> str | bytes:
+        message = await self._ws.receive(self._timeout_s)
+        if message.type not in _DATA:
+            raise Disconnected("the connection closed during login")
+        data: str | bytes = message.data
+        return data
+
+    def keep(self, data: str | bytes) -> None:
+        self.kept.append(data)
+
+
+async def _write(ws: aiohttp.ClientWebSocketResponse, message: str | bytes) -> None:
+    if isinstance(message, str):
+        await ws.send_str(message)
+    else:
+        await ws.send_bytes(message)
+
+
+class VenueSocket:
+    """One socket of one role, kept connected by `run()` until it is canceled.
+
+    `on_frame(data, ts_recv_ns)` gets every frame, `on_open()` runs after the first subscriptions were written, `on_lost(reason)` after each
+    loss. Silence is a loss: no frame at all for the heartbeat's timeout, or no data for `stale_after_s` while `expects_data()`.
+    """
+
+    def __init__(
+        self,
+        venue: str,
+        role: str,
+        dialect: Dialect,
+        registry: SubscriptionRegistry,
+        runtime: Runtime,
+        limiter: Limiter,
+        session: Callable[[], aiohttp.ClientSession],
+        *,
+        on_frame: Callable[[str | bytes, int], None],
+        on_open: Callable[[], None],
+        on_lost: Callable[[str], None],
+        expects_data: Callable[[], bool],
+        stale_after_s: float,
+        message_cost: Mapping[str, int],
+        rng: random.Random,
+        proxy: str | None = None,
+        connect_timeout_s: float = 10.0,
+    ) -> None:
+        self.venue = venue
+        self.role = role
+        self._dialect = dialect
+        self._registry = registry
+        self._runtime = runtime
+        self._limiter = limiter
+        self._session = session
+        self._on_frame = on_frame
+        self._on_open = on_open
+        self._on_lost = on_lost
+        self._expects_data = expects_data
+        self._stale_after_s = stale_after_s
+        self._message_cost = message_cost
+        self._proxy = proxy
+        self._connect_timeout_s = connect_timeout_s
+        self._backoff = Backoff(rng)
+        self._ws: aiohttp.ClientWebSocketResponse | None = None
+        self._sending = asyncio.Lock()
+        self._last_frame = 0.0
+        self._last_data = 0.0
+        self.connects = 0
+        self._reason = ""
+        self.last_error: VenueError | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        return self._ws is not None
+
+    async def run(self) -> None:
+        """Connect again and again. Raises AuthError or ConnectFailed only for refusals that trying again cannot mend."""
+        while True:
+            try:
+                reason = await self._one_connection()
+            except VenueError as e:
+                self._lost(str(e))
+                if isinstance(e, AuthError) or e.code in map(str, _FATAL_STATUS):
+                    self.last_error = e
+                    raise
+                reason = str(e)
+            else:
+                self._lost(reason)
+            delay = self._backoff.next()
+            log.warning(
+                "stream.lost venue=%s role=%s attempt=%d wait_s=%.2f reason=%s", self.venue, self.role, self._backoff.attempt, delay, reason
+            )
+            await self._runtime.clock.sleep(delay)
+
+    def _lost(self, reason: str) -> None:
+        self._ws = None
+        self._on_lost(reason)
+
+    async def send(self, message: str | bytes) -> None:
+        """Write one message. Raises ConnectFailed when there is no connection: nothing was sent."""
+        ws = self._ws
+        if ws is None:
+            raise ConnectFailed(f"socket {self.role} is not connected", venue=self.venue)
+        try:
+            await _write(ws, message)
+        except (aiohttp.ClientError, ConnectionError) as e:
+            raise Disconnected(f"socket {self.role} broke while writing", venue=self.venue) from e
+
+    async def flush(self) -> None:
+        """Subscribe to whatever is wanted and not sent yet; does nothing while disconnected (the next connect does it)."""
+        async with self._sending:
+            while self._ws is not None and (topics := self._registry.pending(self.role)):
+                self._registry.sent(topics, self._runtime.clock.monotonic())
+                await self._say(await self._dialect.subscribe(topics))
+
+    async def drop(self, topics: Sequence[Topic]) -> None:
+        """Unsubscribe; silent when disconnected."""
+        if self._ws is not None:
+            async with self._sending:
+                await self._say(await self._dialect.unsubscribe(topics))
+
+    async def _say(self, messages: Sequence[str | bytes]) -> None:
+        for message in messages:
+            await self._limiter.acquire(self._message_cost, Lane.QUERY, timeout_s=120.0)
+            try:
+                await self.send(message)
+            except (ConnectFailed, Disconnected):
+                return  # the connection is gone: what is wanted is sent after the next connect
+
+    async def _one_connection(self) -> str:
+        """Returns why the connection ended."""
+        clock = self._runtime.clock
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                url = await self._dialect.url(self.role)
+                ws = await self._session().ws_connect(
+                    url,
+                    compress=15,
+                    heartbeat=None if self._dialect.heartbeat.message is not None else self._dialect.heartbeat.every_s,
+                    max_msg_size=MAX_FRAME_BYTES,
+                    proxy=self._proxy,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+                )
+        except TimeoutError:
+            return "connecting timed out"
+        except aiohttp.WSServerHandshakeError as e:
+            raise ConnectFailed(f"socket {self.role}: HTTP {e.status} at the handshake", venue=self.venue, code=str(e.status)) from e
+        except (aiohttp.ClientError, OSError) as e:
+            return f"cannot connect: {e}"
+        watch: asyncio.Task[None] | None = None
+        try:
+            login = _Login(ws, self._connect_timeout_s)
+            await self._dialect.login(self.role, login)
+            self._ws = ws
+            self.connects += 1
+            self._last_frame = self._last_data = clock.monotonic()
+            watch = asyncio.create_task(self._watch(ws), name=f"{self.venue}-{self.role}-watch")
+            await self.flush()
+            self._on_open()
+            for data in login.kept:
+                self._on_frame(data, clock.time_ns())
+            return await self._read(ws)
+        except TimeoutError:
+            return "login timed out"
+        finally:
+            if watch is not None:
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
+            self._ws = None
+            await ws.close()
+
+    async def _read(self, ws: aiohttp.ClientWebSocketResponse) -> str:
+        clock, on_frame, is_heartbeat = self._runtime.clock, self._on_frame, self._dialect.is_heartbeat
+        while True:
+            message = await ws.receive()
+            if message.type in _DATA:
+                ts_recv_ns = clock.time_ns()
+                self._last_frame = clock.monotonic()
+                on_frame(message.data, ts_recv_ns)
+                if not is_heartbeat(message.data):
+                    self._last_data = self._last_frame
+                    if self._backoff.attempt:
+                        self._backoff.reset()
+            elif message.type is aiohttp.WSMsgType.ERROR:
+                return f"broken frame: {message.data}"
+            else:
+                return self._reason or f"closed by the venue (code {ws.close_code})"
+
+    async def _watch(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        """Send heartbeats and end the connection when it has gone silent."""
+        heartbeat, clock = self._dialect.heartbeat, self._runtime.clock
+        self._reason = ""
+        tick = min(1.0, heartbeat.every_s, self._stale_after_s / 4)
+        next_beat = clock.monotonic() + heartbeat.every_s
+        while True:
+            await clock.sleep(tick)
+            now = clock.monotonic()
+            if heartbeat.message is not None and now - self._last_frame > heartbeat.timeout_s:
+                self._reason = f"silent for {now - self._last_frame:.1f} s"
+            elif now - self._last_data > self._stale_after_s and self._expects_data():
+                self._reason = f"no data for {now - self._last_data:.1f} s"
+            if self._reason:
+                await ws.close()
+                return
+            if heartbeat.message is not None and now >= next_beat:
+                next_beat = now + heartbeat.every_s
+                try:
+                    await ws.send_str(heartbeat.message)
+                except (aiohttp.ClientError, ConnectionError):
+                    return  # the reader sees the loss itself

@@ -1,7 +1,7 @@
 """One market's book: price-time priority over users' orders and anonymous depth.
 
-A level is one queue in time order. Users' orders stand in it one by one; anonymous size is not kept as orders, each user's order only
-remembers how much of it stands `ahead`:
+At each price there is one queue in time order. Users' orders stand in it one by one; anonymous size is not kept as orders, each user's
+order only remembers how much of it stands `ahead`:
 
     queue:      [anonymous 7] [user A] [anonymous 3] [user B] [anonymous 5]
     kept as:    anonymous = 15,   A.ahead = 7,   B.ahead = 10
@@ -13,84 +13,72 @@ remembers how much of it stands `ahead`:
   improves only when nothing is left behind them), or evenly (QueueModel.PROPORTIONAL).
 
 So users never overtake size that was there before them, and nobody who comes later overtakes them.
+
+Anonymous sizes and users' orders are kept apart, so that replacing all anonymous depth costs nothing per user and little per level.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from exchange_simulator.core.orders import Order
 from exchange_simulator.core.types import QueueModel, Side
 
 
 class Level:
-    __slots__ = ("anonymous", "orders", "resting")
+    """Users' orders at one price, in time order."""
+
+    __slots__ = ("orders", "resting")
 
     def __init__(self) -> None:
-        self.anonymous = 0
-        self.resting = 0
-        """Sum of `remaining` of the users' orders."""
         self.orders: list[Order] = []
-
-    def take_anonymous(self, size: int) -> None:
-        """A trade consumed anonymous size from the front of the queue."""
-        self.anonymous -= size
-        for order in self.orders:
-            order.ahead -= size
-
-    def set_anonymous(self, size: int, queue: QueueModel) -> None:
-        """Anonymous size changed without a trade."""
-        if self.orders and size < self.anonymous:
-            if queue is QueueModel.BEHIND:
-                for order in self.orders:
-                    order.ahead = min(order.ahead, size)
-            else:
-                for order in self.orders:
-                    order.ahead = order.ahead * size // self.anonymous
-        self.anonymous = size
+        self.resting = 0
+        """Sum of their `remaining`."""
 
 
 class BookSide:
-    """Levels by price in ticks; `keys` ascend to the best one (bids: price, asks: -price), so the best is cheap to reach and drop."""
+    """`anonymous`: price -> size; `levels`: price -> users' orders. Each with keys that ascend to the best (bids: price, asks: -price)."""
 
-    __slots__ = ("keys", "levels", "side", "sign")
+    __slots__ = ("anonymous", "anonymous_keys", "keys", "levels", "side", "sign")
 
     def __init__(self, side: Side) -> None:
         self.side = side
         self.sign = 1 if side is Side.BUY else -1
+        self.anonymous: dict[int, int] = {}
+        self.anonymous_keys: list[int] = []
         self.levels: dict[int, Level] = {}
         self.keys: list[int] = []
 
+    def best_key(self) -> int | None:
+        if self.anonymous_keys:
+            best = self.anonymous_keys[-1]
+            return best if not self.keys or self.keys[-1] < best else self.keys[-1]
+        return self.keys[-1] if self.keys else None
+
     def best(self) -> int:
         """Best price, 0 when empty."""
-        return self.keys[-1] * self.sign if self.keys else 0
+        key = self.best_key()
+        return 0 if key is None else key * self.sign
 
     def reached_by(self, limit: int) -> bool:
         """Would an opposite order with this limit (0: any price) take from this side?"""
-        return bool(self.keys) and (limit == 0 or limit * self.sign <= self.keys[-1])
+        key = self.best_key()
+        return key is not None and (limit == 0 or limit * self.sign <= key)
 
-    def level(self, price: int) -> Level:
+    def total(self, price: int) -> int:
+        level = self.levels.get(price)
+        return self.anonymous.get(price, 0) + (0 if level is None else level.resting)
+
+    # users
+
+    def add(self, order: Order) -> None:
+        price = order.price
         level = self.levels.get(price)
         if level is None:
             level = self.levels[price] = Level()
             insort(self.keys, price * self.sign)
-        return level
-
-    def total(self, price: int) -> int:
-        level = self.levels.get(price)
-        return 0 if level is None else level.anonymous + level.resting
-
-    def drop_if_empty(self, price: int) -> None:
-        level = self.levels[price]
-        if not level.orders and level.anonymous == 0:
-            del self.levels[price]
-            key = price * self.sign
-            del self.keys[bisect_left(self.keys, key)]
-
-    def add(self, order: Order) -> None:
-        level = self.level(order.price)
-        order.ahead = level.anonymous
+        order.ahead = self.anonymous.get(price, 0)
         level.orders.append(order)
         level.resting += order.remaining
 
@@ -98,21 +86,89 @@ class BookSide:
         level = self.levels[order.price]
         level.orders.remove(order)
         level.resting -= order.remaining
-        self.drop_if_empty(order.price)
+        if not level.orders:
+            self.drop(order.price)
 
-    def best_first(self) -> Iterator[tuple[int, Level]]:
-        for key in reversed(self.keys):
-            price = key * self.sign
-            yield price, self.levels[price]
+    def drop(self, price: int) -> None:
+        """Forgets a level without orders."""
+        del self.levels[price]
+        key, keys = price * self.sign, self.keys
+        if keys[-1] == key:
+            del keys[-1]
+        else:
+            del keys[bisect_left(keys, key)]
+
+    # anonymous size
+
+    def take_anonymous(self, price: int, size: int) -> None:
+        """A trade consumed anonymous size from the front of the queue."""
+        self._put(price, self.anonymous[price] - size)
+        level = self.levels.get(price)
+        if level is not None:
+            for order in level.orders:
+                order.ahead -= size
+
+    def set_anonymous(self, price: int, size: int, queue: QueueModel) -> None:
+        """Anonymous size at one price changed without a trade."""
+        before = self.anonymous.get(price, 0)
+        if size != before:
+            self._put(price, size)
+            if price in self.levels:
+                self._requeue(price, before, size, queue)
+
+    def replace_anonymous(self, sizes: dict[int, int], queue: QueueModel) -> None:
+        """All anonymous sizes changed without a trade. Takes over the dict; sizes are positive."""
+        before, sign = self.anonymous, self.sign
+        self.anonymous = sizes
+        self.anonymous_keys = sorted(sizes) if sign > 0 else sorted([-price for price in sizes])
+        for price in self.levels:
+            self._requeue(price, before.get(price, 0), sizes.get(price, 0), queue)
+
+    def _requeue(self, price: int, before: int, size: int, queue: QueueModel) -> None:
+        if size >= before:
+            return
+        for order in self.levels[price].orders:
+            order.ahead = min(order.ahead, size) if queue is QueueModel.BEHIND else order.ahead * size // before
+
+    def _put(self, price: int, size: int) -> None:
+        key, keys = price * self.sign, self.anonymous_keys
+        if size == 0:
+            del self.anonymous[price]
+            if keys[-1] == key:
+                del keys[-1]
+            else:
+                del keys[bisect_left(keys, key)]
+            return
+        if price not in self.anonymous:
+            insort(keys, key)
+        self.anonymous[price] = size
+
+    # reading
+
+    def best_first(self) -> Iterator[tuple[int, int, list[Order]]]:
+        """(price, anonymous size, users' orders in time order)."""
+        sign = self.sign
+        keys = sorted({*self.anonymous_keys, *self.keys}, reverse=True) if self.keys else reversed(self.anonymous_keys)
+        for key in keys:
+            price = key * sign
+            level = self.levels.get(price)
+            yield price, self.anonymous.get(price, 0), [] if level is None else level.orders
 
     def depth(self, levels: int) -> list[tuple[int, int, int]]:
         """(price, size, number of orders) best first; anonymous size counts as one order. `levels` 0 for all."""
-        keys = reversed(self.keys[-levels:]) if levels else reversed(self.keys)
         found = []
-        for key in keys:
-            level = self.levels[key * self.sign]
-            found.append((key * self.sign, level.anonymous + level.resting, len(level.orders) + (level.anonymous > 0)))
+        for price, anonymous, orders in self.best_first():
+            resting = self.levels[price].resting if orders else 0
+            found.append((price, anonymous + resting, len(orders) + (anonymous > 0)))
+            if len(found) == levels:
+                break
         return found
+
+    def changed(self, before: Mapping[int, int]) -> list[int]:
+        """Prices whose anonymous size is not what it was."""
+        now = self.anonymous
+        gone = [price for price in before if price not in now]
+        return gone + [price for price, size in now.items() if before.get(price) != size]
 
 
 class Book:

@@ -302,7 +302,7 @@ class Engine:
 
     def _unfilled(self, order: Order, opposite: BookSide, reachable: bool) -> CancelReason:
         if order.request.type is OrderType.MARKET:
-            return CancelReason.SLIPPAGE if opposite.keys else CancelReason.NO_LIQUIDITY
+            return CancelReason.SLIPPAGE if opposite.best() else CancelReason.NO_LIQUIDITY
         return CancelReason.IOC if reachable else CancelReason.NO_LIQUIDITY
 
     def _rest(self, order: Order) -> None:
@@ -401,46 +401,46 @@ class Engine:
         """Takes up to `want` at `limit` (0: any) or better. Returns what is left, and whether self-trade prevention stopped it."""
         market = position.market
         book = market.book.asks if side is Side.BUY else market.book.bids
-        keys, sign = book.keys, book.sign
-        bound = limit * sign if limit else None
+        sign = book.sign
         stopped = False
-        while want and keys and not stopped and (bound is None or bound <= keys[-1]):
-            price = keys[-1] * sign
-            want, stopped = self._match_level(position, side, want, price, book.levels[price], order, kind)
-            book.drop_if_empty(price)
-            self._tell_level(market, book, price)
+        while want and not stopped:
+            key = book.best_key()
+            if key is None or (limit and limit * sign > key):
+                break
+            want, stopped = self._match_level(position, side, want, key * sign, book, order, kind)
+            self._tell_level(market, book, key * sign)
         return want, stopped
 
     def _match_level(
-        self, position: Position, side: Side, want: int, price: int, level: Level, order: Order | None, kind: TradeKind
+        self, position: Position, side: Side, want: int, price: int, book: BookSide, order: Order | None, kind: TradeKind
     ) -> tuple[int, bool]:
-        market, orders = position.market, level.orders
-        while want:
+        market, level = position.market, book.levels.get(price)
+        orders = level.orders if level is not None else []
+        stopped = False
+        while want and not stopped:
             maker = orders[0] if orders else None
-            free = level.anonymous if maker is None else maker.ahead
+            free = book.anonymous.get(price, 0) if maker is None else maker.ahead
             if free:
                 size = min(free, want)
-                level.take_anonymous(size)
+                book.take_anonymous(price, size)
                 want -= size
                 self.trade(market.anonymous, None, position, order, side, price, size, kind)
                 continue
             if maker is None:
                 break
+            assert level is not None
             if order is not None and maker.account.self_trade_group == position.account.self_trade_group:
                 policy = order.self_trade
                 if policy is not SelfTrade.ALLOW:
                     left = self._prevent_self_trade(maker, order, level, want, policy)
-                    if left is None:
-                        return want, True
-                    want = left
-                    if want == 0 and order.remaining == 0:
-                        return 0, True
+                    stopped = left is None or order.remaining == 0
+                    want = want if left is None else left
                     continue
             size = min(maker.remaining, want)
             if maker.reduce_only:
                 size = min(size, maker.position.closable(maker.side))
                 if size == 0:
-                    self._take_out(maker, level, OrderStatus.CANCELLED, CancelReason.REDUCE_ONLY)
+                    self._take_out(maker, level, CancelReason.REDUCE_ONLY)
                     continue
             want -= size
             level.resting -= size
@@ -449,22 +449,24 @@ class Engine:
             if maker.remaining == 0:
                 del orders[0]
                 self.close_order(maker, OrderStatus.FILLED)
-        return want, False
+        if level is not None and not orders:
+            book.drop(price)
+        return want, stopped
 
-    def _take_out(self, maker: Order, level: Level, status: OrderStatus, reason: CancelReason) -> None:
-        """Cancels the first order of a level that is being matched; the level stays even when empty, `match` drops it."""
+    def _take_out(self, maker: Order, level: Level, reason: CancelReason) -> None:
+        """Cancels the first order of the level that is being matched, which `_match_level` drops when it is empty."""
         del level.orders[0]
         level.resting -= maker.remaining
         self._reserve(maker, -maker.remaining)
         maker.status = OrderStatus.NEW
-        self.close_order(maker, status, reason)
+        self.close_order(maker, OrderStatus.CANCELLED, reason)
 
     def _prevent_self_trade(self, maker: Order, taker: Order, level: Level, want: int, policy: SelfTrade) -> int | None:
         """Returns what the taker still wants, None when it must stop."""
         if policy is SelfTrade.REDUCE:
             cut = min(maker.remaining, want)
             if cut == maker.remaining:
-                self._take_out(maker, level, OrderStatus.CANCELLED, CancelReason.SELF_TRADE)
+                self._take_out(maker, level, CancelReason.SELF_TRADE)
             else:
                 self._shrink(maker, maker.remaining - cut)
             taker.size -= cut
@@ -472,7 +474,7 @@ class Engine:
             self._tell_amended(taker, by_venue=True)
             return want - cut
         if policy is not SelfTrade.CANCEL_TAKER:
-            self._take_out(maker, level, OrderStatus.CANCELLED, CancelReason.SELF_TRADE)
+            self._take_out(maker, level, CancelReason.SELF_TRADE)
         return want if policy is SelfTrade.CANCEL_MAKER else None
 
     def trade(
@@ -528,11 +530,11 @@ class Engine:
     def _fillable(self, order: Order, opposite: BookSide) -> int:
         """Steps a fill-or-kill would get, without its own resting orders."""
         found = 0
-        for price, level in opposite.best_first():
+        for price, anonymous, makers in opposite.best_first():
             if found >= order.remaining or (order.price and order.price * opposite.sign > price * opposite.sign):
                 break
-            found += level.anonymous
-            for maker in level.orders:
+            found += anonymous
+            for maker in makers:
                 own = maker.account.self_trade_group == order.account.self_trade_group and order.self_trade is not SelfTrade.ALLOW
                 if own and order.self_trade is not SelfTrade.CANCEL_MAKER:
                     return found if found < order.remaining else order.remaining

@@ -189,10 +189,7 @@ class Exchange(Engine):
             if not order.status.terminal:
                 self.close_order(order, OrderStatus.CANCELLED, CancelReason.DELISTED)
         for side in (state.book.bids, state.book.asks):
-            for tick in list(side.levels):
-                side.levels[tick].anonymous = 0
-                side.drop_if_empty(tick)
-                self._tell_level(state, side, tick)
+            self._replace_anonymous(state, side, {})
         for _, position in sorted(state.holders.items()):
             size = position.size
             realised = self.ledger.settle(position, price)
@@ -235,15 +232,65 @@ class Exchange(Engine):
         """
         self.advance(ts_ns)
         state = self.markets[market]
-        book = state.book
+        bid_side, ask_side = state.book.bids, state.book.asks
         new_bids, new_asks = dict(bids), dict(asks)
-        if new_bids and new_asks and max(new_bids) >= min(new_asks):
-            raise ValueError("bids and asks cross")
-        self._withdraw(state, book.bids, new_bids)
-        self._withdraw(state, book.asks, new_asks)
-        self._quote(state, book.bids, book.asks, new_bids)
-        self._quote(state, book.asks, book.bids, new_asks)
-        self._settle()
+        best_bid, best_ask = max(new_bids, default=0), min(new_asks, default=0)
+        if (best_ask and best_bid >= best_ask) or min(new_bids, default=1) <= 0 or best_ask < 0:
+            raise ValueError("bids and asks cross, or a price is not positive")
+        if min(new_bids.values(), default=1) <= 0 or min(new_asks.values(), default=1) <= 0:
+            raise ValueError("a size is not positive")
+        bought = sold = None
+        if ask_side.keys and best_bid >= -ask_side.keys[-1]:
+            bought = _split(new_bids, lambda price: price >= -ask_side.keys[-1])
+        if bid_side.keys and best_ask and best_ask <= bid_side.keys[-1]:
+            sold = _split(new_asks, lambda price: price <= bid_side.keys[-1])
+        self._replace_anonymous(state, bid_side, new_bids)
+        self._replace_anonymous(state, ask_side, new_asks)
+        if bought or sold:
+            self._reach(state, bid_side, bought or {})
+            self._reach(state, ask_side, sold or {})
+            self._settle()
+        elif self._publish_book:
+            self.log.deliver()
+
+    def set_quote(self, ts_ns: int, market: str, bid: int, bid_size: int, ask: int, ask_size: int) -> None:
+        """`set_levels` with one level on each side, the short way for replaying quotes."""
+        if ts_ns < self.log.now or (self._timers and self._timers[0][0] <= ts_ns):
+            self.advance(ts_ns)
+        book = self.markets[market].book
+        bids, asks = book.bids, book.asks
+        reaching = (asks.keys and bid >= -asks.keys[-1]) or (bids.keys and ask <= bids.keys[-1])
+        if self._publish_book or reaching or not 0 < bid < ask or bid_size <= 0 or ask_size <= 0:
+            self.set_levels(ts_ns, market, ((bid, bid_size),), ((ask, ask_size),))
+            return
+        self.log.now = ts_ns
+        if bids.levels:
+            bids.replace_anonymous({bid: bid_size}, self.rules.queue)
+        else:
+            bids.anonymous, bids.anonymous_keys = {bid: bid_size}, [bid]
+        if asks.levels:
+            asks.replace_anonymous({ask: ask_size}, self.rules.queue)
+        else:
+            asks.anonymous, asks.anonymous_keys = {ask: ask_size}, [-ask]
+
+    def _replace_anonymous(self, market: MarketState, side: BookSide, sizes: dict[int, int]) -> None:
+        before = side.anonymous
+        side.replace_anonymous(sizes, self.rules.queue)
+        if self._publish_book:
+            for price in side.changed(before):
+                self._tell_level(market, side, price)
+
+    def _reach(self, market: MarketState, side: BookSide, levels: Mapping[int, int]) -> None:
+        """Anonymous levels of `side` that reach users' orders on the other: they trade, best first, and what is left rests."""
+        for price in sorted(levels, reverse=side.sign > 0):
+            left, _ = self.match(market.anonymous, side.side, levels[price], price, order=None, kind=TradeKind.NORMAL)
+            if left:
+                self._set_anonymous(market, side, price, side.anonymous.get(price, 0) + left)
+
+    def _set_anonymous(self, market: MarketState, side: BookSide, price: int, size: int) -> None:
+        if side.anonymous.get(price, 0) != size:
+            side.set_anonymous(price, size, self.rules.queue)
+            self._tell_level(market, side, price)
 
     def set_level(self, ts_ns: int, market: str, side: Side, price: int, size: int) -> None:
         """Sets the anonymous size of one level (0 removes it); reaching users' orders it trades as in `set_levels`.
@@ -256,46 +303,13 @@ class Exchange(Engine):
         own, opposite = state.book.side(side), state.book.side(side.opposite)
         if size < 0 or price <= 0:
             raise ValueError("a level has a positive price and a size that is not negative")
-        if size and any(level.anonymous for tick, level in opposite.best_first() if tick * own.sign <= price * own.sign):
+        if size and opposite.anonymous_keys and opposite.anonymous_keys[-1] >= price * opposite.sign:
             raise ValueError("the level crosses anonymous depth of the other side")
-        if size == 0:
-            level = own.levels.get(price)
-            if level is not None and level.anonymous:
-                self._set_anonymous(state, own, price, 0)
+        if size and opposite.reached_by(price):
+            self._reach(state, own, {price: size})
         else:
-            self._quote(state, own, opposite, {price: size})
+            self._set_anonymous(state, own, price, size)
         self._settle()
-
-    def _withdraw(self, market: MarketState, side: BookSide, wanted: Mapping[int, int]) -> None:
-        stale = [tick for tick, level in side.levels.items() if level.anonymous and tick not in wanted]
-        for tick in stale:
-            self._set_anonymous(market, side, tick, 0)
-
-    def _set_anonymous(self, market: MarketState, side: BookSide, tick: int, size: int) -> None:
-        level = side.level(tick)
-        if level.anonymous == size:
-            return
-        level.set_anonymous(size, self.rules.queue)
-        if size == 0:
-            side.drop_if_empty(tick)
-        self._tell_level(market, side, tick)
-
-    def _quote(self, market: MarketState, side: BookSide, opposite: BookSide, wanted: Mapping[int, int]) -> None:
-        best = opposite.best()
-        sign = side.sign
-        crossing: list[int] = []
-        for tick, size in wanted.items():
-            if size <= 0 or tick <= 0:
-                raise ValueError("levels have positive prices and sizes")
-            if best and tick * sign >= best * sign:
-                crossing.append(tick)
-            else:
-                self._set_anonymous(market, side, tick, size)
-        crossing.sort(key=lambda tick: -tick * sign)
-        for tick in crossing:
-            left, _ = self.match(market.anonymous, side.side, wanted[tick], tick, order=None, kind=TradeKind.NORMAL)
-            if left:
-                self._set_anonymous(market, side, tick, left)
 
     def external_trade(self, ts_ns: int, market: str, side: Side, size: int, *, limit: int = 0) -> int:
         """Someone without an account takes `size` from the book, best price first up to `limit` (0: any). Returns what was taken."""
@@ -695,8 +709,8 @@ class Exchange(Engine):
         if not wanted:
             return side.best() * REF
         value = steps = 0
-        for price, level in side.best_first():
-            size = level.anonymous + level.resting
+        for price, _, _ in side.best_first():
+            size = side.total(price)
             missing = -(-(wanted - value * market.spec.notional_unit) // (price * market.spec.notional_unit))
             size = min(size, missing)
             value, steps = value + price * size, steps + size
@@ -781,3 +795,8 @@ class Exchange(Engine):
 
     def _check_margin(self, account: Account) -> None:
         self._liquidator.check(account)
+
+
+def _split(levels: dict[int, int], reaches: Callable[[int], bool]) -> dict[int, int]:
+    """Takes the levels that reach out of `levels`."""
+    return {price: levels.pop(price) for price in list(levels) if reaches(price)}

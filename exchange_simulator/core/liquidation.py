@@ -137,8 +137,8 @@ class Liquidator:
         book = market.book.bids if long else market.book.asks
         fund = max(0, self._ledger.insurance)
         size = limit = 0
-        for price, level in book.best_first():
-            here = min(wanted - size, level.anonymous + level.resting)
+        for price, _, _ in book.best_first():
+            here = min(wanted - size, book.total(price))
             loss = max(0, edge - price if long else price - edge) * market.spec.notional_unit
             if loss:
                 here = min(here, fund // loss)

@@ -13,7 +13,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from itertools import count
+from itertools import count, takewhile
 from math import inf
 from typing import ClassVar
 from weakref import WeakKeyDictionary
@@ -39,15 +39,19 @@ _LONGEST_PENALTY_S = 60.0
 class _Waiter:
     """A request in the queue of every pool it needs. Ordered by urgency, then arrival."""
 
-    __slots__ = ("needs", "rank", "wake")
+    __slots__ = ("lane", "needs", "rank", "wake")
 
-    def __init__(self, rank: tuple[int, int], needs: Mapping[_Bucket, float]) -> None:
-        self.rank = rank
+    def __init__(self, lane: Lane, arrival: int, needs: Mapping[_Bucket, float]) -> None:
+        self.lane = lane
+        self.rank = (_RANK[lane], arrival)
         self.needs = needs
         self.wake: asyncio.Future[None] | None = None
 
     def __lt__(self, other: _Waiter) -> bool:
         return self.rank < other.rank
+
+    def __gt__(self, other: _Waiter) -> bool:
+        return self.rank > other.rank
 
     def nudge(self) -> None:
         if self.wake is not None and not self.wake.done():
@@ -220,7 +224,8 @@ class Limiter:
 
     def can_afford(self, cost: Mapping[str, int], lane: Lane) -> bool:
         """Whether `cost` would be admitted in `lane` without waiting (nothing is used). For an entry gate: entry and unwind together."""
-        return self._delay(self._needs(cost), (_RANK[lane], 0), lane, self._clock.monotonic(), same_lane=True) <= 0
+        needs = self._needs(cost)
+        return self._delay(_Waiter(lane, next(self._shared().arrivals), needs), self._clock.monotonic()) <= 0
 
     def headroom(self, pool: str) -> float:
         """Weight that is free right now, waiting requests not counted."""
@@ -253,11 +258,14 @@ class Limiter:
         bucket = self._buckets.get(name)
         if bucket is None:
             pool = self._pool(name)
-            if self._registry is None:
-                self._registry = LimiterRegistry.of_running_loop()
             key = (self._venue, self._environment, name, self._scopes[pool.scope])
-            bucket = self._buckets[name] = self._registry.bucket(key, name, pool, self._share)
+            bucket = self._buckets[name] = self._shared().bucket(key, name, pool, self._share)
         return bucket
+
+    def _shared(self) -> LimiterRegistry:
+        if self._registry is None:
+            self._registry = LimiterRegistry.of_running_loop()
+        return self._registry
 
     def _needs(self, cost: Mapping[str, int]) -> dict[_Bucket, float]:
         return {self._bucket(name): float(weight) for name, weight in cost.items() if weight > 0}
@@ -267,11 +275,10 @@ class Limiter:
         if not needs:
             return needs
         self._refuse_hopeless(needs, lane)
-        assert self._registry is not None
-        rank = (_RANK[lane], next(self._registry.arrivals))
+        waiter = _Waiter(lane, next(self._shared().arrivals), needs)
         now = self._clock.monotonic()
-        if (delay := self._delay(needs, rank, lane, now)) > 0:
-            await self._wait(_Waiter(rank, needs), lane, delay, now + timeout_s)
+        if (delay := self._delay(waiter, now)) > 0:
+            await self._wait(waiter, delay, now + timeout_s)
             now = self._clock.monotonic()
         for bucket, weight in needs.items():
             bucket.take(weight, now)
@@ -285,33 +292,41 @@ class Limiter:
                 raise Throttled(f"{MAX_WAITING} requests wait for pool {bucket.name!r} already", venue=self._venue)
 
     @staticmethod
-    def _delay(needs: Mapping[_Bucket, float], rank: tuple[int, int], lane: Lane, now: float, *, same_lane: bool = False) -> float:
+    def _delay(waiter: _Waiter, now: float) -> float:
         worst = 0.0
-        for bucket, weight in needs.items():
-            ahead = 0.0
-            for other in bucket.waiting:
-                if other.rank < rank or (same_lane and other.rank[0] == rank[0]):
-                    ahead += other.needs[bucket]
-            worst = max(worst, bucket.delay(weight, ahead, lane, now))
+        for bucket, weight in waiter.needs.items():
+            ahead = sum(other.needs[bucket] for other in takewhile(waiter.__gt__, bucket.waiting))
+            worst = max(worst, bucket.delay(weight, ahead, waiter.lane, now))
         return worst
 
-    async def _wait(self, waiter: _Waiter, lane: Lane, delay: float, deadline: float) -> None:
+    def _turn(self, waiter: _Waiter, now: float) -> float:
+        """As `_delay`, but whoever is ahead and may go at this very moment goes first."""
+        delay = self._delay(waiter, now)
+        if delay <= 0:
+            for bucket in waiter.needs:
+                for other in takewhile(waiter.__gt__, bucket.waiting):
+                    if self._delay(other, now) <= 0:
+                        other.nudge()
+                        delay = _SHORTEST_SLEEP_S
+        return delay
+
+    async def _wait(self, waiter: _Waiter, delay: float, deadline: float) -> None:
         """Return when the waiter's turn has come (it is out of the queues then); raise Throttled, or be cancelled, having used nothing."""
         for bucket in waiter.needs:
             insort(bucket.waiting, waiter)
         try:
             while delay > 0:
                 now = self._clock.monotonic()
-                if now >= deadline or (delay < inf and now + delay > deadline):
+                if now >= deadline or (_SHORTEST_SLEEP_S < delay < inf and now + delay > deadline):
                     names = ", ".join(bucket.name for bucket in waiter.needs)
-                    raise Throttled(f"{lane} request would wait too long for {names}", venue=self._venue)
+                    raise Throttled(f"{waiter.lane} request would wait too long for {names}", venue=self._venue)
                 waiter.wake = asyncio.get_running_loop().create_future()
                 try:
                     async with asyncio.timeout(max(min(delay, deadline - now), _SHORTEST_SLEEP_S)):
                         await waiter.wake
                 except TimeoutError:
                     pass  # time has passed: look again
-                delay = self._delay(waiter.needs, waiter.rank, lane, self._clock.monotonic())
+                delay = self._turn(waiter, self._clock.monotonic())
         except BaseException:
             self._leave(waiter)
             for bucket in waiter.needs:

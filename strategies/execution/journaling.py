@@ -1,0 +1,56 @@
+"""The journal seen from coroutines, and the engine's way of telling what happens."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from database.errors import JournalBusy
+from database.journal import Journal, Record
+from exchange_clients.transport.offload import Offload
+
+WRITE_DEADLINE_S = 10.0
+
+
+class Observer(Protocol):
+    """Hears what the engine does, while it does it: a live view, a log, a test. Must return at once."""
+
+    def __call__(self, event: str, pair_id: str, **facts: object) -> None:
+        """`event` is a dotted lower-case name, `facts` its values."""
+        ...
+
+
+def nobody(event: str, pair_id: str, **facts: object) -> None:
+    """The observer of an engine that nobody watches."""
+
+
+class AsyncJournal:
+    """Writes off the loop (inline under virtual time), one at a time and in the order of the calls."""
+
+    def __init__(self, journal: Journal, offload: Offload, observer: Observer) -> None:
+        self.sync = journal
+        self._offload = offload
+        self._observer = observer
+        self._order = asyncio.Lock()
+
+    @property
+    def degraded(self) -> bool:
+        """True while the database cannot be written and the fallback file stands in: no entry may be sent."""
+        return self.sync.degraded
+
+    async def write(self, *records: Record, pair_id: str = "", or_fallback: bool = False) -> tuple[bool, ...]:
+        """As `Journal.write`.
+
+        Raises:
+            JournalError: nothing is promised to be on disk.
+        """
+        names = ",".join(type(r).__name__ for r in records)
+        async with self._order:
+            self._observer("journal.before", pair_id, records=names)
+            try:
+                write: Callable[[], tuple[bool, ...]] = partial(self.sync.write, *records, or_fallback=or_fallback)
+                fresh = await self._offload.run(write, deadline_s=WRITE_DEADLINE_S)
+            except TimeoutError as e:
+                raise JournalBusy(f"the journal did not answer for {WRITE_DEADLINE_S:g} s") from e
+            self._observer("journal.after", pair_id, records=names)
+            return fresh

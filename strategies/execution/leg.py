@@ -1,0 +1,544 @@
+"""One leg of a pair on one venue: an order from durable intent to proved end, and the fills that are ours."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from database.errors import JournalError
+from database.ids import DurableIds
+from database.records import FillCause, FillRecord, IntentRecord, IntentState, Leg, OrderRecord, PairRecord
+from exchange_clients.errors import (
+    DuplicateClientOrderId,
+    MinNotional,
+    NotReady,
+    OrderDenied,
+    Outcome,
+    ProtocolError,
+    RateLimited,
+    TransportError,
+    UnsupportedCapability,
+    VenueError,
+    VenueUnavailable,
+)
+from exchange_clients.model import ZERO, Fill, FillKind, Instrument, OrderInfo, OrderStatus, Side
+from exchange_clients.transport.clock import Clock
+
+from .decide import LegView, Send
+from .journaling import AsyncJournal, Observer
+from .plan import ExecutionLimits, Tactic
+from .pricing import OrderTerms, Quote, rung, terms
+
+if TYPE_CHECKING:
+    from exchange_clients.base_client import BaseExchangeClient
+
+log = logging.getLogger("strategies.execution")
+
+MAX_ORPHANS = 1_000
+FIRST_LOOK_S = 1.0
+LATE_FILL_S = 0.3
+MAX_BACKOFF_S = 10.0
+LOOKBACK_NS = 60 * 1_000_000_000
+
+
+@dataclass(slots=True)
+class Active:
+    """The one order of this leg that is not proved finished. Times are seconds of asyncio time."""
+
+    intent: IntentRecord
+    sent_s: float
+    rests_until_s: float | None = None
+    cancel_wanted: bool = False
+    absent_since_s: float | None = None
+    last_query_s: float | None = None
+    short_since_s: float | None = None
+    """Since when the venue has reported more filled than we have fills of."""
+
+
+class LegTrader:
+    """Sends at most one order at a time, and knows what the leg holds from its own fills alone."""
+
+    def __init__(
+        self,
+        pair: PairRecord,
+        leg: Leg,
+        client: "BaseExchangeClient",
+        instrument: Instrument,
+        *,
+        journal: AsyncJournal,
+        ids: DurableIds,
+        clock: Clock,
+        limits: ExecutionLimits,
+        observer: Observer,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.pair_id, self.leg, self.client, self.instrument = pair.pair_id, leg, client, instrument
+        self.venue, self.account, self.foreign = pair.venue(leg), pair.account, pair.foreign(leg)
+        self.created_ns = pair.created_at
+        self._journal, self._ids, self._clock, self._limits = journal, ids, clock, limits
+        self._observer, self._on_change = observer, on_change
+        self.intents: dict[str, IntentRecord] = {}
+        self.fills: dict[str, FillRecord] = {}
+        self.active: Active | None = None
+        self.add_failures = self.reduce_failures = 0
+        self.venue_up = True
+        self.ready_s = 0.0
+        self.last_price: Decimal | None = None
+        self._owners: dict[str, str] = {}
+        self._orders: dict[str, OrderRecord] = {}
+        self._orphans: OrderedDict[str, Fill] = OrderedDict()
+        self._booking = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._step: Send | None = None
+
+    # ---- what is proved
+
+    @property
+    def own(self) -> Decimal:
+        """What the leg holds by its fills: positive in its direction; negative would be a flipped leg."""
+        return self.leg.sign * sum((f.signed for f in self.fills.values()), ZERO)
+
+    @property
+    def expected_position(self) -> Decimal:
+        """What the venue must show: our share and what was there before."""
+        return self.foreign + self.leg.sign * self.own
+
+    def filled(self, client_order_id: str) -> Decimal:
+        """Cumulative own fill of one order."""
+        return sum((f.quantity for f in self.fills.values() if f.client_order_id == client_order_id), ZERO)
+
+    def view(self) -> LegView:
+        """For the rules."""
+        active = self.active
+        now = self._clock.monotonic()
+        patience = self._limits.resolve_deadline_s
+        since = 0.0 if active is None else max(active.sent_s, active.rests_until_s or 0.0)
+        return LegView(
+            instrument=self.instrument,
+            price=self.last_price or ZERO,
+            own=self.own,
+            busy=active is not None or self._step is not None,
+            adding=not active.intent.reduce_only if active is not None else self._step is not None and not self._step.reduce,
+            stuck=active is not None and now - since > patience,
+            add_failures=self.add_failures,
+            reduce_failures=self.reduce_failures,
+            venue_up=self.venue_up,
+        )
+
+    def restore(self, intents: Iterable[IntentRecord], orders: Iterable[OrderRecord], fills: Iterable[FillRecord]) -> None:
+        """Take over what the journal holds; the unresolved order, if any, becomes the active one."""
+        for intent in intents:
+            self.intents[intent.client_order_id] = intent
+            if not intent.state.resolved:
+                self.active = Active(intent, self._clock.monotonic(), cancel_wanted=True)
+        for order in orders:
+            self._orders[order.client_order_id] = order
+            if order.order_id is not None:
+                self._owners[order.order_id] = order.client_order_id
+        for fill in fills:
+            self.fills[fill.trade_id] = fill
+
+    # ---- one order
+
+    def begin(self, step: Send, tactic: Tactic) -> asyncio.Task[None]:
+        """Start an order; the leg is busy until the task ends."""
+        self._step = step
+        return asyncio.create_task(self._order(step, tactic), name=f"{self.pair_id}:{self.leg}")
+
+    async def _order(self, step: Send, tactic: Tactic) -> None:
+        before = self.own
+        try:
+            await self._prepare_and_send(step, tactic)
+            if self.active is not None:
+                await self.settle()
+        except JournalError as e:
+            log.error("journal.refused pair=%s leg=%s error=%s", self.pair_id, self.leg, e)
+            self._say("order.blocked", reason=str(e))
+        except VenueError as e:
+            self._mark(e)
+            self._say("order.blocked", reason=str(e))
+        finally:
+            self._step = None
+        self._count(step, progressed=self.own != before)
+        self._on_change()
+
+    async def _prepare_and_send(self, step: Send, tactic: Tactic) -> None:
+        side = Side.BUY if (self.leg is Leg.LONG) != step.reduce else Side.SELL
+        quantity = await self._reducible(step.quantity) if step.reduce else step.quantity
+        if quantity <= 0:
+            self._say("order.blocked", reason="the venue shows nothing of ours to reduce")
+            return
+        quote = await self.quote(reduce=step.reduce)
+        ladder = self._limits.reduce_bps if step.reduce else self._limits.entry_bps if step.purpose == "entry" else self._limits.hedge_bps
+        bps = ladder[-1] if tactic is Tactic.MARKET or quote.source != "book" else rung(ladder, step.attempt)
+        how = terms(self.instrument, side, tactic, quote, bps)
+        now_ns = self._clock.time_ns()
+        intent = IntentRecord(
+            intent_id=f"i{self._ids.next(now_ns)}",
+            pair_id=self.pair_id,
+            leg=self.leg,
+            venue=self.venue,
+            account=self.account,
+            instrument=str(self.instrument.id),
+            client_order_id=self.client.new_client_order_id(),
+            side=side.value,
+            quantity=quantity,
+            limit_price=how.price,
+            reference_price=quote.mid,
+            reduce_only=step.reduce,
+            time_in_force=how.time_in_force.value,
+            purpose=step.purpose.value,
+            reason=f"{tactic} within {bps} bps of {quote.source}",
+            state=IntentState.PREPARED,
+            created_at=now_ns,
+            updated_at=now_ns,
+        )
+        await self._durable(intent)
+        rests_until = self._clock.monotonic() + self._limits.maker_timeout_s if tactic.rests else None
+        self.intents[intent.client_order_id] = intent
+        self.active = Active(intent, self._clock.monotonic(), rests_until)
+        await self._send(intent, how, step)
+
+    async def _durable(self, intent: IntentRecord) -> None:
+        """E8: on disk before a byte leaves. A reducing order is sent even if nothing can be written any more."""
+        try:
+            await self._journal.write(intent, pair_id=self.pair_id, or_fallback=intent.reduce_only)
+        except JournalError as e:
+            if not intent.reduce_only:
+                raise
+            log.error("journal.lost pair=%s intent=%s error=%s", self.pair_id, intent.intent_id, e)
+
+    async def _send(self, intent: IntentRecord, how: OrderTerms, step: Send) -> None:
+        self._say(
+            "order.send",
+            side=intent.side,
+            quantity=intent.quantity,
+            price=how.price,
+            purpose=intent.purpose,
+            id=intent.client_order_id,
+            why=intent.reason,
+        )
+        try:
+            result = await self.client.place_limit_order(
+                self.instrument.contract_id,
+                intent.quantity,
+                how.price,
+                Side(intent.side),
+                intent.reduce_only,
+                time_in_force=how.time_in_force,
+                post_only=how.post_only,
+                client_order_id=intent.client_order_id,
+                purpose=step.purpose,
+            )
+        except VenueError as e:
+            self._mark(e)
+            if e.outcome is Outcome.UNKNOWN or isinstance(e, DuplicateClientOrderId):
+                self._say("order.unknown", id=intent.client_order_id, reason=str(e))
+                await self._become(IntentState.UNKNOWN, str(e))
+            else:
+                await self._refused(str(e), e)
+            return
+        if result.success:
+            self.venue_up = True
+            if result.order_id is not None:
+                self._learn(result.order_id, intent.client_order_id)
+            await self._become(IntentState.WORKING, "")
+            return
+        error = result.error
+        if result.outcome == Outcome.UNKNOWN or isinstance(error, DuplicateClientOrderId):
+            self._say("order.unknown", id=intent.client_order_id, reason=str(result.error_message))
+            await self._become(IntentState.UNKNOWN, str(result.error_message))
+        else:
+            await self._refused(str(result.error_message), error if isinstance(error, VenueError) else None)
+
+    async def _refused(self, reason: str, error: VenueError | None) -> None:
+        """A definite no: the venue's own words, or our own check."""
+        active = self.active
+        await self._become(IntentState.REFUSED, reason)
+        self._say("order.refused", reason=reason)
+        small = self.view().small
+        if active is not None and active.intent.reduce_only and small and isinstance(error, MinNotional | OrderDenied):
+            self.reduce_failures = self._limits.max_reduce_attempts  # dust: the venue will not take less tomorrow
+
+    # ---- finding out what became of it
+
+    async def settle(self) -> None:
+        """Until the active order is proved finished: its end *and* its cumulative fill (E2, E4). Never gives up by itself; see `stuck`."""
+        while (active := self.active) is not None:
+            self._wake.clear()
+            try:
+                await self._look(active)
+            except VenueError as e:
+                self._mark(e)
+            self._on_change()
+            if active.intent.state.resolved:
+                continue
+            try:
+                async with asyncio.timeout(self._limits.poll_s if self.venue_up else self._limits.poll_s * 4):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _look(self, active: Active) -> None:
+        now, intent = self._clock.monotonic(), active.intent
+        last = active.last_query_s if active.last_query_s is not None else active.sent_s
+        force = intent.state is IntentState.UNKNOWN or now - last >= FIRST_LOOK_S or active.absent_since_s is not None
+        if force:
+            active.last_query_s = now
+        info = await self.client.get_order_info(intent.client_order_id, force_refresh=force)
+        self.venue_up = True
+        if info is None or (info.status is OrderStatus.NOT_SENT and info.filled_size == 0):
+            await self._maybe_absent(active)
+            return
+        active.absent_since_s = None
+        await self._note(info)
+        booked = self.filled(intent.client_order_id)
+        if info.filled_size > booked:
+            active.short_since_s = now if active.short_since_s is None else active.short_since_s
+            if now - active.short_since_s >= LATE_FILL_S:
+                await self.pull_fills()
+                booked = self.filled(intent.client_order_id)
+        if info.status.is_terminal and booked >= info.filled_size:
+            refused = info.status is OrderStatus.REJECTED and booked == 0
+            await self._become(IntentState.REFUSED if refused else IntentState.SETTLED, info.cancel_reason or "")
+            self._say("order.done", id=intent.client_order_id, filled=booked, status=info.status.value)
+        elif not info.status.is_terminal:
+            overdue = active.rests_until_s is None or now >= active.rests_until_s
+            if active.cancel_wanted or (overdue and (active.rests_until_s is not None or now - active.sent_s >= FIRST_LOOK_S)):
+                await self._cancel(active)
+
+    async def _maybe_absent(self, active: Active) -> None:
+        """The venue does not know the order. Believed when it says so twice with time between, and nothing else speaks for the order."""
+        now = self._clock.monotonic()
+        if active.absent_since_s is None:
+            active.absent_since_s = now
+        if now - active.absent_since_s < self._limits.absent_grace_s:
+            return
+        await self.pull_fills()
+        if self.filled(active.intent.client_order_id) > 0:
+            active.absent_since_s = None
+            return
+        if await self.position() != self.expected_position:
+            return  # the position moved and no record explains it yet: unknown stays unknown
+        self._say("order.absent", id=active.intent.client_order_id)
+        await self._become(IntentState.ABSENT, "the venue never had it")
+
+    async def _cancel(self, active: Active) -> None:
+        """Ask for the end of the order. Whatever the answer, only `_look` decides what became of it (E4)."""
+        active.last_query_s = self._clock.monotonic()
+        try:
+            await self.client.cancel_order(active.intent.client_order_id, contract_id=self.instrument.contract_id)
+        except VenueError as e:
+            log.info("cancel.unproved pair=%s id=%s error=%s", self.pair_id, active.intent.client_order_id, e)
+            if isinstance(e, TransportError | VenueUnavailable | RateLimited):
+                raise
+        active.last_query_s = None
+
+    def cancel(self) -> None:
+        """Have the active order taken off the book."""
+        if self.active is not None:
+            self.active.cancel_wanted = True
+            self._wake.set()
+
+    # ---- evidence
+
+    def wake(self) -> None:
+        """Something about our orders came in: look now."""
+        self._wake.set()
+
+    async def take_fill(self, fill: Fill) -> None:
+        """One execution on the account, perhaps seen before; ours is booked once, another's is remembered apart."""
+        if fill.instrument != self.instrument.id:
+            return
+        async with self._booking:
+            await self._take(fill)
+
+    async def _take(self, fill: Fill) -> None:
+        if fill.trade_id in self.fills:
+            return
+        owner = self._owner(fill)
+        forced = fill.kind in (FillKind.LIQUIDATION, FillKind.ADL, FillKind.SETTLEMENT) and self.foreign == 0 and self.own > 0
+        if owner is None and not forced:
+            if fill.ts_venue_ns >= self.created_ns - LOOKBACK_NS:
+                self._orphans[fill.trade_id] = fill
+                if len(self._orphans) > MAX_ORPHANS:
+                    self._orphans.popitem(last=False)
+            return
+        await self._book(fill, owner, FillCause(fill.kind.value))
+
+    async def _book(self, fill: Fill, owner: str | None, cause: FillCause) -> None:
+        record = FillRecord(
+            venue=self.venue,
+            account=self.account,
+            trade_id=fill.trade_id,
+            pair_id=self.pair_id,
+            leg=self.leg,
+            instrument=str(self.instrument.id),
+            intent_id=self.intents[owner].intent_id if owner is not None else None,
+            client_order_id=owner,
+            order_id=fill.order_id,
+            side=fill.side.value,
+            price=fill.price,
+            quantity=fill.quantity,
+            fee=fill.fee,
+            fee_asset=fill.fee_asset,
+            liquidity=fill.liquidity.value,
+            kind=cause,
+            ts_venue=fill.ts_venue_ns,
+            recorded_at=self._clock.time_ns(),
+        )
+        try:
+            await self._journal.write(record, pair_id=self.pair_id, or_fallback=True)
+        except JournalError as e:
+            log.error("journal.lost pair=%s trade=%s error=%s", self.pair_id, fill.trade_id, e)
+        self.fills[fill.trade_id] = record
+        self._orphans.pop(fill.trade_id, None)
+        self.last_price = fill.price
+        if fill.order_id is not None and owner is not None:
+            self._learn(fill.order_id, owner)
+        self._say("fill", side=fill.side.value, quantity=fill.quantity, price=fill.price, fee=fill.fee, cause=cause.value)
+        self._wake.set()
+        self._on_change()
+
+    def _owner(self, fill: Fill) -> str | None:
+        """The client order id of ours that a fill belongs to."""
+        if fill.client_order_id is not None and fill.client_order_id in self.intents:
+            return fill.client_order_id
+        return self._owners.get(fill.order_id) if fill.order_id is not None else None
+
+    def _learn(self, order_id: str, client_order_id: str) -> None:
+        self._owners[order_id] = client_order_id
+
+    async def pull_fills(self) -> None:
+        """Ask the venue for all fills since the pair began; book what is ours and new."""
+        fills = await self.client.generate_fill_reports(since_ns=self.created_ns - LOOKBACK_NS, symbol=self.instrument.contract_id)
+        async with self._booking:
+            for fill in fills:
+                if fill.instrument == self.instrument.id:
+                    await self._take(fill)
+
+    async def position(self) -> Decimal:
+        """The venue's signed position now; zero only when it says so."""
+        snapshot = await self.client.get_position_snapshot(self.instrument.contract_id)
+        self.venue_up = True
+        return ZERO if snapshot is None else snapshot.quantity
+
+    async def reconcile(self) -> bool:
+        """Whether the venue's position is what we account for, after taking in every fill it has on record.
+
+        A difference that fills of others explain is theirs: it changes the foreign share, or, when nothing foreign is left to reduce, it
+        reduced ours (closed by hand) and is booked as EXTERNAL. An unexplained difference stays one.
+        """
+        await self.pull_fills()
+        missing = await self.position() - self.expected_position
+        if missing == 0:
+            return True
+        others = [f for f in self._orphans.values() if f.ts_venue_ns >= self.created_ns]
+        if sum((f.signed_quantity for f in others), ZERO) != missing:
+            return False
+        against = -self.leg.sign * missing
+        async with self._booking:
+            if self.foreign == 0 and 0 < against <= self.own:
+                for fill in others:
+                    await self._book(fill, None, FillCause.EXTERNAL)
+            else:
+                self.foreign += missing
+                self._orphans.clear()
+        self._say("position.external", change=missing, foreign=self.foreign)
+        return True
+
+    # ---- small things
+
+    async def quote(self, *, reduce: bool) -> Quote:
+        """The touch. An exit takes what it can get: the book, else the mark price, else our own last fill (E18)."""
+        try:
+            bid, ask = await self.client.fetch_bbo_prices(self.instrument.contract_id)
+            self.last_price = (bid + ask) / 2
+            return Quote(bid, ask)
+        except (NotReady, TransportError, ProtocolError, VenueUnavailable, RateLimited):
+            if not reduce:
+                raise
+        try:
+            mark = await self.client.fetch_mark_price(self.instrument.contract_id)
+            return Quote(mark.price, mark.price, "mark")
+        except (NotReady, TransportError, ProtocolError, VenueUnavailable, RateLimited, UnsupportedCapability):
+            if self.last_price is None:
+                raise
+            return Quote(self.last_price, self.last_price, "last fill")
+
+    async def _reducible(self, quantity: Decimal) -> Decimal:
+        """Never more than the venue shows of our share, read now (E17); our own count where it cannot be read but honours reduce-only."""
+        try:
+            shown = self.leg.sign * (await self.position() - self.foreign)
+        except VenueError as e:
+            self._mark(e)
+            if not self.client.capabilities.reduce_only:
+                raise
+            return min(quantity, self.own)
+        return min(quantity, self.own, max(shown, ZERO))
+
+    async def _note(self, info: OrderInfo) -> None:
+        """Journal the venue's word on our order when it changed."""
+        active = self.active
+        if active is None:
+            return
+        coid = active.intent.client_order_id
+        if info.order_id is not None:
+            self._learn(info.order_id, coid)
+        record = OrderRecord(
+            venue=self.venue,
+            account=self.account,
+            client_order_id=coid,
+            intent_id=active.intent.intent_id,
+            pair_id=self.pair_id,
+            order_id=info.order_id,
+            status=info.status.value,
+            filled_size=info.filled_size,
+            average_price=info.average_price,
+            cancel_reason=info.cancel_reason,
+            updated_at=self._clock.time_ns(),
+        )
+        held = self._orders.get(coid)
+        if held is None or msgspec.structs.replace(held, updated_at=0) != msgspec.structs.replace(record, updated_at=0):
+            self._orders[coid] = record
+            await self._journal_fact(record)
+
+    async def _become(self, state: IntentState, note: str) -> None:
+        active = self.active
+        if active is None:
+            return
+        active.intent = msgspec.structs.replace(active.intent, state=state, note=note[:500], updated_at=self._clock.time_ns())
+        self.intents[active.intent.client_order_id] = active.intent
+        await self._journal_fact(active.intent)
+        if state.resolved:
+            self.active = None
+            self._on_change()
+
+    async def _journal_fact(self, record: OrderRecord | IntentRecord) -> None:
+        try:
+            await self._journal.write(record, pair_id=self.pair_id, or_fallback=True)
+        except JournalError as e:
+            log.error("journal.lost pair=%s record=%s error=%s", self.pair_id, type(record).__name__, e)
+
+    def _count(self, step: Send, *, progressed: bool) -> None:
+        if step.reduce:
+            self.reduce_failures = 0 if progressed else self.reduce_failures + 1
+            failures = self.reduce_failures
+        else:
+            self.add_failures = 0 if progressed else self.add_failures + 1
+            failures = self.add_failures
+        if failures:
+            self.ready_s = self._clock.monotonic() + min(self._limits.poll_s * 2 ** (failures - 1), MAX_BACKOFF_S)
+
+    def _mark(self, error: VenueError) -> None:
+        if isinstance(error, TransportError | VenueUnavailable):
+            self.venue_up = False
+        log.warning("venue.error pair=%s leg=%s venue=%s error=%s", self.pair_id, self.leg, self.venue, error)
+
+    def _say(self, event: str, **facts: object) -> None:
+        self._observer(event, self.pair_id, leg=self.leg.value, venue=self.venue, **facts)

@@ -1,0 +1,309 @@
+"""One pair from plan to close: asks the rules what to do, does it, and writes down where it stands."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from database.ids import DurableIds
+from database.records import DecisionRecord, Leg, PairRecord, PairState
+from exchange_clients.errors import VenueError
+from exchange_clients.model import Fill, Instrument, OrderInfo, Purpose
+from exchange_clients.transport.clock import Clock
+
+from .decide import Cancel, Move, PairView, Pause, Send, Step, decide
+from .journaling import AsyncJournal, Observer
+from .leg import LegTrader
+from .plan import PairPlan, Tactic
+from .states import ACTIVE, check
+
+if TYPE_CHECKING:
+    from exchange_clients.base_client import BaseExchangeClient
+
+log = logging.getLogger("strategies.execution")
+
+ENDED = frozenset({PairState.CLOSED, PairState.ALERT})
+RESTING = frozenset({PairState.HEDGED, *ENDED})
+PROBE_S = 1.0
+
+
+class PairRunner:
+    """Single flight: one task drives a pair, whoever asks for what (E19)."""
+
+    def __init__(
+        self,
+        record: PairRecord,
+        plan: PairPlan,
+        *,
+        clients: Mapping[str, "BaseExchangeClient"],
+        instruments: Mapping[Leg, Instrument],
+        journal: AsyncJournal,
+        ids: DurableIds,
+        clock: Clock,
+        observer: Observer,
+        may_enter: Callable[[PairRecord], str | None],
+        check_s: float,
+    ) -> None:
+        self.record, self.plan = record, plan
+        self._journal, self._clock, self._observer = journal, clock, observer
+        self._may_enter, self._check_s = may_enter, check_s
+        self._changed = asyncio.Event()
+        self._moved = asyncio.Event()
+        self.legs = {
+            leg: LegTrader(
+                record,
+                leg,
+                clients[record.venue(leg)],
+                instruments[leg],
+                journal=journal,
+                ids=ids,
+                clock=clock,
+                limits=plan.limits,
+                observer=observer,
+                on_change=self._changed.set,
+            )
+            for leg in Leg
+        }
+        self._tasks: dict[Leg, asyncio.Task[None]] = {}
+        self._orders_sent = 0
+        self._open_since_s: float | None = None
+        self._opening_since_s: float | None = None
+        self._unproved_since_s: float | None = None
+        self._next_probe_s = 0.0
+        self._close_reason: str | None = None
+        self.recovered = True
+        self.task: asyncio.Task[None] | None = None
+
+    # ---- for others
+
+    @property
+    def state(self) -> PairState:
+        """Where the pair stands."""
+        return self.record.state
+
+    async def until_rest(self) -> PairRecord:
+        """The pair's record once it is hedged with nothing asked of it, closed, or in alert."""
+        while not (self.recovered and self.state in RESTING and (self.state in ENDED or self._close_reason is None)):
+            self._moved.clear()
+            if self.task is not None and self.task.done():
+                self.task.result()
+                break
+            await self._moved.wait()
+        return self.record
+
+    def close(self, reason: str) -> None:
+        """Ask for the end of the pair; asking twice is asking once. The decision must be journaled before."""
+        if self._close_reason is None and self.state is not PairState.CLOSED:
+            self._close_reason = reason
+            self._changed.set()
+
+    def wake(self) -> None:
+        """Look again: something that the rules depend on has changed."""
+        self._changed.set()
+
+    async def take_fill(self, venue: str, fill: Fill) -> None:
+        """A fill seen on a venue of this pair."""
+        for trader in self.legs.values():
+            if trader.venue == venue:
+                await trader.take_fill(fill)
+
+    def take_order(self, venue: str, info: OrderInfo) -> None:
+        """An order changed on a venue of this pair."""
+        for trader in self.legs.values():
+            if trader.venue == venue and info.client_order_id in trader.intents:
+                trader.wake()
+
+    def view(self) -> PairView:
+        """What is proved, for the rules."""
+        now = self._clock.monotonic()
+        view = PairView(
+            state=self.state,
+            long=self.legs[Leg.LONG].view(),
+            short=self.legs[Leg.SHORT].view(),
+            first_leg=self.plan.first_leg,
+            target=self.plan.quantity,
+            slice_quantity=self.plan.slice_quantity,
+            tactics=len(self.plan.tactics),
+            limits=self.plan.limits,
+            orders_sent=self._orders_sent,
+            opening_s=0.0 if self._opening_since_s is None else now - self._opening_since_s,
+            may_enter=self._close_reason is None and self._may_enter(self.record) is None,
+        )
+        if view.balanced:
+            self._open_since_s = None
+        elif self._open_since_s is None:
+            self._open_since_s = now
+        return replace(view, open_delta_s=0.0 if self._open_since_s is None else now - self._open_since_s)
+
+    # ---- the task
+
+    async def run(self) -> None:
+        """Drive the pair until it is closed or needs a human; between, watch that it stays hedged."""
+        try:
+            while self.state not in ENDED:
+                self._changed.clear()
+                if not self.recovered:
+                    await self._wait(PROBE_S)
+                    continue
+                await self._turn()
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            self._moved.set()
+
+    async def _turn(self) -> None:
+        for task in [t for t in self._tasks.values() if t.done()]:
+            task.result()
+        if any(trader.own < 0 for trader in self.legs.values()):
+            await self._move(Move(PairState.ALERT, "a leg holds the opposite of what it should"))
+            return
+        if self.state is PairState.HEDGED and self._close_reason is not None:
+            await self._move(Move(PairState.CLOSING, self._close_reason))
+        view = self.view()
+        rest = False
+        for step in decide(view):
+            rest = await self._take(step) or rest
+        if rest:
+            await self._guard()
+        elif not self._changed.is_set():
+            await self._wait(self.plan.limits.poll_s)
+            await self._probe()
+
+    async def _take(self, step: Step) -> bool:
+        """Do one step; True when there is nothing to do in this state."""
+        match step:
+            case Send():
+                trader = self.legs[step.leg]
+                if self._clock.monotonic() >= trader.ready_s:
+                    self._orders_sent += 1
+                    self._tasks[step.leg] = trader.begin(step, self._tactic(step))
+            case Cancel():
+                self.legs[step.leg].cancel()
+            case Move():
+                if step.state is not PairState.CLOSED or await self._proved_closed():
+                    await self._move(step)
+            case Pause.REST:
+                return True
+            case Pause.WAIT:
+                pass
+        return False
+
+    def _tactic(self, step: Send) -> Tactic:
+        if step.purpose is Purpose.ENTRY:
+            return self.plan.tactics[min(step.attempt, len(self.plan.tactics) - 1)]
+        return Tactic.CROSS
+
+    async def _guard(self) -> None:
+        """Hedged: sleep until something changes, and now and then prove that the venues still agree (PAINS 6)."""
+        self._moved.set()
+        if not await self._wait(self._check_s):
+            await self.reconcile()
+
+    async def reconcile(self) -> bool:
+        """Compare both venues with our account of them; True when both could be asked and agree or are explained."""
+        agreed = True
+        for trader in self.legs.values():
+            try:
+                if not await trader.reconcile():
+                    agreed = False
+                    trader._say("position.unexplained", expected=trader.expected_position)
+            except VenueError as e:
+                trader._mark(e)
+                agreed = False
+        await self._save_foreign()
+        return agreed
+
+    async def _save_foreign(self) -> None:
+        long, short = self.legs[Leg.LONG].foreign, self.legs[Leg.SHORT].foreign
+        if (long, short) != (self.record.foreign_long, self.record.foreign_short):
+            await self._save(msgspec.structs.replace(self.record, foreign_long=long, foreign_short=short))
+
+    async def _wait(self, seconds: float) -> bool:
+        """True when something changed before the time was over."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _probe(self) -> None:
+        """See whether a venue that failed answers again, and whether a leg that cannot be reduced was reduced by others."""
+        now = self._clock.monotonic()
+        if now < self._next_probe_s:
+            return
+        self._next_probe_s = now + PROBE_S
+        for trader in self.legs.values():
+            if not trader.venue_up or (trader.reduce_failures > 0 and trader.active is None):
+                try:
+                    await trader.reconcile()
+                except VenueError as e:
+                    trader._mark(e)
+
+    async def _proved_closed(self) -> bool:
+        """E7: both venues show our share gone (or the declared dust), and no order of ours is open."""
+        try:
+            for trader in self.legs.values():
+                before = trader.own
+                agreed = await trader.reconcile()
+                if trader.own != before:
+                    return False
+                open_orders = await trader.client.get_active_orders(trader.instrument.contract_id)
+                ours = [o for o in open_orders if o.client_order_id in trader.intents]
+                if agreed and not ours:
+                    continue
+                return await self._unproved(f"{trader.venue} shows {len(ours)} orders of ours, position agrees: {agreed}")
+        except VenueError as e:
+            return await self._unproved(str(e))
+        self._unproved_since_s = None
+        return True
+
+    async def _unproved(self, why: str) -> bool:
+        now = self._clock.monotonic()
+        if self._unproved_since_s is None:
+            self._unproved_since_s = now
+        if now - self._unproved_since_s > self.plan.limits.resolve_deadline_s:
+            await self._move(Move(PairState.ALERT, f"cannot prove the pair closed: {why}"))
+        else:
+            await self._wait(self.plan.limits.poll_s)
+        return False
+
+    async def _move(self, move: Move) -> None:
+        check(self.state, move.state)
+        now_ns = self._clock.time_ns()
+        long, short = self.legs[Leg.LONG].own, self.legs[Leg.SHORT].own
+        left = move.state is PairState.ALERT or (move.state is PairState.CLOSED and (long != 0 or short != 0))
+        before = self.record
+        record = msgspec.structs.replace(
+            before,
+            state=move.state,
+            reason=move.reason,
+            updated_at=now_ns,
+            opened_at=now_ns if move.state is PairState.HEDGED and before.opened_at is None else before.opened_at,
+            closed_at=now_ns if move.state is PairState.CLOSED else None,
+            residual_long=long if left else None,
+            residual_short=-short if left else None,
+        )
+        await self._save(record)
+        if move.state is PairState.OPENING:
+            self._opening_since_s = self._clock.monotonic()
+        if move.state in ACTIVE:
+            for trader in self.legs.values():
+                trader.add_failures = trader.reduce_failures = 0
+        log.info("pair.%s pair=%s reason=%s", move.state, record.pair_id, move.reason)
+        self._observer("pair.state", record.pair_id, before=before.state.value, state=move.state.value, reason=move.reason)
+        self._changed.set()
+        self._moved.set()
+
+    async def _save(self, record: PairRecord) -> None:
+        await self._journal.write(record, pair_id=record.pair_id, or_fallback=True)
+        self.record = record
+
+    async def begin(self, decision: DecisionRecord) -> None:
+        """PLANNED, with the decision that led to it, then OPENING; raises JournalError when nothing can be recorded (then nothing is sent)."""
+        await self._journal.write(self.record, decision, pair_id=self.record.pair_id)
+        await self._move(Move(PairState.OPENING, "plan accepted"))

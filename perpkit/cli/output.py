@@ -17,6 +17,12 @@ def emit_json(value: Any) -> None:
     sys.stdout.flush()
 
 
+def emit_json_line(value: Any) -> None:
+    """One JSON document on one line, for streams."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
 def emit_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, notes: Iterable[str] = ()) -> None:
     """A table with its notes. A column name that starts with ">" is aligned to the right."""
     from rich.console import Console

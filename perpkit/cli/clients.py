@@ -1,0 +1,41 @@
+"""Clients for one command: made from options and environment, closed at its end."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from exchange_clients.base_client import BaseExchangeClient
+from exchange_clients.signing import Credentials, require
+from exchange_clients.transport.runtime import Runtime
+from exchange_clients.venues import create_client, get
+from perpkit.cli.options import Target
+
+
+def make(venue: str, target: Target, runtime: Runtime, *, signed: bool = False) -> BaseExchangeClient:
+    """A client that is not connected; `signed` with the keys of the environment variables.
+
+    Raises:
+        MissingCredentials: `signed`, and the variables are not set; the message names the first.
+        ConfigError: the settings do not fit.
+    """
+    spec = get(venue).spec
+    settings = target.settings(spec)
+    credentials = require(Credentials.from_env(spec, settings["environment"]), spec, settings["environment"]) if signed else None
+    return create_client(venue, settings, credentials, runtime=runtime)
+
+
+@asynccontextmanager
+async def opened(venue: str, target: Target, *, signed: bool = False, streams: bool = True) -> AsyncIterator[BaseExchangeClient]:
+    """A client for the length of a command: connected, or (without `streams`) with its instruments loaded and no socket."""
+    runtime = Runtime.system()
+    try:
+        client = make(venue, target, runtime, signed=signed)
+        try:
+            if streams:
+                await client.connect()
+            else:
+                await client.instruments.load_all()
+            yield client
+        finally:
+            await client.disconnect()
+    finally:
+        runtime.offload.close()

@@ -1,8 +1,8 @@
 """The managers of a client: what happens over time is here once; a venue fills in requests and converters.
 
-A venue overrides the methods that raise `UnsupportedCapability` here. `fetch_*` are single REST reads (pagination included), `encode_*` build
-commands, `decode_*` read the venue's synchronous answer and raise the error it means. Managers raise; only the flat verbs of the client turn a
-definite refusal into an `OrderResult`.
+A venue overrides the methods that raise `UnsupportedCapability` here. `fetch_*` are single REST reads (pagination included), `encode_*`
+build commands, `decode_*` read the venue's synchronous answer and raise the error it means. Managers raise; only the flat verbs of the
+client turn a definite refusal into an `OrderResult`.
 """
 
 from __future__ import annotations

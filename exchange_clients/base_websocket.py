@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -38,7 +38,7 @@ from exchange_clients.model import (
 )
 from exchange_clients.spec import Stream
 from exchange_clients.subscriptions import SubscriptionRegistry, Topic
-from exchange_clients.transport.stream import Dialect, VenueSocket
+from exchange_clients.transport.stream import Heartbeat, Socket, VenueSocket
 
 _CHATTY = (Stream.BOOK, Stream.BBO)
 _BAD_FRAMES_BEFORE_RECONNECT = 20
@@ -96,10 +96,37 @@ class BaseMessageHandler:
             self.manager.reconnect(role, "the venue sends frames that do not decode")
 
 
+class BaseDialect:
+    """How a venue's sockets speak (`transport.stream.Dialect`), with the usual answers: addresses from the spec, no login."""
+
+    heartbeat: Heartbeat
+
+    def __init__(self, context: ClientContext) -> None:
+        self.context = context
+
+    async def url(self, role: str) -> str:
+        return self.context.endpoints.ws[role]
+
+    async def login(self, role: str, socket: Socket) -> None:
+        """Nothing to do before subscribing."""
+
+    def topic(self, stream: Stream, instrument: Instrument | None, parameter: str = "") -> Topic:
+        raise NotImplementedError
+
+    async def subscribe(self, topics: Sequence[Topic]) -> list[str | bytes]:
+        raise NotImplementedError
+
+    async def unsubscribe(self, topics: Sequence[Topic]) -> list[str | bytes]:
+        raise NotImplementedError
+
+    def is_heartbeat(self, data: str | bytes) -> bool:
+        return False
+
+
 class BaseWebSocketManager:
     """All streams of one client."""
 
-    dialect_class: ClassVar[Callable[[ClientContext], Dialect]]
+    dialect_class: ClassVar[type[BaseDialect]]
     message_handler_class: ClassVar[type[BaseMessageHandler]]
     sequence_rule: ClassVar[SequenceRule]
     max_depth: ClassVar[int | None] = None

@@ -49,12 +49,18 @@ class ClientContext:
     websocket: BaseWebSocketManager = field(init=False)
     market_data: BaseMarketData = field(init=False)
     positions: dict[InstrumentId, Position] = field(default_factory=dict)
+    owns_runtime: bool = False
     entries_allowed: bool = False
     """False until credentials, instruments, streams and reconciliation stand; exits never ask."""
 
     @property
     def name(self) -> str:
         return self.spec.name
+
+    def attach_instruments(self, market_data: BaseMarketData) -> None:
+        """Instruments come from the venue's market data, whose parts need this context first."""
+        self.market_data = market_data
+        self.instruments = InstrumentProvider(self.spec, self.runtime.clock, self.hub, market_data.fetch_instruments)
 
     def require_signer(self) -> Signer:
         """The signer, or MissingCredentials naming what to set."""

@@ -44,7 +44,8 @@ class _Entry:
 class SubscriptionRegistry:
     """Reference-counted wishes and their state per topic. Times are asyncio seconds given by the caller.
 
-    A late confirmation of a topic that nobody wants any more is ignored; a refused one stays wanted and is tried after the next connect.
+    Only a topic that was sent on this connection can be confirmed or refused: a late reply to an earlier subscription, whether nobody wants
+    the topic any more or somebody wants it again, is ignored. A refused topic stays wanted and is tried after the next connect.
     """
 
     def __init__(self) -> None:
@@ -61,7 +62,7 @@ class SubscriptionRegistry:
         return entry.count == 1
 
     def release(self, topic: Topic) -> bool:
-        """One reader less; True when it was the last and the topic should be unsubscribed."""
+        """One reader less; True when it was the last and the venue must be told, because the topic was sent on this connection."""
         entry = self._entries.get(topic)
         if entry is None:
             return False
@@ -70,7 +71,7 @@ class SubscriptionRegistry:
             return False
         del self._entries[topic]
         self._by_channel.pop((topic.role, topic.channel), None)
-        return True
+        return entry.state is not TopicState.PENDING
 
     def find(self, role: str, channel: str) -> Topic | None:
         """The wanted topic of a venue's channel name."""
@@ -86,15 +87,17 @@ class SubscriptionRegistry:
                 entry.state, entry.since = TopicState.SENT, now
 
     def confirmed(self, topic: Topic, now: float) -> bool:
-        """False when nobody wants it (any more)."""
+        """False when nobody wants it (any more), or it was not sent on this connection."""
         entry = self._entries.get(topic)
-        if entry is None:
+        if entry is None or entry.state is TopicState.PENDING:
             return False
         entry.state, entry.since, entry.refusal = TopicState.CONFIRMED, now, None
         return True
 
     def refused(self, topic: Topic, reason: str) -> None:
-        if (entry := self._entries.get(topic)) is not None:
+        """The venue's no, in its words."""
+        entry = self._entries.get(topic)
+        if entry is not None and entry.state is not TopicState.PENDING:
             entry.state, entry.refusal = TopicState.PENDING, reason
 
     def again(self, topic: Topic, now: float) -> None:

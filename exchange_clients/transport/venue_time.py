@@ -14,7 +14,8 @@ NS_PER_S = 1_000_000_000
 class VenueTime:
     """Wall time corrected by the measured offset; what is signed and compared with venue stamps.
 
-    `offset_ns` = venue minus ours; None until something was measured. Millisecond sources (`observe`) override the `Date` header of whole seconds.
+    `offset_ns` = venue minus ours; None until something was measured. Millisecond sources (`observe`) override the `Date` header, which
+    has whole seconds.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -307,6 +307,10 @@ class BaseExchangeClient:
 
     # ---- orders
 
+    def new_client_order_id(self) -> str:
+        """An id that no order of this account ever had, for callers that write it down before they send."""
+        return self.context.ids.next_id()
+
     async def place_limit_order(
         self,
         contract_id: Symbol | None,

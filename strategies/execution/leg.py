@@ -158,10 +158,10 @@ class LegTrader:
                 await self.settle()
         except JournalError as e:
             log.error("journal.refused pair=%s leg=%s error=%s", self.pair_id, self.leg, e)
-            self._say("order.blocked", reason=str(e))
+            self.say("order.blocked", reason=str(e))
         except VenueError as e:
-            self._mark(e)
-            self._say("order.blocked", reason=str(e))
+            self.mark(e)
+            self.say("order.blocked", reason=str(e))
         finally:
             self._step = None
         self._count(step, progressed=self.own != before)
@@ -171,7 +171,7 @@ class LegTrader:
         side = Side.BUY if (self.leg is Leg.LONG) != step.reduce else Side.SELL
         quantity = await self._reducible(step.quantity) if step.reduce else step.quantity
         if quantity <= 0:
-            self._say("order.blocked", reason="the venue shows nothing of ours to reduce")
+            self.say("order.blocked", reason="the venue shows nothing of ours to reduce")
             return
         quote = await self.quote(reduce=step.reduce)
         ladder = self._limits.reduce_bps if step.reduce else self._limits.entry_bps if step.purpose == "entry" else self._limits.hedge_bps
@@ -214,7 +214,7 @@ class LegTrader:
             log.error("journal.lost pair=%s intent=%s error=%s", self.pair_id, intent.intent_id, e)
 
     async def _send(self, intent: IntentRecord, how: OrderTerms, step: Send) -> None:
-        self._say(
+        self.say(
             "order.send",
             side=intent.side,
             quantity=intent.quantity,
@@ -236,9 +236,9 @@ class LegTrader:
                 purpose=step.purpose,
             )
         except VenueError as e:
-            self._mark(e)
+            self.mark(e)
             if e.outcome is Outcome.UNKNOWN or isinstance(e, DuplicateClientOrderId):
-                self._say("order.unknown", id=intent.client_order_id, reason=str(e))
+                self.say("order.unknown", id=intent.client_order_id, reason=str(e))
                 await self._become(IntentState.UNKNOWN, str(e))
             else:
                 await self._refused(str(e), e)
@@ -251,7 +251,7 @@ class LegTrader:
             return
         error = result.error
         if result.outcome == Outcome.UNKNOWN or isinstance(error, DuplicateClientOrderId):
-            self._say("order.unknown", id=intent.client_order_id, reason=str(result.error_message))
+            self.say("order.unknown", id=intent.client_order_id, reason=str(result.error_message))
             await self._become(IntentState.UNKNOWN, str(result.error_message))
         else:
             await self._refused(str(result.error_message), error if isinstance(error, VenueError) else None)
@@ -260,7 +260,7 @@ class LegTrader:
         """A definite no: the venue's own words, or our own check."""
         active = self.active
         await self._become(IntentState.REFUSED, reason)
-        self._say("order.refused", reason=reason)
+        self.say("order.refused", reason=reason)
         small = self.view().small
         if active is not None and active.intent.reduce_only and small and isinstance(error, MinNotional | OrderDenied):
             self.reduce_failures = self._limits.max_reduce_attempts  # dust: the venue will not take less tomorrow
@@ -274,7 +274,7 @@ class LegTrader:
             try:
                 await self._look(active)
             except VenueError as e:
-                self._mark(e)
+                self.mark(e)
             self._on_change()
             if active.intent.state.resolved:
                 continue
@@ -283,6 +283,14 @@ class LegTrader:
                     await self._wake.wait()
             except TimeoutError:
                 pass
+
+    async def settle_within(self, seconds: float) -> None:
+        """As `settle`, but return after a while even if the order is still unresolved (it stays so)."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.settle()
+        except TimeoutError:
+            return
 
     async def _look(self, active: Active) -> None:
         now, intent = self._clock.monotonic(), active.intent
@@ -306,7 +314,7 @@ class LegTrader:
         if info.status.is_terminal and booked >= info.filled_size:
             refused = info.status is OrderStatus.REJECTED and booked == 0
             await self._become(IntentState.REFUSED if refused else IntentState.SETTLED, info.cancel_reason or "")
-            self._say("order.done", id=intent.client_order_id, filled=booked, status=info.status.value)
+            self.say("order.done", id=intent.client_order_id, filled=booked, status=info.status.value)
         elif not info.status.is_terminal:
             overdue = active.rests_until_s is None or now >= active.rests_until_s
             if active.cancel_wanted or (overdue and (active.rests_until_s is not None or now - active.sent_s >= FIRST_LOOK_S)):
@@ -325,7 +333,7 @@ class LegTrader:
             return
         if await self.position() != self.expected_position:
             return  # the position moved and no record explains it yet: unknown stays unknown
-        self._say("order.absent", id=active.intent.client_order_id)
+        self.say("order.absent", id=active.intent.client_order_id)
         await self._become(IntentState.ABSENT, "the venue never had it")
 
     async def _cancel(self, active: Active) -> None:
@@ -401,7 +409,7 @@ class LegTrader:
         self.last_price = fill.price
         if fill.order_id is not None and owner is not None:
             self._learn(fill.order_id, owner)
-        self._say("fill", side=fill.side.value, quantity=fill.quantity, price=fill.price, fee=fill.fee, cause=cause.value)
+        self.say("fill", side=fill.side.value, quantity=fill.quantity, price=fill.price, fee=fill.fee, cause=cause.value)
         self._wake.set()
         self._on_change()
 
@@ -416,7 +424,8 @@ class LegTrader:
 
     async def pull_fills(self) -> None:
         """Ask the venue for all fills since the pair began; book what is ours and new."""
-        fills = await self.client.generate_fill_reports(since_ns=self.created_ns - LOOKBACK_NS, symbol=self.instrument.contract_id)
+        fills = await self.client.get_user_trade_history(self.instrument.contract_id, since_ns=self.created_ns - LOOKBACK_NS)
+        self.venue_up = True
         async with self._booking:
             for fill in fills:
                 if fill.instrument == self.instrument.id:
@@ -449,7 +458,7 @@ class LegTrader:
             else:
                 self.foreign += missing
                 self._orphans.clear()
-        self._say("position.external", change=missing, foreign=self.foreign)
+        self.say("position.external", change=missing, foreign=self.foreign)
         return True
 
     # ---- small things
@@ -465,7 +474,7 @@ class LegTrader:
                 raise
         try:
             mark = await self.client.fetch_mark_price(self.instrument.contract_id)
-            return Quote(mark.price, mark.price, "mark")
+            return Quote(mark, mark, "mark")
         except (NotReady, TransportError, ProtocolError, VenueUnavailable, RateLimited, UnsupportedCapability):
             if self.last_price is None:
                 raise
@@ -476,7 +485,7 @@ class LegTrader:
         try:
             shown = self.leg.sign * (await self.position() - self.foreign)
         except VenueError as e:
-            self._mark(e)
+            self.mark(e)
             if not self.client.capabilities.reduce_only:
                 raise
             return min(quantity, self.own)
@@ -535,10 +544,12 @@ class LegTrader:
         if failures:
             self.ready_s = self._clock.monotonic() + min(self._limits.poll_s * 2 ** (failures - 1), MAX_BACKOFF_S)
 
-    def _mark(self, error: VenueError) -> None:
+    def mark(self, error: VenueError) -> None:
+        """A call to the venue failed."""
         if isinstance(error, TransportError | VenueUnavailable):
             self.venue_up = False
         log.warning("venue.error pair=%s leg=%s venue=%s error=%s", self.pair_id, self.leg, self.venue, error)
 
-    def _say(self, event: str, **facts: object) -> None:
+    def say(self, event: str, **facts: object) -> None:
+        """Tell the observer."""
         self._observer(event, self.pair_id, leg=self.leg.value, venue=self.venue, **facts)

@@ -100,6 +100,10 @@ class PairRunner:
             self._close_reason = reason
             self._changed.set()
 
+    def tell(self, event: str, **facts: object) -> None:
+        """Tell the observer."""
+        self._observer(event, self.record.pair_id, **facts)
+
     def wake(self) -> None:
         """Look again: something that the rules depend on has changed."""
         self._changed.set()
@@ -149,6 +153,9 @@ class PairRunner:
                     await self._wait(PROBE_S)
                     continue
                 await self._turn()
+        except Exception:
+            log.exception("pair.failed pair=%s", self.record.pair_id)
+            await self.move(Move(PairState.ALERT, "the engine failed on this pair; see the log"))
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -159,10 +166,10 @@ class PairRunner:
         for task in [t for t in self._tasks.values() if t.done()]:
             task.result()
         if any(trader.own < 0 for trader in self.legs.values()):
-            await self._move(Move(PairState.ALERT, "a leg holds the opposite of what it should"))
+            await self.move(Move(PairState.ALERT, "a leg holds the opposite of what it should"))
             return
         if self.state is PairState.HEDGED and self._close_reason is not None:
-            await self._move(Move(PairState.CLOSING, self._close_reason))
+            await self.move(Move(PairState.CLOSING, self._close_reason))
         view = self.view()
         rest = False
         for step in decide(view):
@@ -185,7 +192,7 @@ class PairRunner:
                 self.legs[step.leg].cancel()
             case Move():
                 if step.state is not PairState.CLOSED or await self._proved_closed():
-                    await self._move(step)
+                    await self.move(step)
             case Pause.REST:
                 return True
             case Pause.WAIT:
@@ -210,14 +217,15 @@ class PairRunner:
             try:
                 if not await trader.reconcile():
                     agreed = False
-                    trader._say("position.unexplained", expected=trader.expected_position)
+                    trader.say("position.unexplained", expected=trader.expected_position)
             except VenueError as e:
-                trader._mark(e)
+                trader.mark(e)
                 agreed = False
-        await self._save_foreign()
+        await self.save_foreign()
         return agreed
 
-    async def _save_foreign(self) -> None:
+    async def save_foreign(self) -> None:
+        """Write down what is not ours, when it changed."""
         long, short = self.legs[Leg.LONG].foreign, self.legs[Leg.SHORT].foreign
         if (long, short) != (self.record.foreign_long, self.record.foreign_short):
             await self._save(msgspec.structs.replace(self.record, foreign_long=long, foreign_short=short))
@@ -242,7 +250,7 @@ class PairRunner:
                 try:
                     await trader.reconcile()
                 except VenueError as e:
-                    trader._mark(e)
+                    trader.mark(e)
 
     async def _proved_closed(self) -> bool:
         """E7: both venues show our share gone (or the declared dust), and no order of ours is open."""
@@ -267,12 +275,13 @@ class PairRunner:
         if self._unproved_since_s is None:
             self._unproved_since_s = now
         if now - self._unproved_since_s > self.plan.limits.resolve_deadline_s:
-            await self._move(Move(PairState.ALERT, f"cannot prove the pair closed: {why}"))
+            await self.move(Move(PairState.ALERT, f"cannot prove the pair closed: {why}"))
         else:
             await self._wait(self.plan.limits.poll_s)
         return False
 
-    async def _move(self, move: Move) -> None:
+    async def move(self, move: Move) -> None:
+        """Go to another state, durably."""
         check(self.state, move.state)
         now_ns = self._clock.time_ns()
         long, short = self.legs[Leg.LONG].own, self.legs[Leg.SHORT].own
@@ -295,7 +304,7 @@ class PairRunner:
             for trader in self.legs.values():
                 trader.add_failures = trader.reduce_failures = 0
         log.info("pair.%s pair=%s reason=%s", move.state, record.pair_id, move.reason)
-        self._observer("pair.state", record.pair_id, before=before.state.value, state=move.state.value, reason=move.reason)
+        self.tell("pair.state", before=before.state.value, state=move.state.value, reason=move.reason)
         self._changed.set()
         self._moved.set()
 
@@ -304,6 +313,10 @@ class PairRunner:
         self.record = record
 
     async def begin(self, decision: DecisionRecord) -> None:
-        """PLANNED, with the decision that led to it, then OPENING; raises JournalError when nothing can be recorded (then nothing is sent)."""
+        """PLANNED, with the decision that led to it, then OPENING.
+
+        Raises:
+            JournalError: it cannot be recorded; nothing was sent.
+        """
         await self._journal.write(self.record, decision, pair_id=self.record.pair_id)
-        await self._move(Move(PairState.OPENING, "plan accepted"))
+        await self.move(Move(PairState.OPENING, "plan accepted"))

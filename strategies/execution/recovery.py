@@ -1,0 +1,71 @@
+"""After a crash: from the journal and the venues to a proved state, sending nothing but cancels until that state is known (E9, E10)."""
+
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from database.journal import Journal
+from database.records import IntentState, Leg, PairState
+from exchange_clients.errors import VenueError
+
+from .decide import Move
+
+if TYPE_CHECKING:
+    from .pair import PairRunner
+
+log = logging.getLogger("strategies.execution")
+
+
+def load(runner: "PairRunner", journal: Journal) -> None:
+    """Give a runner what the journal holds of its pair."""
+    pair_id = runner.record.pair_id
+    intents, orders, fills = journal.intents(pair_id), journal.orders(pair_id), journal.fills(pair_id)
+    for leg, trader in runner.legs.items():
+        mine = [i for i in intents if i.leg is leg]
+        ids = {i.client_order_id for i in mine}
+        trader.restore(mine, [o for o in orders if o.client_order_id in ids], [f for f in fills if f.leg is leg])
+    runner.recovered = False
+
+
+async def recover(runner: "PairRunner") -> bool:
+    """One attempt to prove where the pair stands; True when it is proved and the runner may go on.
+
+    Unfinished orders are taken off the book and their fills taken in; orders of ours that the journal thought finished are looked at
+    again; positions must agree with our fills, or be explained by fills of others. What was opening is not opened any further: the rules of
+    REPAIRING bring it to hedged or flat by reducing only.
+    """
+    for leg in Leg:
+        trader = runner.legs[leg]
+        try:
+            if trader.active is not None:
+                await trader.settle_within(runner.plan.limits.resolve_deadline_s)
+            await _adopt_open_orders(runner, leg)
+            if trader.active is not None or not await trader.reconcile():
+                runner.tell("recovery.waits", leg=leg.value, venue=trader.venue, reason="not proved yet")
+                return False
+        except VenueError as e:
+            trader.mark(e)
+            runner.tell("recovery.waits", leg=leg.value, venue=trader.venue, reason=str(e))
+            return False
+    await runner.save_foreign()
+    long, short = runner.legs[Leg.LONG].own, runner.legs[Leg.SHORT].own
+    runner.recovered = True
+    if runner.state is PairState.PLANNED:
+        await runner.move(Move(PairState.CLOSED, "never started"))
+    elif runner.state is PairState.OPENING:
+        await runner.move(Move(PairState.REPAIRING, f"restarted while opening: long {long}, short {short} proved"))
+    runner.tell("recovery.proved", state=runner.state.value, long=long, short=short)
+    runner.wake()
+    return True
+
+
+async def _adopt_open_orders(runner: "PairRunner", leg: Leg) -> None:
+    """An order of ours that is open at the venue although the journal holds it for finished: the venue is right."""
+    trader = runner.legs[leg]
+    for info in await trader.client.get_active_orders(trader.instrument.contract_id):
+        intent = trader.intents.get(info.client_order_id or "")
+        if intent is not None and trader.active is None:
+            log.warning("recovery.reopened pair=%s id=%s", runner.record.pair_id, intent.client_order_id)
+            trader.restore([msgspec.structs.replace(intent, state=IntentState.WORKING)], [], [])
+            await trader.settle_within(runner.plan.limits.resolve_deadline_s)

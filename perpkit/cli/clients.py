@@ -5,12 +5,11 @@ from contextlib import asynccontextmanager
 
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.signing import Credentials, require
-from exchange_clients.transport.runtime import Runtime
 from exchange_clients.venues import create_client, get
 from perpkit.cli.options import Target
 
 
-def make(venue: str, target: Target, runtime: Runtime, *, signed: bool = False) -> BaseExchangeClient:
+def make(venue: str, target: Target, *, signed: bool = False) -> BaseExchangeClient:
     """A client that is not connected; `signed` with the keys of the environment variables.
 
     Raises:
@@ -20,22 +19,18 @@ def make(venue: str, target: Target, runtime: Runtime, *, signed: bool = False) 
     spec = get(venue).spec
     settings = target.settings(spec)
     credentials = require(Credentials.from_env(spec, settings["environment"]), spec, settings["environment"]) if signed else None
-    return create_client(venue, settings, credentials, runtime=runtime)
+    return create_client(venue, settings, credentials)
 
 
 @asynccontextmanager
 async def opened(venue: str, target: Target, *, signed: bool = False, streams: bool = True) -> AsyncIterator[BaseExchangeClient]:
     """A client for the length of a command: connected, or (without `streams`) with its instruments loaded and no socket."""
-    runtime = Runtime.system()
+    client = make(venue, target, signed=signed)
     try:
-        client = make(venue, target, runtime, signed=signed)
-        try:
-            if streams:
-                await client.connect()
-            else:
-                await client.instruments.load_all()
-            yield client
-        finally:
-            await client.disconnect()
+        if streams:
+            await client.connect()
+        else:
+            await client.instruments.load_all()
+        yield client
     finally:
-        runtime.offload.close()
+        await client.disconnect()

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter, validators
 
 from exchange_clients.errors import ConfigError, VenueError
-from exchange_clients.model import NS_PER_HOUR, NS_PER_S, FundingRateSample
-from exchange_clients.transport.runtime import Runtime
-from exchange_clients.venues import create_client, get, names
+from exchange_clients.model import NS_PER_HOUR, FundingRateSample
+from exchange_clients.venues import get, names
+from perpkit.cli.clients import opened
 from perpkit.cli.failure import OK, UNAVAILABLE, WRONG, Failure
 from perpkit.cli.options import Target
 from perpkit.cli.output import emit_json, emit_table, iso, percent, sparkline, usd
@@ -155,15 +155,13 @@ class Rates:
 
 async def _collect(wanted: tuple[str, ...], target: Target, symbol: str | None, limit: int, history: bool) -> Rates:
     """All venues at once; one that fails is named and holds up no other."""
-    runtime = Runtime.system()
     found = Rates()
 
     async def ask(name: str) -> None:
         try:
             venue = get(name)
-            async with venue.funding(target.settings(venue.spec), runtime=runtime) as adapter:
-                rates = await adapter.fetch_funding_rates()
-                figures = await adapter.fetch_market_data()
+            async with venue.funding(target.settings(venue.spec)) as adapter:
+                rates, figures = await adapter.fetch_funding_rates(), await adapter.fetch_market_data()
         except ConfigError:
             raise
         except VenueError as e:
@@ -172,28 +170,18 @@ async def _collect(wanted: tuple[str, ...], target: Target, symbol: str | None, 
             found.rates[name], found.figures[name] = rates, figures
 
     async def settled(name: str) -> None:
-        now_ns = runtime.clock.time_ns()
-        client = create_client(name, target.settings(get(name).spec), runtime=runtime)
         try:
-            await client.instruments.load_all()
-            for one in found.symbols:
-                if one in found.rates[name]:
-                    instrument = client.instruments.get(one)
-                    start_ns = now_ns - HISTORY_HOURS * NS_PER_HOUR
-                    found.settled[name, one] = await client.market_data.fetch_funding_history(
-                        instrument, start_ns=start_ns, end_ns=now_ns + NS_PER_S
-                    )
+            async with opened(name, target, streams=False) as client:
+                start_ns = client.context.runtime.clock.time_ns() - HISTORY_HOURS * NS_PER_HOUR
+                for one in found.symbols:
+                    if one in found.rates[name]:
+                        found.settled[name, one] = await client.fetch_funding_history(one, start_ns=start_ns)
         except VenueError as e:
             found.broken[name] = f"history: {e.message}"
-        finally:
-            await client.disconnect()
 
-    try:
-        await asyncio.gather(*(ask(name) for name in wanted))
-        found.rates = {name: found.rates[name] for name in wanted if name in found.rates}
-        found.choose(symbol, limit)
-        if history:
-            await asyncio.gather(*(settled(name) for name in found.rates))
-    finally:
-        runtime.offload.close()
+    await asyncio.gather(*(ask(name) for name in wanted))
+    found.rates = {name: found.rates[name] for name in wanted if name in found.rates}
+    found.choose(symbol, limit)
+    if history:
+        await asyncio.gather(*(settled(name) for name in found.rates))
     return found

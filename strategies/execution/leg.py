@@ -298,7 +298,7 @@ class LegTrader:
         force = intent.state is IntentState.UNKNOWN or now - last >= FIRST_LOOK_S or active.absent_since_s is not None
         if force:
             active.last_query_s = now
-        info = await self.client.get_order_info(intent.client_order_id, force_refresh=force)
+        info = await self.client.get_order_info(intent.client_order_id, force_refresh=force, contract_id=self.instrument.contract_id)
         self.venue_up = True
         if info is None or (info.status is OrderStatus.NOT_SENT and info.filled_size == 0):
             await self._maybe_absent(active)

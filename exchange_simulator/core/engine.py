@@ -76,7 +76,7 @@ class Engine:
         position = self.ledger.position(account, market)
         now = self.log.now
         order = Order(self._order_id(), new, account, market, position, new.side, new.price, new.size, new.size, now, now)
-        order.reduce_only = (new.reduce_only or new.close_position) and self.rules.reduce_only is not ReduceOnlyMode.IGNORE
+        order.reduce_only = new.close_position or (new.reduce_only and self.rules.reduce_only is not ReduceOnlyMode.IGNORE)
         order.self_trade = new.self_trade or self.rules.self_trade
         order.trigger_price = new.trigger.price if new.trigger is not None else 0
         reason = self._refusal(order, child=child, replaces=replaces)
@@ -191,7 +191,7 @@ class Engine:
         return None
 
     def _clamp_reduce_only(self, order: Order) -> RejectReason | None:
-        if not order.reduce_only or order.request.close_position:
+        if not order.reduce_only:
             return None
         closable = order.position.closable(order.side)
         if closable == 0:
@@ -200,7 +200,7 @@ class Engine:
             mode = self.rules.reduce_only
             if mode is ReduceOnlyMode.REJECT:
                 return RejectReason.REDUCE_ONLY
-            if mode is ReduceOnlyMode.CLAMP:
+            if mode is not ReduceOnlyMode.AT_MATCH:
                 order.size -= order.remaining - closable
                 order.remaining = closable
         return None
@@ -284,13 +284,14 @@ class Engine:
             self.close_order(order, OrderStatus.CANCELLED, CancelReason.FOK)
             return
         stopped = False
-        if reachable and want:
-            stopped = self.match(position, order.side, want, order.price, order=order, kind=TradeKind.NORMAL)[1]
+        while reachable and want and not stopped:
+            left, stopped = self.match(position, order.side, want, order.price, order=order, kind=TradeKind.NORMAL)
+            if left:
+                break
+            # trading with itself, where that is allowed, a reduce-only order may have room again
+            want = min(order.remaining, position.closable(order.side)) if order.reduce_only else 0
         if order.remaining == 0:
-            if order.filled or not stopped:
-                self.close_order(order, OrderStatus.FILLED)
-            else:
-                self.close_order(order, OrderStatus.CANCELLED, CancelReason.SELF_TRADE)
+            self.close_order(order, OrderStatus.FILLED)
         elif stopped:
             self.close_order(order, OrderStatus.CANCELLED, CancelReason.SELF_TRADE)
         elif order.reduce_only and position.closable(order.side) == 0:
@@ -433,7 +434,7 @@ class Engine:
                 policy = order.self_trade
                 if policy is not SelfTrade.ALLOW:
                     left = self._prevent_self_trade(maker, order, level, want, policy)
-                    stopped = left is None or order.remaining == 0
+                    stopped = left is None
                     want = want if left is None else left
                     continue
             size = min(maker.remaining, want)
@@ -469,6 +470,8 @@ class Engine:
                 self._take_out(maker, level, CancelReason.SELF_TRADE)
             else:
                 self._shrink(maker, maker.remaining - cut)
+            if cut == want:
+                return None
             taker.size -= cut
             taker.remaining -= cut
             self._tell_amended(taker, by_venue=True)

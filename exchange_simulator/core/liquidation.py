@@ -100,23 +100,28 @@ class Liquidator:
     def _take(self, position: Position, size: int, limit: int, *, bankrupt: bool) -> bool:
         side = Side.SELL if position.size > 0 else Side.BUY
         market = position.market
+        before = position.account.balance
         left, _ = self._engine.match(position, side, size, limit, order=None, kind=TradeKind.LIQUIDATION)
         taken = size - left
         if taken == 0:
             return False
-        fee = self._charge(position, market.last * taken)
+        fee = self._charge(position, market.last * taken, position.account.balance - before)
         log = self._log
         log.put(Liquidated(log.seq(), log.now, position.account.id, market.symbol, side, taken, market.last, market.mark, fee, bankrupt))
         return True
 
-    def _charge(self, position: Position, price_size: int) -> int:
+    def _charge(self, position: Position, price_size: int, released: int) -> int:
+        """Takes the liquidation fee from what stood behind the position: `released` is what its closing gave to the balance."""
         spec, account = position.market.spec, position.account
         wanted = price_size * spec.notional_unit * spec.liquidation_fee // UNIT
         if position.mode is MarginMode.ISOLATED and position.size:
             fee = max(0, min(wanted, self._equity(position)))
             position.margin -= fee
+            if fee:
+                self._ledger.put_position(position, PositionReason.LIQUIDATION)
         else:
-            fee = max(0, min(wanted, self._ledger.cross_equity(account)))
+            left = released if position.mode is MarginMode.ISOLATED else self._ledger.cross_equity(account)
+            fee = max(0, min(wanted, left))
             self._ledger.credit(account, -fee, BalanceReason.LIQUIDATION_FEE)
         self._ledger.insure(fee)
         return fee

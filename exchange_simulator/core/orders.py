@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Position:
     """What one account holds in one market, and the settings and reservations that go with it. Kept when flat."""
 
-    account: Account
-    market: MarketState
+    account: Account = field(repr=False)
+    market: MarketState = field(repr=False)
     initial: int
     """Initial margin fraction the account chose."""
     mode: MarginMode
@@ -42,7 +42,7 @@ class Position:
     buying: int = 0
     """Steps of resting orders that are not reduce-only."""
     selling: int = 0
-    reducing: dict[int, Order] = field(default_factory=dict)
+    reducing: dict[int, Order] = field(default_factory=dict, repr=False)
     """Live reduce-only orders, resting or untriggered."""
 
     def closable(self, side: Side) -> int:
@@ -62,7 +62,7 @@ class Account:
     balance: int = 0
     """Money: cross collateral without unrealised PnL and isolated margins."""
     positions: dict[str, Position] = field(default_factory=dict)
-    orders: dict[int, Order] = field(default_factory=dict)
+    orders: dict[int, Order] = field(default_factory=dict, repr=False)
     """Live ones, oldest first."""
     client_ids: dict[str, int] = field(default_factory=dict)
     """Newest order that used the id."""
@@ -78,7 +78,7 @@ class Account:
 class Group:
     id: int
     kind: GroupKind
-    orders: tuple[Order, ...] = ()
+    orders: tuple[Order, ...] = field(default=(), repr=False)
 
     @property
     def parent(self) -> Order | None:
@@ -95,9 +95,9 @@ class Group:
 class Order:
     id: int
     request: NewOrder
-    account: Account
-    market: MarketState
-    position: Position
+    account: Account = field(repr=False)
+    market: MarketState = field(repr=False)
+    position: Position = field(repr=False)
     side: Side
     price: int
     size: int

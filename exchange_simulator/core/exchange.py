@@ -161,7 +161,7 @@ class Exchange(Engine):
         if market.funding_interval_ns != old.funding_interval_ns:
             self._schedule_funding(state)
         self._tell_market(state)
-        self._exposed.update((a, p.account) for a, p in state.holders.items())
+        self._expose_holders(state)
         self._settle()
 
     def set_status(self, ts_ns: int, market: str, status: MarketStatus) -> None:
@@ -169,7 +169,9 @@ class Exchange(Engine):
         if status is MarketStatus.DELISTED:
             raise ValueError("use delist")
         self.advance(ts_ns)
-        self._change_status(self.markets[market], status)
+        state = self.markets[market]
+        self._change_status(state, status)
+        self._expose_holders(state)  # what a halt kept from being liquidated
         self._settle()
 
     def _change_status(self, market: MarketState, status: MarketStatus) -> None:
@@ -215,9 +217,12 @@ class Exchange(Engine):
             self._fire(state, PriceSource.MARK)
         if state.triggers.watches(PriceSource.INDEX):
             self._fire(state, PriceSource.INDEX)
-        for account_id, position in state.holders.items():
-            self._exposed[account_id] = position.account
+        self._expose_holders(state)
         self._settle()
+
+    def _expose_holders(self, market: MarketState) -> None:
+        for account_id, position in market.holders.items():
+            self._exposed[account_id] = position.account
 
     # liquidity without an owner
 

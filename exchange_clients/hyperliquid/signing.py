@@ -5,23 +5,33 @@ that hash, so everything except 64 bytes is precomputed. *User-signed actions* (
 
 Everything here is pure: no clock, no I/O, no nonce source. The bytes that are hashed are the venue's re-serialisation of the action, so
 key order is part of the protocol and optional keys must be absent: build actions from the structs in `messages`, which declare both.
+Orders carry a last moment (`expiresAfter`), so that one delayed on its way is void by the time its absence counts as a proof.
 
 Source: dossier sections 2 and 13; https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/signing, read 2026-11.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import msgspec
+
+from exchange_clients.errors import ConfigError
+from exchange_clients.hyperliquid import messages as m
+from exchange_clients.signing import Channel, Command, Credentials, HttpRequest, SignContext, SignedCommand
+from exchange_clients.transport.offload import Offload
 
 if TYPE_CHECKING:
     from Crypto.Hash.keccak import Keccak_Hash
 
+    from exchange_clients.context import ClientContext
+
 __all__ = [
     "USER_ACTIONS",
+    "HyperliquidSigner",
     "Signature",
     "SigningKey",
     "action_hash",
@@ -34,10 +44,15 @@ __all__ = [
     "user_action_digest",
 ]
 
+FAST_BACKEND: Final = "coincurve"
+NONCE_SCOPE: Final = "key"
+ORDER_LIFE_MS: Final = 5_000
+SIGNING_DEADLINE_S: Final = 5.0
 _encode_msgpack: Final = msgspec.msgpack.Encoder().encode
 _ZERO_ADDRESS: Final = bytes(32)
 _CURVE_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-SIGNATURE_CHAIN_ID: Final = "0x66eee"
+_ADDRESS: Final = re.compile(r"0x[0-9a-f]{40}")
+_PERISHABLE: Final = (m.PlaceOrders, m.BatchModify)
 
 # action type -> (EIP-712 primary type suffix, fields that follow `hyperliquidChain`)
 USER_ACTIONS: Final[Mapping[str, tuple[str, tuple[tuple[str, str], ...]]]] = {
@@ -87,7 +102,7 @@ class _Backend(Protocol):
 
 
 class _Coincurve:
-    name = "coincurve"
+    name = FAST_BACKEND
 
     def __init__(self) -> None:
         from coincurve import PrivateKey, PublicKey
@@ -240,6 +255,99 @@ def sign_l1_action(
 def sign_user_action(key: SigningKey, action: Mapping[str, object]) -> Signature:
     """Sign a transfer or an approval; only the account's own key can, an agent's cannot."""
     return key.sign(user_action_digest(action))
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    """Body of POST /exchange, and payload of a post over the socket."""
+
+    action: object
+    nonce: int
+    signature: Signature
+    vaultAddress: str | None
+    expiresAfter: int | None
+
+
+class _PostRequest(msgspec.Struct, frozen=True):
+    payload: _Envelope
+    type: str = "action"
+
+
+class _Post(msgspec.Struct, frozen=True):
+    id: int
+    request: _PostRequest
+    method: str = "post"
+
+
+class HyperliquidSigner:
+    """The key of an account or of its agent, trading for `account` or for a vault or sub-account.
+
+    `address` is the one traded for and asked about; `key_address` the one the venue recovers from signatures.
+    """
+
+    def __init__(self, credentials: Credentials, offload: Offload, *, mainnet: bool) -> None:
+        """
+        Raises:
+            ConfigError: an address or the key is malformed (neither is shown), or no secp256k1 library is installed.
+        """
+        account, vault = (credentials.get(name).strip().lower() for name in ("account_address", "vault_address"))
+        for name, value in (("account_address", account), ("vault_address", vault or account)):
+            if not _ADDRESS.fullmatch(value):
+                raise ConfigError(f"{name} is no address: 0x and 40 hexadecimal digits", venue=credentials.venue)
+        try:
+            self._key = SigningKey(credentials["private_key"])
+        except ValueError as e:
+            raise ConfigError(str(e), venue=credentials.venue) from None
+        except ImportError as e:
+            raise ConfigError(f"signing needs the packages of the extra `hyperliquid`: {e}", venue=credentials.venue) from e
+        self.account = account
+        self.vault = vault if vault and vault != account else None
+        self.key_address = self._key.address
+        self._mainnet = mainnet
+        self._offload = offload if backend_name() != FAST_BACKEND else None
+
+    @property
+    def address(self) -> str:
+        return self.vault or self.account
+
+    def __repr__(self) -> str:
+        return "HyperliquidSigner(***)"
+
+    async def authorize(self, request: HttpRequest, now_ms: int) -> HttpRequest:
+        """Reads are public: they name the account."""
+        return request
+
+    async def ws_login(self, role: str, now_ms: int) -> tuple[str | bytes, ...]:
+        """Account streams are public too."""
+        return ()
+
+    async def sign_command(self, command: Command, context: SignContext) -> SignedCommand:
+        """The action of `command.payload` with its nonce. The pure Python curve takes milliseconds and runs off the loop."""
+        if context.nonce is None:
+            raise ConfigError("an action needs a nonce", venue="hyperliquid")
+        if self._offload is not None:
+            return await self._offload.run(self.sign, command, context.nonce, context.now_ms, deadline_s=SIGNING_DEADLINE_S)
+        return self.sign(command, context.nonce, context.now_ms)
+
+    def sign(self, command: Command, nonce: int, now_ms: int) -> SignedCommand:
+        """Pure: equal arguments give equal bytes."""
+        action = command.payload
+        expires = now_ms + ORDER_LIFE_MS if isinstance(action, _PERISHABLE) else None
+        signature = sign_l1_action(self._key, action, nonce, mainnet=self._mainnet, vault=self.vault, expires_after_ms=expires)
+        envelope = _Envelope(action, nonce, signature, self.vault, expires)
+        if command.channel is Channel.WS:
+            return SignedCommand(message=msgspec.json.encode(_Post(nonce, _PostRequest(envelope))).decode(), correlation_id=str(nonce))
+        headers = {"Content-Type": "application/json"}
+        return SignedCommand(request=HttpRequest("POST", "/exchange", body=msgspec.json.encode(envelope), headers=headers))
+
+
+def signer_of(context: ClientContext) -> HyperliquidSigner:
+    """The signer of this client, or MissingCredentials."""
+    return cast(HyperliquidSigner, context.require_signer())
+
+
+def trading_address(context: ClientContext) -> str:
+    """Whom queries and streams are about: the vault or sub-account, else the account."""
+    return signer_of(context).address
 
 
 def _address(public_key: bytes) -> str:

@@ -319,8 +319,18 @@ def order_status(text: str, data: m.OrderData) -> OrderStatus:
     return OrderStatus.PARTIALLY_FILLED if data.origSz is not None and data.sz < data.origSz else OrderStatus.OPEN
 
 
-def order(data: m.OrderData, instrument: Instrument, *, status: str = "open", updated_ms: int | None = None) -> OrderInfo:
-    """`sz` is what remains; a filled order's remaining size is nothing whatever the message repeats."""
+def order(
+    data: m.OrderData,
+    instrument: Instrument,
+    *,
+    status: str = "open",
+    updated_ms: int | None = None,
+    filled_before: Decimal = ZERO,
+) -> OrderInfo:
+    """`sz` is what remains; a filled order's remaining size is nothing whatever the message repeats.
+
+    `filled_before`: fills of the orders that amends replaced by this one.
+    """
     left = size_of(data.sz, instrument)
     size = size_of(data.origSz, instrument, "origSz") if data.origSz is not None else left
     state = order_status(status, data)
@@ -332,10 +342,10 @@ def order(data: m.OrderData, instrument: Instrument, *, status: str = "open", up
         order_id=str(data.oid),
         client_order_id=data.cloid.lower() if data.cloid else None,
         side=side_of(data.side),
-        size=size,
+        size=size + filled_before,
         price=price_of(data.limitPx, instrument) if data.limitPx else None,
         status=state,
-        filled_size=size - remaining,
+        filled_size=size - remaining + filled_before,
         remaining_size=remaining,
         order_type=kind,
         time_in_force=_TIMES_IN_FORCE.get(data.tif or "", TimeInForce.GTC),
@@ -348,8 +358,8 @@ def order(data: m.OrderData, instrument: Instrument, *, status: str = "open", up
     )
 
 
-def order_update(data: m.OrderUpdate, instrument: Instrument) -> OrderInfo:
-    return order(data.order, instrument, status=data.status, updated_ms=data.statusTimestamp)
+def order_update(data: m.OrderUpdate, instrument: Instrument, *, filled_before: Decimal = ZERO) -> OrderInfo:
+    return order(data.order, instrument, status=data.status, updated_ms=data.statusTimestamp, filled_before=filled_before)
 
 
 def fill(data: m.FillData, instrument: Instrument, account: str) -> Fill:

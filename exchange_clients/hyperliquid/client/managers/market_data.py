@@ -1,0 +1,143 @@
+"""Public data by REST."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from exchange_clients.base_managers import BaseMarketData
+from exchange_clients.context import ClientContext
+from exchange_clients.errors import ConfigError, ProtocolError
+from exchange_clients.hyperliquid import messages as m
+from exchange_clients.hyperliquid.client.utils import converters
+from exchange_clients.hyperliquid.client.utils.caching import VenueCache
+from exchange_clients.model import (
+    NS_PER_MS,
+    BookSnapshot,
+    Candle,
+    FundingRateSample,
+    Instrument,
+    InstrumentId,
+    Ticker,
+    Trade,
+)
+
+FUNDING_PAGE: Final = 500
+
+
+def configured_dexes(context: ClientContext) -> tuple[str, ...]:
+    """The main dex "" and the builder dexes of `venue_options["dexes"]`: what this client lists, trades and accounts for."""
+    named = context.config.venue_options.get("dexes", ())
+    if isinstance(named, str) or not all(isinstance(name, str) and name for name in named):
+        raise ConfigError('venue_options["dexes"] is a list of names of builder dexes', venue=context.name)
+    return ("", *dict.fromkeys(named))
+
+
+class HyperliquidMarketData(BaseMarketData):
+    """Every dex has its own `meta`; asset numbers are the places in it."""
+
+    def __init__(self, context: ClientContext) -> None:
+        super().__init__(context)
+        self.cache = VenueCache()
+        self.dexes = configured_dexes(context)
+        self._quotes: dict[int, str] = {0: context.spec.default_quote}
+
+    async def fetch_instruments(self) -> Sequence[Instrument]:
+        found: list[Instrument] = []
+        indices = await self._dex_indices()
+        for dex in self.dexes:
+            meta: m.Meta = await self.rest.query("meta", dex=dex)
+            instruments = converters.instruments(meta, dex=dex, quote=await self._quote(meta.collateralToken))
+            self.cache.add(meta, instruments, indices[dex])
+            found += [i for i in instruments if i is not None]
+        return found
+
+    async def _dex_indices(self) -> dict[str, int]:
+        if len(self.dexes) == 1:
+            return {"": 0}
+        listed: list[m.PerpDex | None] = await self.rest.query("perpDexs")
+        indices = {dex.name if dex is not None else "": place for place, dex in enumerate(listed)}
+        if unknown := [dex for dex in self.dexes if dex not in indices]:
+            raise ConfigError(f"no such dex: {', '.join(unknown)}; there are {', '.join(sorted(indices)[1:])}", venue=self.context.name)
+        return indices
+
+    async def _quote(self, token: int) -> str:
+        """The collateral of a dex by its token number; asked for once when it is not USDC."""
+        if token not in self._quotes:
+            spot: m.SpotMeta = await self.rest.query("spotMeta")
+            self._quotes |= {entry.index: entry.name for entry in spot.tokens}
+        if token not in self._quotes:
+            raise ProtocolError(f"no spot token {token}", venue=self.context.name)
+        return self._quotes[token]
+
+    async def fetch_server_time_ns(self) -> int | None:
+        status: m.ExchangeStatus = await self.rest.query("exchangeStatus")
+        return status.time * NS_PER_MS
+
+    async def fetch_book(self, instrument: Instrument, *, depth: int = 20) -> BookSnapshot:
+        """At most 20 levels a side."""
+        data: m.L2Snapshot | None = await self.rest.query("l2Book", coin=instrument.venue_symbol)
+        if data is None:
+            raise ProtocolError(f"no book of {instrument.venue_symbol}", venue=self.context.name)
+        data = m.L2Snapshot(data.coin, data.time, (data.levels[0][:depth], data.levels[1][:depth]))
+        return converters.book(data, instrument, self.context.runtime.clock.time_ns())
+
+    async def fetch_trades(
+        self, instrument: Instrument, *, limit: int = 100, start_ns: int | None = None, end_ns: int | None = None
+    ) -> list[Trade]:
+        """The venue shows the newest only, however far back `start_ns` lies."""
+        rows: list[m.TradeData] = await self.rest.query("recentTrades", coin=instrument.venue_symbol)
+        trades = sorted((converters.trade(row, instrument) for row in rows), key=lambda t: t.ts_venue_ns)
+        wanted = [t for t in trades if (start_ns is None or t.ts_venue_ns >= start_ns) and (end_ns is None or t.ts_venue_ns < end_ns)]
+        return wanted[-limit:]
+
+    async def fetch_candles(self, instrument: Instrument, interval: str, *, start_ns: int, end_ns: int) -> list[Candle]:
+        """The newest 5000 of any range."""
+        wanted = {"coin": instrument.venue_symbol, "interval": interval, "startTime": start_ns // NS_PER_MS, "endTime": end_ns // NS_PER_MS}
+        rows: list[m.CandleData] = await self.rest.query("candleSnapshot", req=wanted)
+        now_ns = self.context.runtime.clock.time_ns()
+        candles = sorted((converters.candle(row, instrument, now_ns) for row in rows), key=lambda candle: candle.open_ns)
+        return [candle for candle in candles if start_ns <= candle.open_ns < end_ns]
+
+    async def fetch_contexts(self, dex: str) -> dict[InstrumentId, tuple[Instrument, m.AssetCtx]]:
+        """State of every market of a dex in one request; entries are joined with the universe by place."""
+        meta, contexts = await self.rest.query("metaAndAssetCtxs", dex=dex)
+        if len(meta.universe) != len(contexts):
+            raise ProtocolError(f"{len(meta.universe)} markets but {len(contexts)} states of dex {dex!r}", venue=self.context.name)
+        pairs = ((self.context.instruments.by_contract(asset.name), ctx) for asset, ctx in zip(meta.universe, contexts, strict=True))
+        return {instrument.id: (instrument, ctx) for instrument, ctx in pairs if instrument is not None}
+
+    async def fetch_ticker(self, instrument: Instrument) -> Ticker:
+        entry = (await self.fetch_contexts(instrument.id.dex)).get(instrument.id)
+        if entry is None:
+            raise ProtocolError(f"no state of {instrument.venue_symbol}", venue=self.context.name)
+        return converters.ticker(entry[1], instrument, self.context.runtime.clock.time_ns())
+
+    async def fetch_funding_rates(self) -> dict[InstrumentId, FundingRateSample]:
+        now_ns = self.context.venue_time.now_ns()
+        samples: dict[InstrumentId, FundingRateSample] = {}
+        for dex in self.dexes:
+            for key, (instrument, ctx) in (await self.fetch_contexts(dex)).items():
+                if (sample := converters.funding_now(ctx, instrument, now_ns)) is not None:
+                    samples[key] = sample
+        return samples
+
+    async def fetch_funding_history(self, instrument: Instrument, *, start_ns: int, end_ns: int | None = None) -> list[FundingRateSample]:
+        samples: list[FundingRateSample] = []
+        start_ms, end_ms = start_ns // NS_PER_MS, None if end_ns is None else end_ns // NS_PER_MS
+        while True:
+            rows: list[m.FundingRow] = await self.rest.query(
+                "fundingHistory", coin=instrument.venue_symbol, startTime=start_ms, endTime=end_ms
+            )
+            samples += [converters.funding_settled(row, instrument) for row in rows]
+            if len(rows) < FUNDING_PAGE:
+                return samples
+            start_ms = rows[-1].time + 1
+
+
+def page_start(rows: Sequence[Any], start_ms: int, page: int) -> int | None:
+    """Where the next page of rows with a `time` begins, repeating the last millisecond (it may have been split); None after the last."""
+    if len(rows) < page:
+        return None
+    last: int = max(row.time for row in rows)
+    return last if last > start_ms else last + 1

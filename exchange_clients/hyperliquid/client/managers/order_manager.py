@@ -1,0 +1,292 @@
+"""Orders: our intents as Hyperliquid's actions, its answers as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final
+
+from exchange_clients.base_managers import LANES, BaseOrderManager
+from exchange_clients.context import ClientContext
+from exchange_clients.errors import DecodeError, OrderDenied, VenueError
+from exchange_clients.hyperliquid import messages as m
+from exchange_clients.hyperliquid.client.managers.market_data import configured_dexes, page_start
+from exchange_clients.hyperliquid.client.utils import converters
+from exchange_clients.hyperliquid.client.utils.caching import venue_cache
+from exchange_clients.hyperliquid.client.utils.helpers import wire_number
+from exchange_clients.hyperliquid.common import refusal
+from exchange_clients.hyperliquid.signing import NONCE_SCOPE, trading_address
+from exchange_clients.model import (
+    MARKET_TYPES,
+    NS_PER_MS,
+    TRIGGER_TYPES,
+    ZERO,
+    Fill,
+    Instrument,
+    Lane,
+    OrderAck,
+    OrderInfo,
+    OrderIntent,
+    OrderStatus,
+    OrderType,
+    Side,
+    TimeInForce,
+)
+from exchange_clients.orders import Order
+from exchange_clients.signing import Channel, Command
+
+FILLS_PAGE: Final = 2000
+SHORTEST_SWITCH_S: Final = 5.0
+_TAKE_PROFITS: Final = frozenset({OrderType.TAKE_PROFIT_MARKET, OrderType.TAKE_PROFIT_LIMIT})
+
+
+def command(
+    context: ClientContext, action: m.Action, lane: Lane, *, weight: int = 1, counted: int = 0, ids: tuple[str, ...] = ()
+) -> Command:
+    """An action over the configured channel. `counted` actions draw on the address budget; cancels never wait for it."""
+    over_socket = context.config.command_channel == "ws" and context.socket_commands.is_open
+    cost = {"ip": weight, "address": counted} | ({"ws": 1, "posts": 1} if over_socket else {})
+    return Command(
+        endpoint="exchange",
+        payload=action,
+        lane=lane,
+        channel=Channel.WS if over_socket else Channel.REST,
+        nonce_scope=NONCE_SCOPE,
+        cost=cost,
+        client_order_ids=ids,
+    )
+
+
+def order_info(context: ClientContext, update: m.OrderUpdate) -> OrderInfo | None:
+    """An order as ours, with what was filled before an amend; None for markets that this client does not list."""
+    instrument = context.instruments.by_contract(update.order.coin)
+    if instrument is None:
+        return None
+    return converters.order_update(update, instrument, filled_before=venue_cache(context).filled_before(update.order))
+
+
+class HyperliquidOrderManager(BaseOrderManager):
+    """One action carries up to `max_batch` orders and has one status per order. Market orders are IOC limits; amends replace the order."""
+
+    # ---- place
+
+    def encode_place(self, order: Order, instrument: Instrument) -> Command:
+        return self.encode_place_many([order], [instrument])
+
+    def encode_place_many(self, orders: Sequence[Order], instruments: Sequence[Instrument]) -> Command:
+        wires = [self._wire(order, order.intent, instrument) for order, instrument in zip(orders, instruments, strict=True)]
+        return self._place(m.PlaceOrders(wires, "na"), orders)
+
+    def encode_bracket(self, entry: Order, take_profit: Order | None, stop_loss: Order | None, instrument: Instrument) -> Command:
+        """Group normalTpsl: the exits wait for the entry's fill and cancel each other."""
+        orders = [order for order in (entry, take_profit, stop_loss) if order is not None]
+        return self._place(m.PlaceOrders([self._wire(order, order.intent, instrument) for order in orders], "normalTpsl"), orders)
+
+    async def place_position_exits(self, exits: Sequence[OrderIntent]) -> list[OrderInfo | VenueError]:
+        """Take profit and stop loss of the whole position (group positionTpsl): their size follows the position.
+
+        One outcome per exit; raises as `place` when one of them is refused before sending.
+        """
+        prepared = [self.prepare(intent) for intent in exits]
+        orders = [order for order, _ in prepared]
+        wires = [self._wire(order, order.intent, instrument) for order, instrument in prepared]
+        return await self._send_together(orders, self._place(m.PlaceOrders(wires, "positionTpsl"), orders))
+
+    def _place(self, action: m.PlaceOrders, orders: Sequence[Order]) -> Command:
+        ids = tuple(order.client_order_id or "" for order in orders)
+        lane = min((LANES[order.intent.purpose] for order in orders), key=list(Lane).index)
+        return command(self.context, action, lane, weight=1 + len(orders) // 40, counted=len(orders), ids=ids)
+
+    def _wire(self, order: Order, intent: OrderIntent, instrument: Instrument, *, filled: Decimal = ZERO) -> m.OrderWire:
+        assert intent.price is not None  # `check` saw to it
+        kind: m.Limit | m.Trigger
+        if intent.order_type in TRIGGER_TYPES:
+            assert intent.trigger_price is not None
+            trigger = wire_number(instrument.to_venue_price(intent.trigger_price))
+            tpsl = "tp" if intent.order_type in _TAKE_PROFITS else "sl"
+            kind = m.Trigger(m.TriggerSpec(intent.order_type in MARKET_TYPES, trigger, tpsl))
+        elif intent.time_in_force is TimeInForce.IOC:
+            kind = m.Limit(m.LimitSpec("Ioc"))
+        else:
+            kind = m.Limit(m.LimitSpec("Alo" if intent.post_only else "Gtc"))
+        return m.OrderWire(
+            a=venue_cache(self.context).number(instrument),
+            b=intent.side is Side.BUY,
+            p=wire_number(instrument.to_venue_price(intent.price)),
+            s=wire_number(instrument.to_venue_size(intent.quantity - filled)),
+            r=intent.reduce_only,
+            t=kind,
+            c=order.client_order_id,
+        )
+
+    def decode_place(self, reply: m.Reply, order: Order) -> OrderAck:
+        outcome = self.decode_place_many(reply, [order])[0]
+        if isinstance(outcome, VenueError):
+            raise outcome
+        return outcome
+
+    def decode_place_many(self, reply: m.Reply, orders: Sequence[Order]) -> list[OrderAck | VenueError]:
+        """A check that fails before the orders are looked at is told once and stops all of them."""
+        statuses = self._statuses(reply)
+        if len(statuses) == 1 and len(orders) > 1 and isinstance(statuses[0], m.Status) and statuses[0].error is not None:
+            statuses = statuses * len(orders)
+        if len(statuses) != len(orders):
+            raise DecodeError(f"{len(statuses)} statuses for {len(orders)} orders", venue=self.context.name)
+        return [self._outcome(status, order) for status, order in zip(statuses, orders, strict=True)]
+
+    def _statuses(self, reply: m.Reply) -> list[m.Status | str]:
+        body = reply.response
+        if reply.status != "ok" or not isinstance(body, m.ReplyBody) or not isinstance(body.data, m.ReplyData):
+            raise DecodeError(f"answer {reply.status!r} has no statuses", venue=self.context.name)
+        return body.data.statuses
+
+    def _outcome(self, status: m.Status | str, order: Order) -> OrderAck | VenueError:
+        client_id = order.client_order_id or ""
+        if isinstance(status, str):
+            if status in ("waitingForFill", "waitingForTrigger"):
+                return OrderAck(client_order_id=client_id, order_id=None, status=OrderStatus.PENDING)
+            return DecodeError(f"status {status!r} of a placed order", venue=self.context.name)
+        if status.error is not None:
+            return refusal(status.error)
+        if status.resting is not None:
+            waits = order.intent.order_type in TRIGGER_TYPES
+            state = OrderStatus.PENDING if waits else OrderStatus.OPEN
+            return OrderAck(client_order_id=client_id, order_id=str(status.resting.oid), status=state)
+        if status.filled is None:
+            return DecodeError("empty status of a placed order", venue=self.context.name)
+        instrument = self.context.instruments.get(order.intent.instrument)
+        filled = converters.size_of(status.filled.totalSz, instrument, "totalSz")
+        state = OrderStatus.FILLED
+        if filled < order.intent.quantity:
+            # "filled" is also said of an IOC that was filled in part; what was left of it is gone.
+            state = OrderStatus.CANCELED if order.intent.time_in_force is TimeInForce.IOC else OrderStatus.PARTIALLY_FILLED
+        return OrderAck(
+            client_order_id=client_id,
+            order_id=str(status.filled.oid),
+            status=state,
+            filled_size=filled,
+            average_price=converters.price_of(status.filled.avgPx, instrument, "avgPx"),
+        )
+
+    # ---- cancel
+
+    def encode_cancel(self, order: Order, instrument: Instrument) -> Command:
+        return self.encode_cancel_many([order], [instrument])
+
+    def encode_cancel_many(self, orders: Sequence[Order], instruments: Sequence[Instrument]) -> Command:
+        """By venue id; all by client id when one of them has no venue id yet."""
+        numbers = [venue_cache(self.context).number(instrument) for instrument in instruments]
+        action: m.Action
+        if all(order.order_id is not None for order in orders):
+            action = m.CancelOrders([m.CancelWire(a, int(o.order_id or 0)) for a, o in zip(numbers, orders, strict=True)])
+        else:
+            action = m.CancelByCloid([m.CancelByCloidWire(a, o.client_order_id or "") for a, o in zip(numbers, orders, strict=True)])
+        ids = tuple(order.client_order_id or "" for order in orders)
+        return command(self.context, action, Lane.CANCEL, weight=1 + len(orders) // 40, ids=ids)
+
+    def decode_cancel(self, reply: m.Reply, order: Order) -> None:
+        error = self.decode_cancel_many(reply, [order])[0]
+        if error is not None:
+            raise error
+
+    def decode_cancel_many(self, reply: m.Reply, orders: Sequence[Order]) -> list[VenueError | None]:
+        statuses = self._statuses(reply)
+        if len(statuses) != len(orders):
+            raise DecodeError(f"{len(statuses)} statuses for {len(orders)} cancels", venue=self.context.name)
+        return [refusal(s.error) if isinstance(s, m.Status) and s.error is not None else None for s in statuses]
+
+    async def _send_cancels(self, orders: Sequence[Order]) -> None:
+        """Orders that are not ours may have no client id and new ones no venue id: they do not fit into one action."""
+        named = [order for order in orders if order.order_id is not None]
+        unnamed = [order for order in orders if order.order_id is None]
+        for group in (named, unnamed):
+            if group:
+                await super()._send_cancels(group)
+
+    # ---- amend
+
+    def encode_amend(self, order: Order, intent: OrderIntent, instrument: Instrument) -> Command:
+        """The new order is counted from zero: it gets what is left. Only a resting limit order can take the other's place."""
+        if intent.order_type is not OrderType.LIMIT or intent.time_in_force is not TimeInForce.GTC:
+            raise OrderDenied(f"{instrument.id}: only resting limit orders can be amended", venue=self.context.name)
+        oid: int | str = int(order.order_id) if order.order_id is not None else order.client_order_id or ""
+        modify = m.ModifyWire(oid, self._wire(order, intent, instrument, filled=order.filled))
+        ids = (order.client_order_id or "",)
+        return command(self.context, m.BatchModify([modify]), LANES[intent.purpose], counted=1, ids=ids)
+
+    def decode_amend(self, reply: m.Reply, order: Order) -> str | None:
+        status = self._statuses(reply)[0]
+        if isinstance(status, str):
+            return None
+        if status.error is not None:
+            raise refusal(status.error)
+        placed = status.resting or status.filled
+        if placed is None:
+            raise DecodeError("empty status of an amended order", venue=self.context.name)
+        venue_cache(self.context).succeeded(str(placed.oid), order.client_order_id or "")
+        return str(placed.oid)
+
+    async def amend(self, any_id: str, *, price: Decimal | None = None, quantity: Decimal | None = None) -> OrderInfo:
+        """The venue ends the order and puts another in its place, with the same client id; both appear in the stream in any order.
+
+        A fill that happens while the amend travels adds to what the new order may fill: the venue knows no total.
+        """
+        order = self.context.tracker.find(any_id)
+        if order is None or order.client_order_id is None:
+            return await super().amend(any_id, price=price, quantity=quantity)
+        venue_cache(self.context).begin_amend(order.client_order_id, order.order_id, order.filled)
+        try:
+            return await super().amend(any_id, price=price, quantity=quantity)
+        except VenueError:
+            await self._refresh_quietly(order)  # the lookup by client id finds whichever of the two there is
+            raise
+        finally:
+            venue_cache(self.context).end_amend(order.client_order_id)
+
+    # ---- dead-man switch
+
+    def encode_dead_man_switch(self, timeout_s: float | None) -> Command:
+        if timeout_s is None:
+            return command(self.context, m.ScheduleCancel(), Lane.CANCEL)
+        if timeout_s < SHORTEST_SWITCH_S:
+            raise OrderDenied(f"the switch needs at least {SHORTEST_SWITCH_S:g} s", venue=self.context.name)
+        return command(self.context, m.ScheduleCancel(self.context.venue_time.now_ms() + round(timeout_s * 1000)), Lane.CANCEL)
+
+    # ---- queries
+
+    async def fetch_order(
+        self, instrument: Instrument | None, *, order_id: str | None = None, client_order_id: str | None = None
+    ) -> OrderInfo | None:
+        """By client id where there is one: after an amend it finds the newest order. Says "unknown" for up to a second after placing."""
+        oid: int | str = client_order_id if client_order_id is not None else int(order_id or 0)
+        reply: m.OrderStatusReply = await self.rest.query("orderStatus", user=trading_address(self.context), oid=oid)
+        return order_info(self.context, reply.order) if reply.order is not None else None
+
+    async def fetch_open_orders(self, instrument: Instrument | None = None) -> list[OrderInfo]:
+        """One request per dex."""
+        found: list[OrderInfo] = []
+        for dex in configured_dexes(self.context) if instrument is None else (instrument.id.dex,):
+            rows: list[m.OrderData] = await self.rest.query("frontendOpenOrders", user=trading_address(self.context), dex=dex)
+            infos = (order_info(self.context, m.OrderUpdate(row, "open", row.timestamp)) for row in rows)
+            found += [info for info in infos if info is not None and (instrument is None or info.instrument == instrument.id)]
+        return found
+
+    async def fetch_order_history(self, *, since_ns: int, instrument: Instrument | None = None) -> list[OrderInfo]:
+        """The newest 2000 orders."""
+        rows: list[m.OrderUpdate] = await self.rest.query("historicalOrders", user=trading_address(self.context))
+        infos = (order_info(self.context, row) for row in rows if row.statusTimestamp * NS_PER_MS >= since_ns)
+        return [info for info in infos if info is not None and (instrument is None or info.instrument == instrument.id)]
+
+    async def fetch_fills(self, *, since_ns: int, until_ns: int | None = None, instrument: Instrument | None = None) -> list[Fill]:
+        """The newest 10,000 are reachable."""
+        user, find = trading_address(self.context), self.context.instruments.by_contract
+        start_ms: int | None = since_ns // NS_PER_MS
+        end_ms = None if until_ns is None else until_ns // NS_PER_MS
+        found: dict[tuple[str, str, int], Fill] = {}
+        while start_ms is not None:
+            rows: list[m.FillData] = await self.rest.query("userFillsByTime", user=user, startTime=start_ms, endTime=end_ms)
+            for fill in converters.fills(rows, find, user):
+                if instrument is None or fill.instrument == instrument.id:
+                    found[str(fill.instrument), fill.trade_id, fill.ts_venue_ns] = fill
+            start_ms = page_start(rows, start_ms, FILLS_PAGE)
+        return sorted(found.values(), key=lambda fill: fill.ts_venue_ns)

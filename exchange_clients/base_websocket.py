@@ -11,7 +11,7 @@ import random
 import zlib
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -49,23 +49,29 @@ def event_key(stream: Stream, instrument: InstrumentId | None = None, parameter:
     return (stream, instrument, parameter)
 
 
+class Decode(Protocol):
+    """Frame -> typed message; raises `msgspec.DecodeError` (`ValidationError` included), `DecodeError` or `UnicodeDecodeError`."""
+
+    def __call__(self, data: str | bytes, /) -> Any: ...
+
+
 class BaseMessageHandler:
     """Turns frames into effects. A venue sets `decode` (typed, one call per frame) and returns its table from `handlers()`.
 
     A frame that does not decode is counted, logged and skipped; the book it may have been for finds the hole by its numbering.
     """
 
-    decode: ClassVar[Callable[[str | bytes], Any]]
+    decode: ClassVar[Decode]
 
     def __init__(self, manager: BaseWebSocketManager) -> None:
         self.manager = manager
         self.context = manager.context
-        self._table: dict[type, Callable[[str, Any, int], None]] = self.handlers()
+        self._table: dict[type, Callable[[str, Any, int], object]] = self.handlers()
         self.undecoded = 0
         self.unknown = 0
         self._in_a_row = 0
 
-    def handlers(self) -> dict[type, Callable[[str, Any, int], None]]:
+    def handlers(self) -> dict[type, Callable[[str, Any, int], object]]:
         """Message type -> handler(role, message, ts_recv_ns)."""
         raise NotImplementedError
 
@@ -164,7 +170,7 @@ class BaseWebSocketManager:
         """
         if self.context.signer is not None:
             now = self.context.runtime.clock.monotonic()
-            for topic in self.private_topics():
+            for topic in set(self.private_topics()).difference(self.registry.wanted()):
                 self.registry.want(topic, now)
         for role in self._roles():
             if role not in self._tasks:

@@ -118,6 +118,8 @@ def build_context(
             parsed.state_directory / f"{spec.name}-{parsed.environment}-{account or 'none'}.ids", spec.client_id, runtime.clock
         )
     else:
+        if signer is not None:
+            log.info("client_ids.in_memory hint=set state_directory to keep them unique when the clock is set back between runs")
         ids = MemoryIdStore(spec.client_id, runtime.clock)
     return ClientContext(
         spec=spec,

@@ -3,7 +3,7 @@
 A dialect adds only its venue's words: routes, channels, encodings, signatures, refusals. The way of a request:
 
     socket -> Received (log) -> fault? -> rate limit -> handler -> exchange -> reply -> fault? -> socket
-    exchange event -> fault? -> history -> `publish` -> Session.send -> fault? -> per-session queue -> socket
+    exchange event -> history -> fault? -> `publish` -> Session.send -> fault? -> per-session queue -> socket
 
 Time is the runtime's clock for stamps and for what the exchange has due, asyncio time for delays, so a dialect runs the same on real
 sockets and under SimLoop.
@@ -97,7 +97,7 @@ class Faults(Protocol):
         ...
 
     def on_event(self, event: AnyEvent) -> Sequence[tuple[float, AnyEvent]] | None:
-        """One event of the exchange: what the dialect learns instead, each after a delay (late, twice, out of order, never)."""
+        """One event of the exchange: what is published instead, each after a delay (late, twice, out of order, never). Queries tell the truth."""
         ...
 
 
@@ -227,7 +227,10 @@ class Agenda:
 
 
 class Batch(Generic[K, V]):
-    """Collects the newest value per key and hands all over on a beat of `interval_s`, as venues do with book updates."""
+    """Collects the newest value per key and hands all over on a beat of `interval_s`, as venues do with book updates.
+
+    With interval 0 at the next turn of the loop: what one call caused goes out together.
+    """
 
     def __init__(self, agenda: Agenda, interval_s: float, flush: Callable[[dict[K, V]], None]) -> None:
         self._agenda = agenda
@@ -238,7 +241,7 @@ class Batch(Generic[K, V]):
     def put(self, key: K, value: V) -> None:
         if not self._pending:
             now = asyncio.get_running_loop().time()
-            self._agenda.after(self._interval_s - now % self._interval_s, self.flush)
+            self._agenda.after(self._interval_s - now % self._interval_s if self._interval_s else 0.0, self.flush)
         self._pending[key] = value
 
     def flush(self) -> None:
@@ -476,22 +479,19 @@ class Dialect(ABC):
     # events
 
     def _on_event(self, event: AnyEvent) -> None:
+        self.history.read(event)
         replaced = self.faults.on_event(event)
         if replaced is None:
-            self._learn(event)
+            self.publish(event)
         else:
             for delay_s, other in replaced:
                 if delay_s > 0:
-                    self.agenda.after(delay_s, self._learn, other)
+                    self.agenda.after(delay_s, self.publish, other)
                 else:
-                    self._learn(other)
+                    self.publish(other)
         due = self.exchange.next_due_ns
         if self._nearer is not None and due is not None and (self._waiting_for_ns is None or due < self._waiting_for_ns):
             self._nearer.set()
-
-    def _learn(self, event: AnyEvent) -> None:
-        self.history.read(event)
-        self.publish(event)
 
     async def _drive(self) -> None:
         """Does what the exchange has due (settlements, expiries, dead-man switches) when it is due."""

@@ -1,0 +1,85 @@
+"""The venue's error codes and words.
+
+Source: https://apidocs.lighter.xyz/docs/data-structures-constants-and-errors, read 2026-07. Only what the dialect says is here.
+"""
+
+from __future__ import annotations
+
+from exchange_simulator.dialects.base import Refusal
+
+WORDS: dict[int, str] = {
+    20001: "invalid param ",
+    21100: "account not found",
+    21102: "invalid account index",
+    21104: "invalid nonce",
+    21105: "batch transaction nonce is not increasing",
+    21108: "invalid PublicKey,please run changePubKey",
+    21109: "api key not found",
+    21110: "invalid api key index",
+    21113: "invalid initial margin fraction",
+    21120: "invalid signature",
+    21121: "all transactions in the batch must have use same account and apikey",
+    21132: "margin mode change on a market with position or open order is not allowed",
+    21149: "integrator is not approved",
+    21301: "not enough collateral",
+    21500: "transaction not found",
+    21501: "invalid tx info",
+    21504: "fail to l1 signature",
+    21505: "unsupported tx type",
+    21506: "too many pending txs. Please try again later",
+    21511: "invalid tx type for account",
+    21513: "TxInfos and TxTypes should have the same length",
+    21514: "maximum 50 transactions allowed per batch",
+    21602: "invalid market index",
+    21605: "invalid market status",
+    21613: "invalid margin mode",
+    21614: "no position found",
+    21615: "invalid update margin direction",
+    21701: "invalid base amount",
+    21702: "invalid price",
+    21703: "invalid isAsk",
+    21704: "invalid OrderType",
+    21705: "invalid OrderTimeInForce",
+    21706: "invalid order base or quote amount",
+    21707: "account is not owner of the order",
+    21710: "unsupported order type",
+    21711: "invalid expiry",
+    21713: "invalid cancel all time in force",
+    21714: "invalid cancel all time",
+    21715: "given order is not an active order",
+    21717: "maximum active limit order count reached",
+    21718: "maximum active limit order count per market reached",
+    21719: "maximum pending order count reached",
+    21720: "maximum pending order count per market reached",
+    21727: "invalid client order index",
+    21728: "client order index already exists",
+    21729: "invalid order trigger price",
+    21733: "order price flagged as an accidental price",
+    21734: "limit order price is too far from the mark price",
+    21739: "not enough margin to create the order",
+    21740: "invalid reduce only mode",
+    21741: "invalid grouping type",
+    21742: "invalid order group size",
+    21743: "invalid order info",
+    22400: "invalid timestamps: end_timestamp must be greater than start_timestamp",
+    22402: "invalid resolution: resolution unsupported",
+    23000: "Too Many Requests!",
+    23001: "Too Many Subscriptions!",
+    23003: "Too Many Connections!",
+    29404: "not found",
+    29500: "internal server error",
+    29501: "process timeout",
+    30000: "Invalid Json",
+    30001: "Invalid Type",
+    30002: "Not Subscribed to ",
+    30003: "Already Subscribed to ",
+    30005: "Invalid Channel",
+    30007: "Invalid Data",
+    30009: "Too Many Websocket Messages!",
+    30012: "Failed to subscribe",
+}
+
+
+def refusal(code: int, detail: str = "", *, status: int = 400) -> Refusal:
+    """The venue's refusal with that code; `detail` is appended to its words."""
+    return Refusal(code, f"{WORDS[code]}{detail}", status=status)

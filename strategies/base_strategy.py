@@ -1,4 +1,4 @@
-"""What every strategy is: a validated configuration, a life, callbacks, decisions that explain themselves, state that survives a restart."""
+"""What every strategy is: a checked configuration, a life, decisions that explain themselves, state that survives a restart."""
 
 import asyncio
 import difflib

@@ -208,6 +208,15 @@ def fit_funding(series: Mapping[str, FundingSeries], report: Report) -> None:
     fit_persistence(series, eight_hourly, premium, report)
 
 
+def tie_attenuation(values: Sequence[float]) -> float:
+    """By how much equal values (rates at the interest rate) shrink correlations of normal scores against the latent numbers'."""
+    ordered = sorted(values)
+    scores = normal_scores(ordered)
+    latent = [NORMAL.inv_cdf((i + 0.5) / len(ordered)) for i in range(len(ordered))]
+    common = statistics.fmean(z * g for z, g in zip(latent, scores, strict=True))
+    return common**2 / statistics.fmean(g * g for g in scores)
+
+
 def scores_by_time(series: FundingSeries) -> dict[int, float]:
     return dict(zip((p.ts_ns for p in series.points), normal_scores([float(p.rate) for p in series.points]), strict=True))
 
@@ -215,9 +224,12 @@ def scores_by_time(series: FundingSeries) -> dict[int, float]:
 def fit_persistence(series: Mapping[str, FundingSeries], eight_hourly: Sequence[str], premium: Mapping[int, float], report: Report) -> None:
     scores = {venue: scores_by_time(series[venue]) for venue in (*eight_hourly, "dydx_v3")}
     lags = {"hourly": (1, 2, 4, 8, 16, 24, 48, 72, 168, 336), "eight_hourly": (8, 16, 24, 48, 72, 168, 336)}
+    shrink = {v: tie_attenuation([float(p.rate) for p in series[v].points]) for v in scores}
     curves = {
         "hourly": [lag_correlation(scores["dydx_v3"], h * HOUR_NS) for h in lags["hourly"]],
-        "eight_hourly": [statistics.fmean(lag_correlation(scores[v], h * HOUR_NS) for v in eight_hourly) for h in lags["eight_hourly"]],
+        "eight_hourly": [
+            statistics.fmean(lag_correlation(scores[v], h * HOUR_NS) / shrink[v] for v in eight_hourly) for h in lags["eight_hourly"]
+        ],
     }
     best: tuple[float, float, float, dict[str, float]] = (math.inf, 0.0, 0.0, {})
     for slow in range(100, 1501, 50):
@@ -231,7 +243,7 @@ def fit_persistence(series: Mapping[str, FundingSeries], eight_hourly: Sequence[
             best = min(best, (error, float(slow), fast, weights), key=lambda b: b[0])
     _, slow_hours, fast_hours, shares = best
     source = "funding_history/*: dydx_v3 (hourly), binance, bybit, gate, htx, kucoin, mexc (8-hourly)"
-    how = "least squares of w exp(-h/slow) + (1-w) exp(-h/fast) on autocorrelations of normal scores; shared by all venues"
+    how = "least squares of w exp(-h/slow) + (1-w) exp(-h/fast) on autocorrelations of normal scores (ties corrected); for all venues"
     report.fitted("funding.slow_hours", slow_hours, unit="hours", how=how, source=source)
     report.fitted("funding.fast_hours", fast_hours, unit="hours", how=how, source=source)
     for kind, weight in shares.items():
@@ -241,10 +253,10 @@ def fit_persistence(series: Mapping[str, FundingSeries], eight_hourly: Sequence[
         )
     same_grid = [v for v in eight_hourly if v != "kucoin"]
     pairs = [(a, b) for i, a in enumerate(same_grid) for b in same_grid[i + 1 :]]
-    mean = statistics.fmean(cross_correlation(scores[a], scores[b]) for a, b in pairs)
+    mean = statistics.fmean(cross_correlation(scores[a], scores[b]) / math.sqrt(shrink[a] * shrink[b]) for a, b in pairs)
     report.fitted(
         "funding.venue_correlation", short(mean), unit="correlation of normal scores between venues, same asset", source=source,
-        how=f"mean over {len(pairs)} pairs of 8-hour venues on the same grid (kucoin settles four hours off)",
+        how=f"mean over {len(pairs)} pairs of 8-hour venues on the same grid (kucoin settles four hours off), corrected for ties",
     )  # fmt: skip
     report.assumed(
         "funding.asset_correlation", 0.5, unit="correlation of the common factor between assets", why="only BTC has recorded series"
@@ -271,8 +283,7 @@ class BookSample:
     previous: dict[float, float] = field(default_factory=dict)
 
     def take(self, book: RecordedBook, tick: float, step_s: float) -> None:
-        bids = sorted(((float(p), float(q)) for p, q in book.bids.items()), reverse=True)
-        asks = sorted((float(p), float(q)) for p, q in book.asks.items())
+        bids, asks = ([(float(p), float(q)) for p, q in side] for side in book.best(10**6))
         mid = (bids[0][0] + asks[0][0]) / 2
         self.spreads_bps.append((asks[0][0] - bids[0][0]) / mid * 1e4)
         current: dict[float, float] = {}

@@ -79,7 +79,6 @@ class ListingLiquidity:
         self._noise_steps = max(1, int(params.number("price.venue_noise_s") * 1e9) // FINE_NS)
         self._tick = float(listing.tick_size) / listing.tokens
         self._step_usd = float(listing.step_size)
-        self._whole = max(1, int(1 / listing.tick_size)) if listing.significant_figures else 0
         self._reach = (0.0, *REACH_BPS)
         self._cumulative = (0.0, *self._class.depth_usd)
         self._built: tuple[int, int] | None = None
@@ -97,17 +96,10 @@ class ListingLiquidity:
         left, right = (self._noise_sd * normal_quantile(unit(mix(self._key, _NOISE, k) | 1 << 11)) for k in (knot, knot + 1))
         return left + (right - left) * part / self._noise_steps
 
-    def quantum(self, ticks: float) -> int:
-        """Ticks between allowed prices at this level."""
-        if not self._whole:
-            return 1
-        digits = len(str(int(ticks)))
-        return min(int(10 ** max(0, digits - self.listing.significant_figures)), self._whole)
-
     def touch(self, fair: float, step: int) -> tuple[int, int]:
         """Best bid and ask in ticks around a fair price per token."""
         centre = fair / self._tick
-        quantum = self.quantum(centre)
+        quantum = self.listing.quantum(int(centre))
         draw = unit(mix(self._key, _SPREAD, step // _SPREAD_STEPS))
         width = quantile(self._class.spread_bps, draw) * self._spread * 1e-4 * centre
         units = max(1, math.floor(width / quantum + 0.5))
@@ -140,7 +132,7 @@ class ListingLiquidity:
 
     def _ladder(self, touch: int, direction: int) -> list[_Level]:
         """Prices from the touch outward: every allowed one at first, then coarser round ones, each with the depth of its stretch."""
-        quantum = self.quantum(touch)
+        quantum = self.listing.quantum(touch)
         usd_per_step = touch * float(self.listing.tick_size) * float(self.listing.step_size)
         levels = [_Level(touch, self._level_key(touch, direction), usd_per_step, self._lifetime(0.0), -1.0)]
         distance, price, behind = 0.0, touch, 0.0

@@ -22,6 +22,13 @@ class Listing:
     significant_figures: int = 0
     """Prices are quoted with at most so many figures, whole numbers always; 0 for no such rule."""
 
+    def quantum(self, ticks: int) -> int:
+        """Ticks between the prices allowed near `ticks`."""
+        if not self.significant_figures:
+            return 1
+        coarse = int(10 ** max(0, len(str(ticks)) - self.significant_figures))
+        return min(coarse, max(1, int(1 / self.tick_size)))
+
     @classmethod
     def of(cls, market: Market, asset: str, *, tokens: int = 1, significant_figures: int = 0) -> Listing:
         return cls(asset, market.symbol, market.tick_size, market.step_size, tokens, significant_figures)

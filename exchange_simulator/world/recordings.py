@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zlib import crc32
+
+import msgspec
 
 from exchange_simulator.core.types import Side
 
@@ -74,7 +76,7 @@ def read_settlement_csv(path: Path) -> FundingSeries:
 
 def read_hyperliquid_history(path: Path) -> FundingSeries:
     """The raw `fundingHistory` answer. It turns from 8-hour to 1-hour settlement: rows are hourly from the first hourly spacing on."""
-    rows = json.loads(path.read_bytes())
+    rows = msgspec.json.decode(path.read_bytes())
     points: list[FundingPoint] = []
     interval = 8
     for row in rows:
@@ -135,45 +137,65 @@ class RecordingError(ValueError):
     """A recording broke its own rules: sequence gap, wrong checksum, unknown shape."""
 
 
-Levels = dict[Decimal, Decimal]
+class RecordedSide:
+    """Levels of one side as sent: price -> size, with the prices kept in order."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[Decimal, Decimal] = {}
+        self._prices: list[Decimal] = []
+
+    def put(self, rows: Any) -> None:
+        """Rows of (price, size, ...) as text; size 0 removes the level."""
+        for row in rows:
+            price, size = Decimal(row[0]), Decimal(row[1])
+            if size:
+                if price not in self.sizes:
+                    insort(self._prices, price)
+                self.sizes[price] = size
+            elif self.sizes.pop(price, None) is not None:
+                del self._prices[bisect_left(self._prices, price)]
+
+    def clear(self) -> None:
+        self.sizes.clear()
+        self._prices.clear()
+
+    def lowest(self, count: int) -> list[tuple[Decimal, Decimal]]:
+        return [(price, self.sizes[price]) for price in self._prices[:count]]
+
+    def highest(self, count: int) -> list[tuple[Decimal, Decimal]]:
+        return [(price, self.sizes[price]) for price in reversed(self._prices[-count:])]
 
 
 @dataclass(slots=True)
 class RecordedBook:
     """A book rebuilt from a recording: exact prices and sizes as sent. `ready` once a snapshot was joined."""
 
-    bids: Levels = field(default_factory=dict)
-    asks: Levels = field(default_factory=dict)
+    bids: RecordedSide = field(default_factory=RecordedSide)
+    asks: RecordedSide = field(default_factory=RecordedSide)
     ready: bool = False
     applied: int = 0
     last_id: int = 0
     pending: list[Any] = field(default_factory=list)
 
-    def put(self, levels: Levels, rows: Any) -> None:
-        for row in rows:
-            price, size = Decimal(row[0]), Decimal(row[1])
-            if size:
-                levels[price] = size
-            else:
-                levels.pop(price, None)
+    def put(self, bids: Any, asks: Any) -> None:
+        self.bids.put(bids)
+        self.asks.put(asks)
 
     def replace(self, bids: Any, asks: Any) -> None:
         self.bids.clear()
         self.asks.clear()
-        self.put(self.bids, bids)
-        self.put(self.asks, asks)
+        self.put(bids, asks)
         self.ready = True
 
     def best(self, count: int) -> tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]]:
         """Best `count` levels a side, best first."""
-        bids = sorted(self.bids.items(), reverse=True)[:count]
-        return bids, sorted(self.asks.items())[:count]
+        return self.bids.highest(count), self.asks.lowest(count)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         for line in file:
-            yield json.loads(line)
+            yield msgspec.json.decode(line)
 
 
 def _time_ns(line: Mapping[str, Any]) -> int:
@@ -248,8 +270,7 @@ class BinanceReader(StreamReader):
         joined = data["pu"] == book.last_id if book.applied else data["U"] <= book.last_id
         if not joined:
             raise RecordingError(f"{self.path.name}: {data['s']} misses updates before {data['u']}")
-        book.put(book.bids, data["b"])
-        book.put(book.asks, data["a"])
+        book.put(data["b"], data["a"])
         book.last_id = data["u"]
         book.applied += 1
 
@@ -278,8 +299,7 @@ class OkxReader(StreamReader):
         if action == "snapshot":
             book.replace(row["bids"], row["asks"])
         elif book.ready:
-            book.put(book.bids, row["bids"])
-            book.put(book.asks, row["asks"])
+            book.put(row["bids"], row["asks"])
         else:
             raise RecordingError(f"{self.path.name}: {symbol} update before its snapshot")
         book.applied += 1

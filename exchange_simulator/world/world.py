@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
-from exchange_simulator.core.types import Side
+from exchange_simulator.world.feed import Venue
 from exchange_simulator.world.funding import FundingField, WorldFunding
 from exchange_simulator.world.grid import CELL_NS, FINE_NS, STEPS, cell_of, step_of
 from exchange_simulator.world.liquidity import BookState, ListingLiquidity, Order
@@ -18,17 +17,6 @@ FINE_SPAN_STEPS = 240
 """A call that goes at most one minute ahead visits every fine step; a longer one passes quiet time in whole minutes."""
 STALE_BOOK = 0.005
 """In quiet time a book is renewed when the price has moved by this fraction since it was set."""
-
-
-class Venue(Protocol):
-    """What a world needs of an exchange; `core.exchange.Exchange` is one."""
-
-    @property
-    def now_ns(self) -> int: ...
-    def advance(self, ts_ns: int) -> None: ...
-    def set_mark(self, ts_ns: int, market: str, mark: int, index: int = 0) -> None: ...
-    def set_levels(self, ts_ns: int, market: str, bids: Sequence[tuple[int, int]], asks: Sequence[tuple[int, int]]) -> None: ...
-    def external_trade(self, ts_ns: int, market: str, side: Side, size: int, *, limit: int = 0) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

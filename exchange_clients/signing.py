@@ -96,7 +96,8 @@ class Channel(StrEnum):
 class Command:
     """Something that changes state at the venue, before it is signed.
 
-    `payload` is the venue's own unsigned form; `endpoint` a key of `spec.endpoints`; `nonce_scope` None means no nonce.
+    `payload` is the venue's own unsigned form; `endpoint` a key of `spec.endpoints`; `nonce_scope` None means no nonce, else `nonces`
+    consecutive ones are used.
     """
 
     endpoint: str
@@ -104,6 +105,7 @@ class Command:
     lane: str
     channel: Channel = Channel.REST
     nonce_scope: str | None = None
+    nonces: int = 1
     cost: Mapping[str, int] | None = None
     client_order_ids: tuple[str, ...] = ()
     timeout_s: float | None = None
@@ -170,12 +172,13 @@ class NonceVerdict(StrEnum):
 
 
 class NonceLease:
-    """One nonce, held from signing to the venue's answer or the failure of the send."""
+    """One nonce, or `count` from `value` on, held from signing to the venue's answer or the failure of the send."""
 
-    __slots__ = ("value", "verdict")
+    __slots__ = ("count", "value", "verdict")
 
     def __init__(self, value: int) -> None:
         self.value = value
+        self.count = 1
         self.verdict = NonceVerdict.UNKNOWN
 
 
@@ -229,7 +232,7 @@ class SequentialNonces:
                 yield lease
             finally:
                 if lease.verdict is NonceVerdict.CONSUMED:
-                    self._next = lease.value + 1
+                    self._next = lease.value + lease.count
                 elif lease.verdict is NonceVerdict.UNKNOWN:
                     self._next = None
 

@@ -169,6 +169,7 @@ class VenuePort:
             yield None
         else:
             async with self._nonces[command.nonce_scope].lease() as lease:
+                lease.count = command.nonces
                 yield lease
 
     async def _sign_and_send(self, command: Command, signer: Signer, lease: NonceLease | None, progress: Progress) -> Any:

@@ -575,8 +575,9 @@ class BaseOrderManager(BaseManager):
             left = intent.quantity - ended.filled_size
             return await self.place(msgspec.structs.replace(intent, quantity=left, client_order_id=None))
         try:
-            reply = await self.context.port.send(self.encode_amend(order, intent, instrument), Progress())
-            new_id = self.decode_amend(reply, order)
+            with self.context.tracker.amending(order):
+                reply = await self.context.port.send(self.encode_amend(order, intent, instrument), Progress())
+                self.context.tracker.amended(order, intent, self.decode_amend(reply, order))
         except VenueError as e:
             if e.outcome is not Outcome.UNKNOWN:
                 raise
@@ -586,7 +587,6 @@ class BaseOrderManager(BaseManager):
                 order_id=order.order_id,
                 venue=self.context.name,
             ) from e
-        self.context.tracker.amended(order, intent, new_id)
         return order.info()
 
     async def arm_dead_man_switch(self, timeout_s: float | None) -> None:

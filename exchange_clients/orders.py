@@ -1,23 +1,27 @@
 """What is proven about our orders: tracking by evidence, and client order ids that never repeat.
 
 An order is IN FLIGHT from before its first byte leaves until the venue, a stream or a query says what became of it; UNKNOWN when its
-answer was lost; then OPEN, then CLOSED. Evidence only adds: a cumulative fill never falls, a terminal order never reopens, each trade id
-counts once. A closed order keeps taking late fills until it is forgotten.
+answer was lost; then OPEN, then CLOSED. Evidence only adds: a cumulative fill never falls, each trade counts once, an order that the venue
+ended stays ended. An end that we only concluded (not sent, refused, not found) gives way to the venue showing the order alive or filled.
+A closed order keeps taking late fills until it is forgotten.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
 from exchange_clients.errors import ConfigError, Outcome, VenueError
 from exchange_clients.model import (
+    NS_PER_S,
     ZERO,
     Fill,
     InstrumentId,
@@ -25,33 +29,42 @@ from exchange_clients.model import (
     OrderInfo,
     OrderIntent,
     OrderStatus,
+    Side,
 )
 from exchange_clients.spec import IdFormat
 from exchange_clients.transport.clock import Clock
 
 MAX_CLOSED = 5_000
-MAX_TRADE_IDS = 100_000
+MAX_TRADES = 20_000
 MAX_ORPHAN_FILLS = 1_000
+
+TradeKey = tuple[InstrumentId, str, Side]
+"""One execution of ours. With the side, because both sides of a self-trade carry one trade id."""
 
 
 class Order:
     """One order as far as it is proven. Read it through `info()`; only the tracker changes it."""
 
     __slots__ = (
+        "amending",
         "average_price",
         "cancel_reason",
         "client_order_id",
         "created_ns",
+        "ended_by_venue",
         "error",
         "external",
         "fill_quantity",
         "fill_value",
         "filled",
+        "held_end",
         "intent",
         "order_id",
         "previous_ids",
         "status",
         "updated_ns",
+        "version",
+        "waiters",
     )
 
     def __init__(self, client_order_id: str | None, intent: OrderIntent, now_ns: int, *, external: bool = False) -> None:
@@ -69,6 +82,11 @@ class Order:
         self.external = external
         self.created_ns = now_ns
         self.updated_ns = now_ns
+        self.version = 0
+        self.ended_by_venue = False
+        self.amending = False
+        self.held_end: OrderInfo | None = None
+        self.waiters: list[asyncio.Future[None]] = []
 
     @property
     def is_unresolved(self) -> bool:
@@ -104,20 +122,20 @@ class Order:
 class OrderTracker:
     """All orders of one client.
 
-    `on_order` and `on_fill` hear every change, each new fill once. Ids given to the methods may be the venue's or the client's.
+    `on_order` and `on_fill` hear every change, each new fill once, a fill before the change it makes. Ids given to the methods may be the
+    venue's or the client's.
     """
 
     def __init__(self, clock: Clock, on_order: Callable[[OrderInfo], None], on_fill: Callable[[Fill], None]) -> None:
         self._clock = clock
         self._on_order = on_order
         self._on_fill = on_fill
-        self._live: dict[str, Order] = {}
-        self._closed: OrderedDict[str, Order] = OrderedDict()
+        self._live: dict[Order, None] = {}
+        self._closed: OrderedDict[Order, None] = OrderedDict()
         self._by_order_id: dict[str, Order] = {}
         self._by_client_id: dict[str, Order] = {}
-        self._trades: OrderedDict[tuple[InstrumentId, str], None] = OrderedDict()
-        self._orphans: OrderedDict[str, list[Fill]] = OrderedDict()
-        self._waiters: dict[int, list[asyncio.Future[None]]] = {}
+        self._trades: OrderedDict[TradeKey, None] = OrderedDict()
+        self._orphans: OrderedDict[TradeKey, Fill] = OrderedDict()
         self.dropped_orphans = 0
 
     # ---- reading
@@ -127,25 +145,28 @@ class OrderTracker:
 
     def live(self) -> tuple[Order, ...]:
         """Everything not proven terminal, in the order it was sent."""
-        return tuple(self._live.values())
+        return tuple(self._live)
 
     def unresolved(self) -> tuple[Order, ...]:
-        return tuple(order for order in self._live.values() if order.is_unresolved)
+        return tuple(order for order in self._live if order.is_unresolved)
 
     # ---- our own sends
 
     def submitted(self, client_order_id: str, intent: OrderIntent) -> Order:
         """Before a byte leaves.
 
+        A client order id may be given again to what is proven not sent: a resend keeps its id (E2).
+
         Raises:
             ConfigError: the client order id is known already.
         """
-        if client_order_id in self._by_client_id:
+        known = self._by_client_id.get(client_order_id)
+        if known is not None and (known.external or known.status is not OrderStatus.NOT_SENT):
             raise ConfigError(f"client order id {client_order_id} was used already")
         order = Order(client_order_id, intent, self._clock.time_ns())
-        self._index(order)
-        self._live[self._key(order)] = order
-        self._adopt_orphans(order)
+        self._by_client_id[client_order_id] = order
+        self._live[order] = None
+        self._take_orphans(order)
         return order
 
     def acked(self, order: Order, ack: OrderAck) -> None:
@@ -161,57 +182,80 @@ class OrderTracker:
                 order.status = OrderStatus.UNKNOWN
                 self._changed(order)
         elif order.is_unresolved:
-            reason = str(error) if error is not None else None
-            self._progress(order, OrderStatus.NOT_SENT if outcome is Outcome.NOT_SENT else OrderStatus.REJECTED, ZERO, None, reason, None)
+            self._conclude(order, OrderStatus.NOT_SENT if outcome is Outcome.NOT_SENT else OrderStatus.REJECTED, str(error or outcome))
+
+    @contextmanager
+    def amending(self, order: Order) -> Iterator[None]:
+        """Around sending an amend and `amended`.
+
+        Where an amend replaces the order, the end of the old one is held back until it is known whether a new one took its place: `amended`
+        or a stream names the new id, or the block ends without one.
+        """
+        order.amending = True
+        before = order.order_id
+        proven = False
+        try:
+            yield
+            proven = True
+        finally:
+            order.amending = False
+            held, order.held_end = order.held_end, None
+            if held is not None and order.order_id == before:
+                if proven:
+                    self._take(order, held)
+                elif not order.status.is_terminal:
+                    order.status = OrderStatus.UNKNOWN  # ended, or replaced by one that nobody named yet: ask
+                    self._changed(order)
 
     def amended(self, order: Order, intent: OrderIntent, new_order_id: str | None) -> None:
         """An amend was accepted: new terms, perhaps a new venue id; fills of the old id still belong to this order."""
         order.intent = intent
-        if new_order_id is not None and new_order_id != order.order_id:
-            if order.order_id is not None:
-                order.previous_ids = (*order.previous_ids, order.order_id)
-            order.order_id = None
-            self._learn_id(order, new_order_id)
+        self._learn_id(order, new_order_id)
+        if order.status.is_terminal and not order.ended_by_venue:
+            order.status = OrderStatus.UNKNOWN
         self._changed(order)
 
     def never_existed(self, order: Order) -> None:
         """The venue proved that it does not know the order (E2): it ends as NOT_SENT."""
         if order.is_unresolved and order.filled == ZERO:
-            self._progress(order, OrderStatus.NOT_SENT, ZERO, None, "the venue does not know it", None)
+            self._conclude(order, OrderStatus.NOT_SENT, "the venue does not know it")
 
     # ---- evidence
 
     def on_order(self, info: OrderInfo) -> Order:
         """A venue's view of one order, from a stream or a query; adopts orders that are not ours as external."""
-        order = (info.client_order_id and self._by_client_id.get(info.client_order_id)) or (
-            info.order_id and self._by_order_id.get(info.order_id)
-        )
-        if not order:
+        order = self._order_of(info.client_order_id, info.order_id)
+        if order is not None and order.external and self._is_another(order, info):
+            order = None  # a client id that somebody used again
+        if order is None:
             order = self._adopt(info)
-        if info.order_id is not None and info.order_id in order.previous_ids:
-            if info.filled_size > order.filled:  # the replaced order of an amend: its end is not ours, its fills are
+        elif info.order_id is not None and order.order_id not in (None, info.order_id) and self._is_older(order, info):
+            if info.filled_size > order.filled:  # the order that an amend replaced: its end is not ours, its fills are
                 self._progress(order, order.status, info.filled_size, info.average_price, None, info.updated_ns)
             return order
-        self._learn_id(order, info.order_id)
-        self._progress(order, info.status, info.filled_size, info.average_price, info.cancel_reason, info.updated_ns)
+        if order.amending and info.status.is_terminal and info.status is not OrderStatus.FILLED and info.order_id == order.order_id:
+            order.held_end = info
+            return order
+        self._take(order, info)
         return order
 
     def on_fill(self, fill: Fill) -> bool:
-        """One execution; False when this trade id was counted before. A fill may come before the ack of its order."""
-        key = (fill.instrument, fill.trade_id)
+        """One execution; False when this trade was counted before. A fill may come before the ack of its order."""
+        key = (fill.instrument, fill.trade_id, fill.side)
         if key in self._trades:
             return False
         self._trades[key] = None
-        if len(self._trades) > MAX_TRADE_IDS:
+        if len(self._trades) > MAX_TRADES:
             self._trades.popitem(last=False)
-        order = (fill.client_order_id and self._by_client_id.get(fill.client_order_id)) or (
-            fill.order_id and self._by_order_id.get(fill.order_id)
-        )
-        if order:
-            self._count(order, fill)
-        elif fill.order_id is not None or fill.client_order_id is not None:
-            self._keep_orphan(fill)
         self._on_fill(fill)
+        order = self._order_of(fill.client_order_id, fill.order_id)
+        if order is not None:
+            self._count(order, fill)
+        else:
+            self._orphans[key] = fill
+            if len(self._orphans) > MAX_ORPHAN_FILLS:
+                self._orphans.popitem(last=False)
+                self.dropped_orphans += 1
         return True
 
     # ---- waiting
@@ -222,38 +266,71 @@ class OrderTracker:
             async with asyncio.timeout(timeout_s):
                 while not until(order):
                     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                    waiters = self._waiters.setdefault(id(order), [])
-                    waiters.append(future)
+                    order.waiters.append(future)
                     try:
                         await future
                     finally:
-                        if future in waiters:
-                            waiters.remove(future)
-                        if not waiters:
-                            self._waiters.pop(id(order), None)
+                        order.waiters.remove(future)
         except TimeoutError:
             return until(order)
         return True
 
+    async def await_update(self, order: Order, timeout_s: float) -> bool:
+        """True once anything about the order changed."""
+        seen = order.version
+        return await self.wait(order, lambda o: o.version != seen, timeout_s)
+
+    async def await_terminal(self, order: Order, timeout_s: float) -> bool:
+        """True once the order is proven ended."""
+        return await self.wait(order, lambda o: o.status.is_terminal, timeout_s)
+
     # ---- inside
 
-    @staticmethod
-    def _key(order: Order) -> str:
-        return order.client_order_id or f"venue:{order.order_id}"
+    def _order_of(self, client_order_id: str | None, order_id: str | None) -> Order | None:
+        if client_order_id is not None and (order := self._by_client_id.get(client_order_id)) is not None:
+            return order
+        return self._by_order_id.get(order_id) if order_id is not None else None
 
-    def _index(self, order: Order) -> None:
-        if order.client_order_id is not None:
-            self._by_client_id[order.client_order_id] = order
-        if order.order_id is not None:
-            self._by_order_id[order.order_id] = order
+    @staticmethod
+    def _is_another(order: Order, info: OrderInfo) -> bool:
+        return order.ended_by_venue and order.order_id is not None and info.order_id not in (None, order.order_id, *order.previous_ids)
+
+    @staticmethod
+    def _is_older(order: Order, info: OrderInfo) -> bool:
+        """Whether a view under another venue id is of an order that the current one replaced, rather than of its replacement."""
+        if info.order_id in order.previous_ids:
+            return True
+        return info.status.is_terminal and not order.status.is_terminal and not order.amending
 
     def _learn_id(self, order: Order, order_id: str | None) -> None:
-        if order_id is not None and order.order_id != order_id:
-            if order.order_id is not None:
-                order.previous_ids = (*order.previous_ids, order.order_id)
-            order.order_id = order_id
+        if order_id is None or order.order_id == order_id or order_id in order.previous_ids:
+            return
+        if order.order_id is not None:
+            order.previous_ids = (*order.previous_ids, order.order_id)
+            order.held_end = None
+            if order.ended_by_venue and order.status is not OrderStatus.FILLED:
+                order.ended_by_venue = False  # the end was that of the order this one replaced
+        order.order_id = order_id
+        twin = self._by_order_id.get(order_id)
+        self._by_order_id[order_id] = order
+        if twin is not None and twin is not order:
+            self._absorb(order, twin)
+        self._take_orphans(order)
+
+    def _absorb(self, order: Order, twin: Order) -> None:
+        """A stream told of our order before we knew its venue id, so it was taken for somebody else's: one order again."""
+        self._live.pop(twin, None)
+        self._closed.pop(twin, None)
+        if twin.client_order_id is not None and self._by_client_id.get(twin.client_order_id) is twin:
+            self._by_client_id[twin.client_order_id] = order
+        order.fill_quantity += twin.fill_quantity
+        order.fill_value += twin.fill_value
+        for order_id in twin.previous_ids:
             self._by_order_id[order_id] = order
-            self._adopt_orphans(order)
+        for future in twin.waiters:
+            if not future.done():
+                future.set_result(None)
+        self._progress(order, twin.status, twin.filled, twin.average_price, twin.cancel_reason, twin.updated_ns)
 
     def _adopt(self, info: OrderInfo) -> Order:
         intent = OrderIntent(
@@ -269,74 +346,103 @@ class OrderTracker:
             client_order_id=info.client_order_id,
         )
         order = Order(info.client_order_id, intent, info.created_ns or self._clock.time_ns(), external=True)
-        order.order_id = info.order_id
-        self._index(order)
-        self._live[self._key(order)] = order
-        self._adopt_orphans(order)
+        if info.client_order_id is not None:
+            self._by_client_id[info.client_order_id] = order
+        self._live[order] = None
+        self._take_orphans(order)
         return order
 
-    def _keep_orphan(self, fill: Fill) -> None:
-        key = fill.client_order_id or fill.order_id or ""
-        self._orphans.setdefault(key, []).append(fill)
-        if len(self._orphans) > MAX_ORPHAN_FILLS:
-            self._orphans.popitem(last=False)
-            self.dropped_orphans += 1
-
-    def _adopt_orphans(self, order: Order) -> None:
-        for key in (order.client_order_id, order.order_id):
-            for fill in self._orphans.pop(key, ()) if key is not None else ():
+    def _take_orphans(self, order: Order) -> None:
+        ids = (order.client_order_id, order.order_id)
+        for key, fill in tuple(self._orphans.items()):
+            if (fill.client_order_id is not None and fill.client_order_id in ids) or (fill.order_id is not None and fill.order_id in ids):
+                del self._orphans[key]
                 self._count(order, fill)
 
     def _count(self, order: Order, fill: Fill) -> None:
-        if order.order_id is None:
-            self._learn_id(order, fill.order_id)
         order.fill_quantity += fill.quantity
         order.fill_value += fill.quantity * fill.price
-        status = OrderStatus.FILLED if order.fill_quantity >= order.intent.quantity else OrderStatus.PARTIALLY_FILLED
-        self._progress(order, status, order.fill_quantity, None, None, fill.ts_venue_ns)
+        if order.order_id is None:
+            self._learn_id(order, fill.order_id)
+        self._progress(order, OrderStatus.PARTIALLY_FILLED, order.fill_quantity, None, None, fill.ts_venue_ns)
+
+    def _take(self, order: Order, info: OrderInfo) -> None:
+        self._learn_id(order, info.order_id)
+        whole = order.intent.quantity
+        if info.status is OrderStatus.FILLED and not order.previous_ids and ZERO < info.size <= info.filled_size:
+            whole = min(whole, info.size)  # a venue may cut an order (reduce-only) and fill all that is left of it
+        self._progress(order, info.status, info.filled_size, info.average_price, info.cancel_reason, info.updated_ns, whole=whole)
 
     def _progress(
-        self, order: Order, status: OrderStatus, filled: Decimal, average: Decimal | None, reason: str | None, ts_ns: int | None
+        self,
+        order: Order,
+        status: OrderStatus,
+        filled: Decimal,
+        average: Decimal | None,
+        reason: str | None,
+        ts_ns: int | None,
+        *,
+        whole: Decimal | None = None,
     ) -> None:
-        before = (order.status, order.filled, order.order_id)
+        """Take the venue's word. FILLED counts only when the quantity says so (E6): until then the order has to be asked about."""
+        before = (order.status, order.filled, order.order_id, order.cancel_reason)
         if filled > order.filled:
             order.filled = filled
-            order.average_price = average if average is not None else order.average_price
-        if status is OrderStatus.FILLED and order.filled < order.intent.quantity:
-            status = OrderStatus.PARTIALLY_FILLED  # status text alone fills nothing (E6)
-        if not order.status.is_terminal:
-            if status.is_terminal:
+        if average is not None and filled >= order.filled:
+            order.average_price = average
+        complete = order.filled >= (order.intent.quantity if whole is None else whole)
+        if order.status.is_terminal and not order.ended_by_venue and (order.filled > ZERO or status not in _NO_WORD):
+            order.status = OrderStatus.UNKNOWN  # we had concluded an end, the venue knows better
+        if complete:
+            order.status = OrderStatus.FILLED
+            order.ended_by_venue = True
+        elif not order.status.is_terminal:
+            if status.is_terminal and status is not OrderStatus.FILLED:
                 order.status = status
-            elif order.filled >= order.intent.quantity:
-                order.status = OrderStatus.FILLED
-            elif order.filled > 0 and status is not OrderStatus.UNKNOWN:
+                order.ended_by_venue = True
+            elif order.filled > ZERO:
                 order.status = OrderStatus.PARTIALLY_FILLED
-            elif status not in (OrderStatus.SUBMITTED, OrderStatus.UNKNOWN):
+            elif status is OrderStatus.FILLED:
+                order.status = OrderStatus.UNKNOWN
+            elif status in _ON_THE_BOOK and (status is not OrderStatus.PENDING or order.is_unresolved):
                 order.status = status
-        elif order.filled >= order.intent.quantity:
-            order.status = OrderStatus.FILLED  # a late fill completed what was thought canceled
-        if reason is not None:
+        if reason is not None and order.status is not OrderStatus.FILLED:
             order.cancel_reason = reason
         order.updated_ns = max(order.updated_ns, ts_ns or 0)
-        if (order.status, order.filled, order.order_id) != before or reason is not None:
+        if (order.status, order.filled, order.order_id, order.cancel_reason) != before:
             self._changed(order)
 
+    def _conclude(self, order: Order, status: OrderStatus, reason: str) -> None:
+        """An end that no word of the venue about the order itself proves."""
+        order.status = status
+        order.cancel_reason = reason
+        self._changed(order)
+
     def _changed(self, order: Order) -> None:
-        if order.status.is_terminal and self._live.pop(self._key(order), None) is not None:
-            self._closed[self._key(order)] = order
+        order.version += 1
+        if order.status.is_terminal:
+            self._live.pop(order, None)
+            self._closed[order] = None
             while len(self._closed) > MAX_CLOSED:
-                self._forget(self._closed.popitem(last=False)[1])
-        for future in self._waiters.get(id(order), ()):
+                self._forget(self._closed.popitem(last=False)[0])
+        elif order in self._closed:
+            del self._closed[order]
+            self._live[order] = None
+        for future in order.waiters:
             if not future.done():
                 future.set_result(None)
         self._on_order(order.info())
 
     def _forget(self, order: Order) -> None:
-        if order.client_order_id is not None:
-            self._by_client_id.pop(order.client_order_id, None)
+        if order.client_order_id is not None and self._by_client_id.get(order.client_order_id) is order:
+            del self._by_client_id[order.client_order_id]
         for order_id in (order.order_id, *order.previous_ids):
-            if order_id is not None:
-                self._by_order_id.pop(order_id, None)
+            if order_id is not None and self._by_order_id.get(order_id) is order:
+                del self._by_order_id[order_id]
+
+
+_NO_WORD = frozenset({OrderStatus.NOT_SENT, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})
+_ON_THE_BOOK = frozenset({OrderStatus.OPEN, OrderStatus.PARTIALLY_FILLED, OrderStatus.PENDING})
 
 
 # ---- client order ids
@@ -345,6 +451,7 @@ _TICKS_PER_S = {IdFormat.UINT32: 10, IdFormat.UINT48: 1_000, IdFormat.HEX128: 1_
 _EPOCH_S = {IdFormat.UINT32: 1_735_689_600}
 _MAXIMUM = {IdFormat.UINT32: 2**32 - 1, IdFormat.UINT48: 2**48 - 1, IdFormat.HEX128: 2**127, IdFormat.TEXT32: 2**100}
 _BLOCK = 1_000
+_RECORD = 49
 
 
 def format_client_id(number: int, form: IdFormat) -> str:
@@ -402,14 +509,17 @@ class FileIdStore:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX)
                 text = os.read(handle, 64).decode("ascii", "replace").strip()
-                if text and not text.isdigit():
+                if text and not (text.isdigit() and text.isascii()):
                     raise ConfigError(f"{self._path} is damaged: delete it only when no order with its ids can still be open")
                 start = max(int(text or 0), _clock_floor(self._form, self._clock))
                 if start + _BLOCK > _MAXIMUM[self._form]:
                     raise ConfigError(f"{self._path}: the account has used up its client order ids")
-                os.lseek(handle, 0, os.SEEK_SET)
-                os.write(handle, f"{start + _BLOCK:<48d}\n".encode())
+                written = os.pwrite(handle, f"{start + _BLOCK:<48d}\n".encode(), 0)
+                if written != _RECORD:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(handle)
+                if not text:
+                    _sync_directory(self._path.parent)
             finally:
                 os.close(handle)
         except OSError as e:
@@ -418,4 +528,14 @@ class FileIdStore:
 
 
 def _clock_floor(form: IdFormat, clock: Clock) -> int:
-    return max(0, (clock.time_ns() // 1_000_000_000 - _EPOCH_S.get(form, 0)) * _TICKS_PER_S[form])
+    """Ids count the clock's ticks from here on: a later start begins higher unless ids were used faster than the clock counts."""
+    return max(0, (clock.time_ns() - _EPOCH_S.get(form, 0) * NS_PER_S) * _TICKS_PER_S[form] // NS_PER_S)
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a new file's name as durable as its content."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -19,6 +19,7 @@ import msgspec
 from exchange_simulator.core.book import BookSide
 from exchange_simulator.core.engine import Engine
 from exchange_simulator.core.events import (
+    Adl,
     AnyEvent,
     CancelAllScheduled,
     FundingPaid,
@@ -125,6 +126,10 @@ class Exchange(Engine):
             heapify(self._timers)
             self._stale_timers = 0
         heappush(self._timers, (due_ns, self._timer_id(), action, order))
+
+    def call_at(self, due_ns: int, action: Callable[[int], None]) -> None:
+        """Calls `action` with the time when the exchange gets there; it may call the exchange with that time. For scripts of events."""
+        self._at(due_ns, lambda: action(self.log.now))
 
     # markets
 
@@ -358,6 +363,20 @@ class Exchange(Engine):
         self.ledger.credit(owner, -amount, BalanceReason.WITHDRAWAL)
         self._settle()
         return None
+
+    def deleverage(self, ts_ns: int, account: int, market: str, size: int) -> int:
+        """An ADL as the account sees it, without anyone bankrupt: that much of its position is closed at mark. Returns what was closed."""
+        self.advance(ts_ns)
+        position = self.position(account, market)
+        closed = min(size, abs(position.size))
+        if closed:
+            state = position.market
+            side = Side.BUY if position.size > 0 else Side.SELL  # the other side's
+            price = max(1, state.mark // REF)
+            self.trade(position, None, state.anonymous, None, side, price, closed, TradeKind.ADL)
+            self.log.put(Adl(self.log.seq(), ts_ns, account, market, side.opposite, closed, price, ANONYMOUS))
+        self._settle()
+        return closed
 
     def fund_insurance(self, ts_ns: int, amount: int) -> None:
         self.advance(ts_ns)

@@ -67,15 +67,21 @@ class Store:
 
     def read(self) -> "Journal":
         """The journal, opened for reading."""
+        return self._open(read_only=True)
+
+    def write(self) -> "Journal":
+        """The journal, opened as its one writer."""
+        return self._open(read_only=False)
+
+    def _open(self, *, read_only: bool) -> "Journal":
         from database.connect import sqlite_url
         from database.journal import Journal
 
         place = self.journal or str(self.folder() / JOURNAL_FILE)
         if "://" not in place and not Path(place).exists():
-            raise Failure(
-                f"there is no journal at {place}", hint="name another with --home or --journal (after `make demo`: --home .perpkit-demo)"
-            )
-        return Journal.open(place if "://" in place else sqlite_url(Path(place)), read_only=True)
+            hint = "name another with --home or --journal (after `make demo`: --home .perpkit-demo)"
+            raise Failure(f"there is no journal at {place}", hint=hint)
+        return Journal.open(place if "://" in place else sqlite_url(Path(place)), read_only=read_only)
 
 
 def endpoints_at(url: str, ends: Endpoints) -> dict[str, Any]:

@@ -8,6 +8,6 @@ It runs the client that is registered under `exchange_clients.venues` against th
 client leaves behind is found; figures that only sockets can prove run on loopback (`loopback`). What a venue cannot do is skipped by its
 own capabilities, and the skip says so.
 
-The modules, in the order in which a new venue meets them: `test_funding`, `test_client`, `test_orders`, `test_outcomes`, `test_account`,
-`test_streams`, `test_trouble`.
+The modules, in the order in which a new venue meets them: `test_funding`; `test_requests`; `test_streams`; `test_client`, `test_orders`,
+`test_outcomes`, `test_account`.
 """

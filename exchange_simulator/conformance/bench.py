@@ -26,7 +26,7 @@ from exchange_simulator import dialects, simloop
 from exchange_simulator.core.events import AnyEvent
 from exchange_simulator.core.exchange import Exchange
 from exchange_simulator.core.orders import Order
-from exchange_simulator.core.types import Market, Side, to_money
+from exchange_simulator.core.types import Market, NewOrder, Side, to_money
 from exchange_simulator.dialects.base import (
     Budget,
     ConnectFault,
@@ -190,6 +190,13 @@ class Bench:
         market = self.market(base)
         ticks = market.to_ticks(limit) if limit is not None else 0
         return market.size(self.exchange.external_trade(self.now(), market.symbol, side, market.to_steps(quantity), limit=ticks))
+
+    def submit(self, side: Side, quantity: Decimal, price: Decimal, base: str = BTC) -> Order:
+        """An order of the account that no client sent."""
+        market = self.market(base)
+        return self.exchange.submit(
+            self.now(), NewOrder(self.account.account, market.symbol, side, market.to_steps(quantity), market.to_ticks(price))
+        )
 
     def set_mark(self, price: Decimal | int, base: str = BTC) -> None:
         market = self.market(base)

@@ -194,3 +194,25 @@ async def test_a_liquidation_of_our_own_is_told(bench: Bench) -> None:
     assert heard[0].own
     assert client.liquidation_events_queue.qsize() >= 1
     assert await client.get_position_snapshot(BTC) is None
+
+
+@virtual
+async def test_longs_pay_when_the_rate_is_positive(bench: Bench) -> None:
+    """A payment of ours, from the venue's records: sign, amount, position."""
+    client = await bench.connected()
+    opened = bench.now()
+    await take(client, "buy", "0.5")
+    rate = Decimal("0.00012")
+    bench.exchange.set_funding_rate(bench.now(), bench.symbol(), core.to_fraction(rate))
+    state = bench.exchange.markets[bench.symbol()]
+    await bench.runtime.clock.sleep_until_ns(state.next_funding_ns + 2_000_000_000)
+    (payment,) = await client.get_funding_payments(BTC, since_ns=opened)
+    assert payment.amount == pytest.approx(-rate * 50_000 * Decimal("0.5"), rel=Decimal("0.0001"))
+    assert payment.position_quantity in (None, Decimal("0.5"))
+    assert payment.rate is None or payment.rate > 0
+    await take(client, "sell", "1", reduce_only=False)
+    reversed_at = bench.now()
+    await bench.runtime.clock.sleep_until_ns(bench.exchange.markets[bench.symbol()].next_funding_ns + 2_000_000_000)
+    (received,) = await client.get_funding_payments(BTC, since_ns=reversed_at)
+    assert received.amount == pytest.approx(rate * 50_000 * Decimal("0.5"), rel=Decimal("0.0001"))
+    assert received.payment_id != payment.payment_id

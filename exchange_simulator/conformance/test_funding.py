@@ -8,7 +8,7 @@ import pytest
 
 from exchange_clients.errors import RateLimited, VenueError, VenueUnavailable
 from exchange_clients.model import NS_PER_HOUR, RateKind
-from exchange_simulator.conformance.bench import BTC, ETH, Bench, take, virtual
+from exchange_simulator.conformance.bench import BTC, ETH, Bench, virtual
 from exchange_simulator.core import types as core
 from exchange_simulator.dialects.base import RequestFault
 
@@ -42,8 +42,7 @@ async def test_rates_have_sign_unit_and_interval(bench: Bench) -> None:
 
 @virtual
 async def test_market_figures_are_in_usd_and_one_sided(bench: Bench) -> None:
-    client = await bench.connected()
-    await take(client, "buy", "0.5")
+    bench.submit(core.Side.BUY, Decimal("0.5"), Decimal(50_001))
     bench.trade(core.Side.SELL, Decimal(1))
     async with bench.funding_adapter() as adapter:
         figures = (await adapter.fetch_market_data())[BTC]
@@ -89,24 +88,3 @@ async def test_a_limit_is_told_as_a_limit(bench: Bench) -> None:
         bench.hands.requests(RequestFault(status=429, headers={"Retry-After": "2"}), times=100)
         with pytest.raises(RateLimited):
             await adapter.fetch_funding_rates()
-
-
-@virtual
-async def test_longs_pay_when_the_rate_is_positive(bench: Bench) -> None:
-    """A payment of ours, from the venue's records: sign, amount, position."""
-    client = await bench.connected()
-    opened = bench.now()
-    await take(client, "buy", "0.5")
-    post(bench, RATE)
-    state = bench.exchange.markets[bench.symbol()]
-    await bench.runtime.clock.sleep_until_ns(state.next_funding_ns + 2_000_000_000)
-    (payment,) = await client.get_funding_payments(BTC, since_ns=opened)
-    assert payment.amount == pytest.approx(-RATE * 50_000 * Decimal("0.5"), rel=Decimal("0.0001"))
-    assert payment.position_quantity in (None, Decimal("0.5"))
-    assert payment.rate is None or payment.rate > 0
-    await take(client, "sell", "1", reduce_only=False)
-    reversed_at = bench.now()
-    await bench.runtime.clock.sleep_until_ns(bench.exchange.markets[bench.symbol()].next_funding_ns + 2_000_000_000)
-    (received,) = await client.get_funding_payments(BTC, since_ns=reversed_at)
-    assert received.amount == pytest.approx(RATE * 50_000 * Decimal("0.5"), rel=Decimal("0.0001"))
-    assert received.payment_id != payment.payment_id

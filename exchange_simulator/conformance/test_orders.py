@@ -320,8 +320,7 @@ async def test_trade_history_is_paginated_without_hole_or_double(bench: Bench) -
     start = bench.now()
     count = 250
     for _ in range(count):
-        order = core.NewOrder(bench.account.account, bench.symbol(), core.Side.BUY, 10, bench.market().to_ticks(Decimal(50_001)))
-        bench.exchange.submit(bench.now(), order)
+        bench.submit(core.Side.BUY, Decimal("0.0001"), Decimal(50_001))
         await bench.runtime.clock.sleep(0.05)
     found = await client.get_user_trade_history(BTC, since_ns=start)
     assert len(found) == count

@@ -45,9 +45,22 @@ MARK = 1_000
 """Ticks: 500 USD."""
 
 
+class Recorded(Exchange):
+    """Remembers what was drained, so that a `Witness` can come late."""
+
+    def __init__(self, rules: Rules | None = None) -> None:
+        super().__init__(rules)
+        self.past: list[AnyEvent] = []
+
+    def drain(self) -> list[AnyEvent]:
+        events = super().drain()
+        self.past += events
+        return events
+
+
 def exchange(rules: Rules | None = None, *, market: Market = BTC, accounts: int = 3, deposit: int = 1_000_000) -> Exchange:
     """Accounts 1, 2, ... with `deposit` USD each; the market's mark is 1000 ticks."""
-    made = Exchange(rules)
+    made = Recorded(rules)
     made.add_market(0, market, mark=MARK * REF)
     for account in range(1, accounts + 1):
         made.open_account(0, account, deposit=to_money(deposit))
@@ -80,6 +93,8 @@ class Witness:
 
     def check(self) -> list[AnyEvent]:
         events = self.exchange.drain()
+        if self.replay.seq == 0 and isinstance(self.exchange, Recorded):
+            events = self.exchange.past.copy()
         self.kinds.update(type(event).__name__ for event in events)
         self.replay.feed(events)
         self._orders(events)

@@ -358,7 +358,7 @@ class Actions:
         now = self.dialect.now_ns()
         if self.exchange.set_margin_mode(now, wallet.account, market.symbol, mode) is not None:
             raise err("Cannot switch leverage type with open position.")
-        if self.exchange.set_leverage(now, wallet.account, market.symbol, -(-UNIT // action.leverage)) is not None:
+        if self.exchange.set_leverage(now, wallet.account, market.symbol, UNIT // action.leverage) is not None:
             raise err("Insufficient margin to decrease leverage.")
 
     def _schedule_cancel(self, wallet: Wallet, time_ms: int | None, now_ms: int) -> None:

@@ -143,7 +143,7 @@ class HyperliquidDialect(Dialect):
             PositionChanged: lambda e: self._on_state(e.account),
             BalanceChanged: lambda e: self._on_state(e.account),
             FundingPaid: self._on_funding,
-            MarkChanged: lambda e: self._contexts.put(e.market, None),
+            MarkChanged: self._on_mark,
             MarketChanged: lambda e: self._list(e.market.symbol),
             Liquidated: self._on_liquidated,
         }
@@ -435,6 +435,11 @@ class HyperliquidDialect(Dialect):
                 return {"channel": kind, "data": self._info.asset_data(subject, wanted.detail)}
         return None
 
+    def publish(self, event: AnyEvent) -> None:
+        reader = self._readers.get(type(event))
+        if reader is not None:
+            reader(event)
+
     # ---- market data
 
     def _book(self, symbol: str, *, fast: bool) -> dict[str, Any]:
@@ -448,6 +453,10 @@ class HyperliquidDialect(Dialect):
         if self.sessions:
             self._books.put(event.market, None)
             self._bbos.put(event.market, None)
+
+    def _on_mark(self, event: MarkChanged) -> None:
+        if self.sessions:
+            self._contexts.put(event.market, None)
 
     def _push_books(self, dirty: dict[str, None]) -> None:
         for symbol in dirty:

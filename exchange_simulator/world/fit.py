@@ -18,7 +18,8 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from decimal import Decimal
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -283,13 +284,12 @@ class BookSample:
     previous: dict[float, float] = field(default_factory=dict)
 
     def take(self, book: RecordedBook, tick: float, step_s: float) -> None:
-        bids, asks = ([(float(p), float(q)) for p, q in side] for side in book.best(10**6))
-        mid = (bids[0][0] + asks[0][0]) / 2
-        self.spreads_bps.append((asks[0][0] - bids[0][0]) / mid * 1e4)
+        bids, asks = book.best(10**6)
+        mid = (float(bids[0][0]) + float(asks[0][0])) / 2
+        self.spreads_bps.append(float(asks[0][0] - bids[0][0]) / mid * 1e4)
         current: dict[float, float] = {}
-        for levels in (bids, asks):
-            self._side(levels, tick)
-            current |= {p: q for p, q in levels if abs(p - mid) / mid * 1e4 < REACH_BPS[-1]}
+        for side in (bids, asks):
+            current |= self._side(side, tick)
         if self.previous:
             for price, size in current.items():
                 i = band_of(abs(price - mid) / mid * 1e4)
@@ -297,18 +297,29 @@ class BookSample:
                 self.changed[i] += self.previous.get(price) != size
         self.previous = current
 
-    def _side(self, levels: list[tuple[float, float]], tick: float) -> None:
-        touch = levels[0][0]
-        self.touch_usd.append(levels[0][1] * touch)
-        distances = [abs(price - touch) / touch * 1e4 for price, _ in levels]
-        behind = [size * price for price, size in levels[1:]]
-        for i, reach in enumerate(REACH_BPS):
-            if reach <= distances[-1]:
-                self.depth_usd[i].append(sum(x for x, d in zip(behind, distances[1:], strict=True) if d <= reach))
-        self.occupied.append(sum(abs(p - touch) < 19.5 * tick for p, _ in levels[:40]) / 20)
-        near = behind[:20]
+    def _side(self, rows: list[tuple[Decimal, Decimal]], tick: float) -> dict[float, float]:
+        """Returns the levels within the farthest reach of the touch."""
+        touch = float(rows[0][0])
+        edge = abs(float(rows[-1][0]) - touch) / touch * 1e4
+        levels: dict[float, float] = {}
+        within = [0.0] * len(REACH_BPS)
+        for raw_price, raw_size in rows:
+            price, size = float(raw_price), float(raw_size)
+            distance = abs(price - touch) / touch * 1e4
+            if distance > REACH_BPS[-1]:
+                break
+            if levels:
+                within[band_of(distance)] += size * price
+            levels[price] = size
+        self.touch_usd.append(levels[touch] * touch)
+        for i, depth in enumerate(accumulate(within)):
+            if REACH_BPS[i] <= edge:
+                self.depth_usd[i].append(depth)
+        self.occupied.append(sum(abs(float(p) - touch) < 19.5 * tick for p, _ in rows[:40]) / 20)
+        near = [float(p) * float(q) for p, q in rows[1:21]]
         mean = statistics.fmean(near)
         self.relative_sizes += [x / mean for x in near]
+        return levels
 
     def depth(self) -> list[float | None]:
         """Mean USD a side within each distance behind the touch; None where the book did not reach."""

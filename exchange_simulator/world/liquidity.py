@@ -82,6 +82,7 @@ class ListingLiquidity:
         self._reach = (0.0, *REACH_BPS)
         self._cumulative = (0.0, *self._class.depth_usd)
         self._built: tuple[int, int] | None = None
+        self._last = 0
         self._sides: tuple[list[_Level], list[_Level]] = ([], [])
 
     # prices
@@ -111,9 +112,10 @@ class ListingLiquidity:
     def book(self, fair: float, step: int) -> BookState:
         """Depth around a fair price per token at one fine step."""
         touch = self.touch(fair, step)
-        if touch != self._built:
+        if touch != self._built or step < self._last:
             self._sides = (self._ladder(touch[0], -1), self._ladder(touch[1], 1))
             self._built = touch
+        self._last = step
         bids, asks = (tuple((x.price, x.size) for x in side if self._refresh(x, step)) for side in self._sides)
         return BookState(bids, asks)
 

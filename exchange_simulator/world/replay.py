@@ -10,7 +10,7 @@ No recording exists of the venues a demo simulates side by side, so each recordi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
@@ -279,34 +279,44 @@ class Replay:
     def attach(self, venue: str, exchange: Venue) -> None:
         """Feeds an exchange from now on; the markets in `symbols` must be listed."""
         self._attached.append((venue, exchange))
-        self._apply(venue, exchange, self._step, trades=False)
+        self._show([(venue, exchange)], self._step)
 
     def advance_to(self, ts_ns: int) -> None:
         """Brings every attached venue to the last grid time at or before `ts_ns`; a call over more than a minute shows only its end."""
         target = step_of(ts_ns)
         hop = target - self._step > FINE_SPAN_STEPS
         for step in (target,) if hop else range(self._step + 1, target + 1):
+            if not hop:
+                self._trade(step)
             self._step = step
-            for venue, exchange in self._attached:
-                self._apply(venue, exchange, step, trades=not hop)
+            self._show(self._attached, step)
 
     def _index(self, asset: str, age: int) -> Decimal:
         mids = [m.mid(age) for m in self._markets.values() if m.listing.asset == asset]
         return sum(mids, Decimal(0)) / len(mids)
 
-    def _apply(self, venue: str, exchange: Venue, step: int, *, trades: bool) -> None:
-        age = step - step_of(self.start_ns)
-        ts_ns = step * FINE_NS
-        for symbol in self.symbols(venue):
-            market = self._markets[venue, symbol]
-            frame = market.frame(age)
-            for side, size in frame.trades if trades else ():
-                if steps := market.steps(size):
-                    exchange.external_trade(max(exchange.now_ns, ts_ns - 1), symbol, side, steps)
+    def _each(self, attached: Iterable[tuple[str, Venue]]) -> Iterator[tuple[Venue, str, TapeMarket]]:
+        for venue, exchange in attached:
+            for symbol in self.symbols(venue):
+                yield exchange, symbol, self._markets[venue, symbol]
+
+    def _show(self, attached: Sequence[tuple[str, Venue]], step: int) -> None:
+        """Marks of all markets first: a book set at a settlement makes its exchange settle every market."""
+        age, ts_ns = step - step_of(self.start_ns), step * FINE_NS
+        for exchange, symbol, market in self._each(attached):
             mark, index = market.ref(market.mid(age)), market.ref(self._index(market.listing.asset, age))
             exchange.set_mark(max(exchange.now_ns, ts_ns - 1), symbol, mark, index)
+        for exchange, symbol, market in self._each(attached):
+            frame = market.frame(age)
             bids, asks = market.side(frame.bids, Side.BUY), market.side(frame.asks, Side.SELL)
             exchange.set_levels(max(exchange.now_ns, ts_ns), symbol, bids, asks)
+
+    def _trade(self, step: int) -> None:
+        """The trades recorded between the last step and this one, against the book of the last one."""
+        for exchange, symbol, market in self._each(self._attached):
+            for side, size in market.frame(step - step_of(self.start_ns)).trades:
+                if steps := market.steps(size):
+                    exchange.external_trade(max(exchange.now_ns, step * FINE_NS - 1), symbol, side, steps)
 
 
 def _existing(path: Path) -> Path:

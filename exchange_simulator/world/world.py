@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from exchange_simulator.world.feed import Venue
 from exchange_simulator.world.funding import FundingField, WorldFunding
-from exchange_simulator.world.grid import CELL_NS, FINE_NS, STEPS, cell_of, step_of
+from exchange_simulator.world.grid import FINE_NS, STEPS, cell_of, step_of
 from exchange_simulator.world.liquidity import BookState, ListingLiquidity, Order
 from exchange_simulator.world.params import Params, fitted
 from exchange_simulator.world.prices import PriceField
@@ -96,7 +96,7 @@ class World:
         return WorldFunding(self.rates, self.venues[venue])
 
     def state(self, venue: str, symbol: str, ts_ns: int) -> ListingState:
-        """One listing at the last grid time at or before `ts_ns`, which may not lie before the world's present (books are not kept)."""
+        """One listing at the last grid time at or before `ts_ns`: any from the start on, whatever the venues were brought to."""
         step = step_of(ts_ns)
         process = self._liquidity[venue, symbol]
         return self._state(self.venues[venue], process, step, self._index(process.listing.asset, step))
@@ -115,10 +115,9 @@ class World:
     def attach(self, venue: str, exchange: Venue) -> None:
         """Feeds an exchange from now on; its markets must be listed. Sets book, mark and index at once."""
         profile = self.venues[venue]
-        for listing in profile.listings:
-            feed = _Feed(profile, listing, exchange, self._liquidity[venue, listing.symbol])
-            self._feeds.append(feed)
-            self._apply(feed, self._step, trades=False)
+        feeds = [_Feed(profile, x, exchange, self._liquidity[venue, x.symbol]) for x in profile.listings]
+        self._feeds += feeds
+        self._show(feeds, self._step)
 
     def advance_to(self, ts_ns: int) -> None:
         """Brings every attached venue to the last grid time at or before `ts_ns`; earlier times change nothing.
@@ -127,50 +126,50 @@ class World:
         """
         target = step_of(ts_ns)
         if target - self._step > FINE_SPAN_STEPS:
-            for cell in self._quiet_cells(target):
+            for cell in range(self._step // STEPS + 1, -(-target // STEPS)):
                 self._pass(cell)
-            self._visit(target, trades=False)
+            self._step = target
+            self._show(self._feeds, target)
         else:
             for step in range(self._step + 1, target + 1):
-                self._visit(step, trades=True)
+                self._trade(step)
+                self._step = step
+                self._show(self._feeds, step)
 
-    def _quiet_cells(self, target: int) -> Iterator[int]:
-        first = self._step // STEPS + 1
-        return iter(range(first, target // STEPS + (1 if target % STEPS else 0)))
+    def _show(self, feeds: Iterable[_Feed], step: int) -> None:
+        """Marks of all venues first: a book set at a settlement makes its exchange settle every market."""
+        states = []
+        for feed in feeds:
+            feed.booked_at = index = self._index(feed.listing.asset, step)
+            state = self._state(feed.venue, feed.process, step, index)
+            states.append((feed, state.book))
+            self._mark(feed, step, state.mark, state.index)
+        for feed, book in states:
+            feed.exchange.set_levels(max(feed.exchange.now_ns, step * FINE_NS), feed.listing.symbol, book.bids, book.asks)
 
-    def _visit(self, step: int, *, trades: bool) -> None:
-        self._step = max(self._step, step)
+    @staticmethod
+    def _mark(feed: _Feed, step: int, mark: int, index: int) -> None:
+        feed.exchange.set_mark(max(feed.exchange.now_ns, step * FINE_NS - 1), feed.listing.symbol, mark, index)
+
+    def _trade(self, step: int) -> None:
+        """The orders between the last step and this one, against the book of the last one."""
+        cell, at = cell_of(step - 1)
         for feed in self._feeds:
-            self._apply(feed, step, trades=trades)
-
-    def _apply(self, feed: _Feed, step: int, *, trades: bool) -> None:
-        exchange, symbol = feed.exchange, feed.listing.symbol
-        ts_ns = step * FINE_NS
-        if trades:
-            for order in self._orders(feed, step - 1):
-                exchange.external_trade(max(exchange.now_ns, ts_ns - 1), symbol, order.side, order.size)
-        index = self._index(feed.listing.asset, step)
-        state = self._state(feed.venue, feed.process, step, index)
-        feed.booked_at = index
-        exchange.set_mark(max(exchange.now_ns, ts_ns - 1), symbol, state.mark, state.index)
-        exchange.set_levels(max(exchange.now_ns, ts_ns), symbol, state.book.bids, state.book.asks)
-
-    def _orders(self, feed: _Feed, step: int) -> tuple[Order, ...]:
-        cell, at = cell_of(step)
-        if feed.cell != cell:
-            feed.orders = feed.process.orders(self.prices.cell(feed.listing.asset, cell), cell)
-            feed.cell = cell
-        return feed.orders[at]
+            if feed.cell != cell:
+                feed.orders = feed.process.orders(self.prices.cell(feed.listing.asset, cell), cell)
+                feed.cell = cell
+            for order in feed.orders[at]:
+                ts_ns = max(feed.exchange.now_ns, step * FINE_NS - 1)
+                feed.exchange.external_trade(ts_ns, feed.listing.symbol, order.side, order.size)
 
     def _pass(self, cell: int) -> None:
-        """One quiet minute: mark and index of its first instant, and the book where the old one is far off."""
-        ts_ns = cell * CELL_NS
+        """One quiet minute: mark and index of its first instant, then the books where the old ones are far off."""
+        step = self._step = cell * STEPS
+        stale = []
         for feed in self._feeds:
             index = self.prices.at_cell(feed.listing.asset, cell)
-            process, exchange = feed.process, feed.exchange
             if abs(index - feed.booked_at) > STALE_BOOK * feed.booked_at:
-                self._apply(feed, cell * STEPS, trades=False)
-                continue
-            mark = index * (1.0 + self.rates.premium(feed.venue.name, feed.listing.asset, ts_ns))
-            exchange.set_mark(max(exchange.now_ns, ts_ns - 1), feed.listing.symbol, process.ref(mark), process.ref(index))
-        self._step = cell * STEPS
+                stale.append(feed)
+            mark = index * (1.0 + self.rates.premium(feed.venue.name, feed.listing.asset, step * FINE_NS))
+            self._mark(feed, step, feed.process.ref(mark), feed.process.ref(index))
+        self._show(stale, step)

@@ -14,6 +14,7 @@ from tests.simulator.world.worlds import EIGHT, FIGURES, HOUR_NS, START_NS, TICK
 SECOND_NS = 1_000_000_000
 
 
+@pytest.mark.slow
 def test_one_call_and_many_reach_the_same_state() -> None:
     target = START_NS + 2 * HOUR_NS + 137 * FINE_NS + 5
     whole, at_once = build(7)
@@ -27,6 +28,7 @@ def test_one_call_and_many_reach_the_same_state() -> None:
     assert snapshot(at_once) == snapshot(stepwise)
 
 
+@pytest.mark.slow
 def test_fine_steps_print_the_same_trades_in_any_call_pattern() -> None:
     def trades(exchanges: dict[str, Exchange]) -> list[tuple[str, str, int, int]]:
         return [(n, e.market, e.price, e.size) for n, x in exchanges.items() for e in x.drain() if isinstance(e, Trade)]
@@ -59,6 +61,7 @@ def test_venues_do_not_disturb_each_other() -> None:
     assert snapshot(few)["figures", "SOL"] == snapshot(many)["figures", "SOL"]
 
 
+@pytest.mark.slow
 def test_going_back_changes_nothing() -> None:
     world, exchanges = build(7)
     world.advance_to(START_NS + 30 * SECOND_NS)

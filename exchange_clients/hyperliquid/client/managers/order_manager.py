@@ -258,6 +258,8 @@ class HyperliquidOrderManager(BaseOrderManager):
         self, instrument: Instrument | None, *, order_id: str | None = None, client_order_id: str | None = None
     ) -> OrderInfo | None:
         """By client id where there is one: after an amend it finds the newest order. Says "unknown" for up to a second after placing."""
+        if client_order_id is None and not (order_id or "").isdigit():
+            return None  # the venue's own ids are numbers
         oid: int | str = client_order_id if client_order_id is not None else int(order_id or 0)
         reply: m.OrderStatusReply = await self.rest.query("orderStatus", user=trading_address(self.context), oid=oid)
         return order_info(self.context, reply.order) if reply.order is not None else None

@@ -84,7 +84,7 @@ class Faults(Protocol):
     def on_request(self, received: Received) -> RequestFault | None:
         """One HTTP request, or one message on a socket (`received.kind`), before it is counted or handled.
 
-        On a socket `status` and `headers` mean nothing; `body` is sent instead of the answer.
+        On a socket `body` is sent instead of the answer, `status` is told in the venue's words, and `headers` mean nothing.
         """
         ...
 
@@ -97,7 +97,7 @@ class Faults(Protocol):
         ...
 
     def on_event(self, event: AnyEvent) -> Sequence[tuple[float, AnyEvent]] | None:
-        """One event of the exchange: what is published instead, each after a delay (late, twice, out of order, never). Queries tell the truth."""
+        """One event of the exchange: what is published instead, each after a delay (late, twice, never). Queries tell the truth."""
         ...
 
 
@@ -460,6 +460,10 @@ class Dialect(ABC):
         """The venue's words for a fault of that status; a bare page where it has none."""
         return Reply(f"<html><body>{status}</body></html>".encode(), status, {"Content-Type": "text/html"})
 
+    def unavailable_message(self, status: int, session: Session, received: Received) -> None:
+        """The same for one message on a socket; by default the socket breaks."""
+        session.drop()
+
     def budget_key(self, received: Received) -> str:
         """Who pays for a request."""
         return received.remote
@@ -650,6 +654,9 @@ class Dialect(ABC):
     async def _handle_message(self, session: Session, received: Received, fault: RequestFault) -> None:
         if fault.body is not None:
             session.send(fault.body)
+            return
+        if fault.status is not None:
+            self.unavailable_message(fault.status, session, received)
             return
         was_silent = session.silent
         session.silent = was_silent or fault.lose is Lose.REPLY

@@ -19,6 +19,7 @@ from exchange_simulator.core.events import (
     OrderRejected,
     Trade,
 )
+from exchange_simulator.core.types import Liquidity
 
 MINUTE_NS = 60 * 10**9
 DAY_NS = 24 * 60 * MINUTE_NS
@@ -81,6 +82,8 @@ class History:
         """Ids of an account's ended orders, refused ones included, in order of their end."""
         self.trade: dict[int, Trade] = {}
         """The public print of each kept fill, by trade id."""
+        self.sides: dict[int, dict[Liquidity, OrderFilled]] = {}
+        """Both sides of each of those, as far as somebody owns them."""
         self._keep = keep
         self._minutes: dict[str, deque[Candle]] = defaultdict(lambda: deque(maxlen=days * 24 * 60))
         self._readers: dict[type[Event], Callable[[Any], None]] = {
@@ -106,8 +109,10 @@ class History:
         )
         if trade.maker_account or trade.taker_account:
             self.trade[trade.trade_id] = trade
+            self.sides[trade.trade_id] = {}
             if len(self.trade) > 4 * self._keep:
-                del self.trade[next(iter(self.trade))]
+                oldest = next(iter(self.trade))
+                del self.trade[oldest], self.sides[oldest]
 
     def _add(self, market: str, candle: Candle) -> None:
         minutes = self._minutes[market]
@@ -118,6 +123,7 @@ class History:
 
     def _on_fill(self, fill: OrderFilled) -> None:
         self.fills[fill.account].append(fill)
+        self.sides.setdefault(fill.trade_id, {})[fill.liquidity] = fill
         if fill.remaining == 0 and fill.order_id:
             self.ended[fill.account].append(fill.order_id)
 

@@ -110,29 +110,27 @@ def test_no_limit_is_ever_exceeded_and_nothing_leaks(plan: list[Ask]) -> None:
         assert 0 <= held <= 4
 
 
-@given(
-    st.lists(st.tuples(st.floats(0, 20), st.sampled_from(list(Lane))), max_size=60),
-)
+@given(st.lists(st.tuples(st.floats(0, 20), st.sampled_from(list(Lane)), st.integers(1, 5)), max_size=60))
 @settings(max_examples=80, deadline=None)
-def test_nobody_is_overtaken_by_the_less_urgent(plan: list[tuple[float, Lane]]) -> None:
-    """With equal weights in one pool: at every admission, whoever is more urgent or came earlier in the lane has gone already."""
+def test_nobody_is_overtaken_by_the_less_urgent(plan: list[tuple[float, Lane, int]]) -> None:
+    """In one pool: at every admission, whoever is more urgent or came earlier in the lane has gone already."""
     went: dict[int, float] = {}
 
     async def main(sim: Simulation) -> None:
         limiter = Limiter("toy", {"p": Pool(limit=5, period_s=4.0)}, sim.runtime.clock)
 
-        async def user(n: int, at: float, lane: Lane) -> None:
+        async def user(n: int, at: float, lane: Lane, weight: int) -> None:
             await asyncio.sleep(at)
-            await limiter.acquire({"p": 1}, lane, timeout_s=1e6)
+            await limiter.acquire({"p": weight}, lane, timeout_s=1e6)
             went[n] = sim.loop.time()
 
-        await asyncio.gather(*(user(n, at, lane) for n, (at, lane) in enumerate(plan)))
+        await asyncio.gather(*(user(n, *ask) for n, ask in enumerate(plan)))
 
     run(main)
     rank = {lane: i for i, lane in enumerate(Lane)}
     assert len(went) == len(plan), "everyone goes in the end"
-    for n, (at, lane) in enumerate(plan):
-        for m, (other_at, other_lane) in enumerate(plan):
+    for n, (at, lane, _) in enumerate(plan):
+        for m, (other_at, other_lane, _) in enumerate(plan):
             ahead = (rank[other_lane], other_at) < (rank[lane], at)
             if ahead and other_at < went[n] - 1e-6 and other_lane not in RESTRAINED:
                 assert went[m] <= went[n] + 1e-6

@@ -118,9 +118,9 @@ class BookSide:
 
     def replace_anonymous(self, sizes: dict[int, int], queue: QueueModel) -> None:
         """All anonymous sizes changed without a trade. Takes over the dict; sizes are positive."""
-        before, sign = self.anonymous, self.sign
+        before = self.anonymous
         self.anonymous = sizes
-        self.anonymous_keys = sorted(sizes) if sign > 0 else sorted([-price for price in sizes])
+        self.anonymous_keys = sorted(sizes) if self.sign > 0 else [-price for price in sorted(sizes, reverse=True)]
         for price in self.levels:
             self._requeue(price, before.get(price, 0), sizes.get(price, 0), queue)
 

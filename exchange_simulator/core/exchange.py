@@ -21,6 +21,7 @@ from exchange_simulator.core.engine import Engine
 from exchange_simulator.core.events import (
     Adl,
     AnyEvent,
+    BookDelta,
     CancelAllScheduled,
     FundingPaid,
     FundingSettled,
@@ -244,11 +245,14 @@ class Exchange(Engine):
         state = self.markets[market]
         bid_side, ask_side = state.book.bids, state.book.asks
         new_bids, new_asks = dict(bids), dict(asks)
-        best_bid, best_ask = max(new_bids, default=0), min(new_asks, default=0)
-        if (best_ask and best_bid >= best_ask) or min(new_bids, default=1) <= 0 or best_ask < 0:
-            raise ValueError("bids and asks cross, or a price is not positive")
-        if min(new_bids.values(), default=1) <= 0 or min(new_asks.values(), default=1) <= 0:
-            raise ValueError("a size is not positive")
+        if (new_bids and (min(new_bids) <= 0 or min(new_bids.values()) <= 0)) or (
+            new_asks and (min(new_asks) <= 0 or min(new_asks.values()) <= 0)
+        ):
+            raise ValueError("a price or size is not positive")
+        best_bid = max(new_bids) if new_bids else 0
+        best_ask = min(new_asks) if new_asks else 0
+        if best_ask and best_bid >= best_ask:
+            raise ValueError("bids and asks cross")
         bought = sold = None
         if ask_side.keys and best_bid >= -ask_side.keys[-1]:
             bought = _split(new_bids, lambda price: price >= -ask_side.keys[-1])
@@ -287,8 +291,10 @@ class Exchange(Engine):
         before = side.anonymous
         side.replace_anonymous(sizes, self.rules.queue)
         if self._publish_book:
+            log, symbol, which, levels = self.log, market.symbol, side.side, side.levels
             for price in side.changed(before):
-                self._tell_level(market, side, price)
+                size = sizes.get(price, 0) if price not in levels else side.total(price)
+                log.put(BookDelta(log.seq(), log.now, symbol, which, price, size))
 
     def _reach(self, market: MarketState, side: BookSide, levels: Mapping[int, int]) -> None:
         """Anonymous levels of `side` that reach users' orders on the other: they trade, best first, and what is left rests."""

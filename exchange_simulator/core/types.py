@@ -334,10 +334,12 @@ class Market:
 
     def tier(self, notional: int) -> MarginTier:
         """The margin tier of a position of that notional."""
-        found = self.tiers[0]
-        for tier in self.tiers:
-            if tier.floor <= notional:
-                found = tier
+        tiers = self.tiers
+        found = tiers[0]
+        if len(tiers) > 1:
+            for tier in tiers:
+                if tier.floor <= notional:
+                    found = tier
         return found
 
     def to_ticks(self, price: Decimal) -> int:

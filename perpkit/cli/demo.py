@@ -1,11 +1,12 @@
 """`perpkit demo`: the main job end to end on simulated venues."""
 
-import asyncio
 import sys
 from pathlib import Path
 
+from perpkit.cli.failure import Failure
 from perpkit.cli.output import emit_json
 from perpkit.demo import DemoOptions, run_demo
+from perpkit.demo.show import DemoFailed
 
 
 def demo(
@@ -26,8 +27,11 @@ def demo(
     json:
         Print the closing report as JSON, without the live view.
     """
-    options = DemoOptions(seed=seed, in_memory=in_memory, data=data, home=home, live=not json and sys.stdout.isatty())
-    report = asyncio.run(run_demo(options))
+    options = DemoOptions(seed=seed, in_memory=in_memory, data=data, home=home, live=not json and sys.stdout.isatty(), quiet=json)
+    try:
+        report = run_demo(options)
+    except DemoFailed as e:
+        raise Failure(str(e), hint=f"the log is {home / 'demo.log'}; another --seed is another market") from e
     if json:
         emit_json(report)
-    return 0
+    return 0 if report.succeeded else 1

@@ -25,6 +25,8 @@ class Scanner:
     def __init__(self, clients: Mapping[str, "BaseExchangeClient"], clock: Clock) -> None:
         self._clients, self._clock = clients, clock
         self.failed: dict[str, str] = {}
+        self.rates: dict[InstrumentId, FundingRateSample] = {}
+        """What the last round read."""
 
     async def quotes(self, symbols: frozenset[str] | None, held: frozenset[InstrumentId] = frozenset()) -> list[FundingQuote]:
         """Quotes of the most promising assets, and of every held market whatever it promises."""
@@ -32,6 +34,7 @@ class Scanner:
         rates: dict[InstrumentId, tuple[FundingRateSample, int]] = {}
         for found in await asyncio.gather(*(self._rates(venue) for venue in self._clients)):
             rates.update(found)
+        self.rates = {instrument: sample for instrument, (sample, _) in rates.items()}
         wanted = self._promising(rates, symbols) | (held & set(rates))
         detailed = await asyncio.gather(*(self._detail(i, *rates[i]) for i in sorted(wanted, key=str)))
         return [quote for quote in detailed if quote is not None]

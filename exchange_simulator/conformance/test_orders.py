@@ -320,7 +320,7 @@ async def test_trade_history_is_paginated_without_hole_or_double(bench: Bench) -
     start = bench.now()
     count = 250
     for _ in range(count):
-        bench.submit(core.Side.BUY, Decimal("0.0001"), Decimal(50_001))
+        bench.submit(core.Side.BUY, Decimal("0.001"), Decimal(50_001))
         await bench.runtime.clock.sleep(0.05)
     found = await client.get_user_trade_history(BTC, since_ns=start)
     assert len(found) == count
@@ -346,7 +346,6 @@ async def test_a_batch_has_one_outcome_per_order(bench: Bench) -> None:
     assert denied.outcome == "not_sent"
     if client.capabilities.ack is Ack.FINAL:
         assert (refused.success, refused.outcome) == (False, "refused")
-    assert refused.client_order_id is not None
     market = bench.market()
     assert sorted(market.price(one.price) for one in bench.orders()) == [49_000, 49_200]
     ids = [one.client_order_id for one in (good, also_good) if one.client_order_id is not None]

@@ -147,7 +147,7 @@ async def test_public_trades_tell_the_takers_side(bench: Bench) -> None:
 @virtual
 async def test_candles_are_paginated_without_hole_or_double(bench: Bench) -> None:
     needs(bench.spec.capabilities.candles, "candles")
-    market, count = bench.market(), 6_000
+    market, count = bench.market(), 4_000
     end = bench.now() // MINUTE_NS * MINUTE_NS
 
     def candle_of(n: int) -> Candle:

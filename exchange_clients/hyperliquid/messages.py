@@ -226,7 +226,7 @@ class ExchangeStatus(Wire, frozen=True):
     """The only server clock."""
 
     time: int
-    specialStatuses: msgspec.Raw | None = None
+    specialStatuses: msgspec.Raw = msgspec.Raw(b"null")
 
 
 # ---- orders and fills: rest/orders, ws/orders, rest/fills, ws/fills, ws/account
@@ -509,7 +509,7 @@ class UserFees(Wire, frozen=True):
 
     userCrossRate: Decimal
     userAddRate: Decimal
-    feeSchedule: msgspec.Raw | None = None
+    feeSchedule: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class UserRateLimit(Wire, frozen=True):

@@ -32,13 +32,13 @@ def decode(data: str | bytes) -> m.Frame | None:
 
 
 class HyperliquidMessageHandler(BaseMessageHandler):
-    decode = staticmethod(decode)  # type: ignore[assignment]  # a plain function, as the declaration means
+    decode = staticmethod(decode)
 
     def __init__(self, manager: BaseWebSocketManager) -> None:
         self.account = HyperliquidWebSocketHandlers(cast("HyperliquidWebSocketManager", manager))
         super().__init__(manager)
 
-    def handlers(self) -> dict[type, Callable[[str, Any, int], None]]:
+    def handlers(self) -> dict[type, Callable[[str, Any, int], object]]:
         return {
             m.L2BookFrame: self._book,
             m.BboFrame: self._bbo,

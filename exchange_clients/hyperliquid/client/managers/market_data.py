@@ -23,6 +23,7 @@ from exchange_clients.model import (
 )
 
 FUNDING_PAGE: Final = 500
+CANDLES_PAGE: Final = 5000
 
 
 def configured_dexes(context: ClientContext) -> tuple[str, ...]:
@@ -87,17 +88,22 @@ class HyperliquidMarketData(BaseMarketData):
     ) -> list[Trade]:
         """The venue shows the newest only, however far back `start_ns` lies."""
         rows: list[m.TradeData] = await self.rest.query("recentTrades", coin=instrument.venue_symbol)
-        trades = sorted((converters.trade(row, instrument) for row in rows), key=lambda t: t.ts_venue_ns)
+        trades = sorted((converters.trade(row, instrument) for row in reversed(rows)), key=lambda t: t.ts_venue_ns)
         wanted = [t for t in trades if (start_ns is None or t.ts_venue_ns >= start_ns) and (end_ns is None or t.ts_venue_ns < end_ns)]
         return wanted[-limit:]
 
     async def fetch_candles(self, instrument: Instrument, interval: str, *, start_ns: int, end_ns: int) -> list[Candle]:
-        """The newest 5000 of any range."""
-        wanted = {"coin": instrument.venue_symbol, "interval": interval, "startTime": start_ns // NS_PER_MS, "endTime": end_ns // NS_PER_MS}
-        rows: list[m.CandleData] = await self.rest.query("candleSnapshot", req=wanted)
-        now_ns = self.context.runtime.clock.time_ns()
-        candles = sorted((converters.candle(row, instrument, now_ns) for row in rows), key=lambda candle: candle.open_ns)
-        return [candle for candle in candles if start_ns <= candle.open_ns < end_ns]
+        """A reply has the newest 5000 of the asked range: what is older is asked for again, as far as the venue keeps it."""
+        now_ns, start_ms, last_ms = self.context.runtime.clock.time_ns(), start_ns // NS_PER_MS, (end_ns - 1) // NS_PER_MS
+        found: dict[int, Candle] = {}
+        while last_ms >= start_ms:
+            wanted = {"coin": instrument.venue_symbol, "interval": interval, "startTime": start_ms, "endTime": last_ms}
+            rows: list[m.CandleData] = await self.rest.query("candleSnapshot", req=wanted)
+            found |= {row.t: converters.candle(row, instrument, now_ns) for row in rows}
+            if len(rows) < CANDLES_PAGE:
+                break
+            last_ms = min(row.t for row in rows) - 1
+        return [candle for _, candle in sorted(found.items()) if start_ns <= candle.open_ns < end_ns]
 
     async def fetch_contexts(self, dex: str) -> dict[InstrumentId, tuple[Instrument, m.AssetCtx]]:
         """State of every market of a dex in one request; entries are joined with the universe by place."""

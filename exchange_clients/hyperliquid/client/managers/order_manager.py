@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
+
+import msgspec
 
 from exchange_clients.base_managers import LANES, BaseOrderManager
 from exchange_clients.context import ClientContext
@@ -37,6 +40,8 @@ from exchange_clients.signing import Channel, Command
 
 FILLS_PAGE: Final = 2000
 SHORTEST_SWITCH_S: Final = 5.0
+_CLIENT_ID: Final = re.compile(r"0x[0-9a-f]{32}")
+_UNTRIGGERED: Final = frozenset({OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PENDING})
 _TAKE_PROFITS: Final = frozenset({OrderType.TAKE_PROFIT_MARKET, OrderType.TAKE_PROFIT_LIMIT})
 
 
@@ -62,13 +67,27 @@ def order_info(context: ClientContext, update: m.OrderUpdate) -> OrderInfo | Non
     instrument = context.instruments.by_contract(update.order.coin)
     if instrument is None:
         return None
-    return converters.order_update(update, instrument, filled_before=venue_cache(context).filled_before(update.order))
+    info = converters.order_update(update, instrument, filled_before=venue_cache(context).filled_before(update.order))
+    if update.order.orderType is None and info.status is OrderStatus.OPEN and update.status == "open":
+        # The short form of the stream does not say that it speaks of a trigger order; what we sent does.
+        known = context.tracker.find(info.client_order_id or info.order_id or "")
+        if known is not None and known.intent.order_type in TRIGGER_TYPES and known.status in _UNTRIGGERED:
+            return msgspec.structs.replace(info, status=OrderStatus.PENDING)
+    return info
 
 
 class HyperliquidOrderManager(BaseOrderManager):
     """One action carries up to `max_batch` orders and has one status per order. Market orders are IOC limits; amends replace the order."""
 
     # ---- place
+
+    def check(self, intent: OrderIntent, instrument: Instrument) -> None:
+        super().check(intent, instrument)
+        if intent.client_order_id is not None and not self._looks_like_client_id(intent.client_order_id):
+            raise OrderDenied(f"client order id {intent.client_order_id!r} is not 0x and 32 lower-case hex digits", venue=self.context.name)
+
+    def _looks_like_client_id(self, any_id: str) -> bool:
+        return _CLIENT_ID.fullmatch(any_id) is not None
 
     def encode_place(self, order: Order, instrument: Instrument) -> Command:
         return self.encode_place_many([order], [instrument])

@@ -466,8 +466,9 @@ class Stream:
             self._subscribe(session, message)
         elif kind == "unsubscribe":
             channel = _wire_name(message)
-            if session.subscriptions.pop(channel, None) is None:
+            if channel not in session.subscriptions:
                 raise refusal(30002, f": {channel}")
+            del session.subscriptions[channel]
             session.send({"type": "unsubscribed", "channel": channel})
         elif kind == "ping":
             session.send({"type": "pong"})

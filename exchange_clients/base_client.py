@@ -94,6 +94,7 @@ class BaseExchangeClient:
         self.position_manager = self.position_manager_class(self.context)
         self.account_manager = self.account_manager_class(self.context)
         self.ws_manager.on_private_gap = self._private_gap
+        self.ws_manager.on_own_liquidation = self._queue_liquidation
         self.instruments = self.context.instruments
         self.raw = Raw(self.context.rest)
         self.loop_lag = LoopLag(self.context.runtime.clock)
@@ -624,12 +625,15 @@ class BaseExchangeClient:
         return self.context.hub.listen(event_key(Stream.ORDERS), listener)
 
     def emit_liquidation_event(self, event: LiquidationEvent) -> None:
-        """Tell all who watch, and the queue; a full queue drops its oldest with a warning (watchers still hear everything)."""
+        """Tell all who watch, and the queue if it is our own."""
+        self.ws_manager.liquidation(event)
+
+    def _queue_liquidation(self, event: LiquidationEvent) -> None:
+        """A full queue drops its oldest with a warning; watchers still hear everything."""
         if self.liquidation_events_queue.full():
             self.liquidation_events_queue.get_nowait()
             self.context.log.warning("liquidation_queue.full")
         self.liquidation_events_queue.put_nowait(event)
-        self.ws_manager.liquidation(event)
 
 
 def _number(value: Any, name: str) -> Decimal:

@@ -148,6 +148,7 @@ class BaseWebSocketManager:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._errands: set[asyncio.Task[None]] = set()
         self.on_private_gap: Callable[[str], None] = lambda reason: None
+        self.on_own_liquidation: Callable[[LiquidationEvent], None] = lambda event: None
         self.dialect = self.dialect_class(context)
         self.handler = self.message_handler_class(self)
 
@@ -550,6 +551,8 @@ class BaseWebSocketManager:
         self.context.hub.publish(event_key(Stream.ACCOUNT), state, "account")
 
     def liquidation(self, event: LiquidationEvent) -> None:
+        if event.own:
+            self.on_own_liquidation(event)
         self.context.hub.publish(event_key(Stream.LIQUIDATIONS), event)
 
     def refused_login(self, role: str, error: AuthError) -> None:

@@ -26,12 +26,15 @@ def demo(
         Where the demo keeps its database.
     json:
         Print the closing report as JSON, without the live view.
+
+    Exit code 1 when the pair did not end closed, flat and explained to the cent.
     """
-    options = DemoOptions(seed=seed, in_memory=in_memory, data=data, home=home, live=not json and sys.stdout.isatty(), quiet=json)
+    if home.exists() and any(home.iterdir()) and not (home / "demo.log").exists():
+        raise Failure(f"{home} holds other things, and the demo starts with an empty folder", hint="choose another --home")
     try:
-        report = run_demo(options)
+        report = run_demo(DemoOptions(seed=seed, in_memory=in_memory, data=data, home=home, live=sys.stdout.isatty(), quiet=json))
     except DemoFailed as e:
-        raise Failure(str(e), hint=f"the log is {home / 'demo.log'}; another --seed is another market") from e
+        raise Failure(str(e), hint=f"{home / 'demo.log'} has the details", code=WRONG, kind="demo") from e
     if json:
         emit_json(report)
-    return 0 if report.succeeded else 1
+    return OK if report.succeeded else WRONG

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from exchange_simulator.world import fit
+from exchange_simulator.world.fitting import funding, liquidity, prices, tables, trades
 from exchange_simulator.world.params import REACH_BPS, Z_GRID, fitted
 from exchange_simulator.world.recordings import read_three_venue_bars
 
@@ -49,14 +50,14 @@ def test_every_asset_is_complete() -> None:
 @pytest.mark.parametrize(
     "part",
     [
-        lambda root, report: fit.fit_price(read_three_venue_bars(root / fit.THREE_VENUES), report),
-        lambda root, report: fit.fit_funding(fit.load_funding(root), report),
-        fit.fit_trades,
+        lambda root, report: prices.fit_price(read_three_venue_bars(root / tables.THREE_VENUES), report),
+        lambda root, report: funding.fit_funding(funding.load_funding(root), report),
+        trades.fit_trades,
     ],
     ids=["price", "funding", "trades"],
 )
-def test_the_fit_reproduces_the_shipped_parameters(payloads: Path, part: Callable[[Path, fit.Report], None]) -> None:
-    report = fit.Report()
+def test_the_fit_reproduces_the_shipped_parameters(payloads: Path, part: Callable[[Path, tables.Report], None]) -> None:
+    report = tables.Report()
     part(payloads, report)
     assert len(report.entries) >= 9
     for name, entry in report.entries.items():
@@ -66,17 +67,22 @@ def test_the_fit_reproduces_the_shipped_parameters(payloads: Path, part: Callabl
 
 @pytest.mark.slow
 def test_a_recorded_book_reproduces_its_liquidity_class(payloads: Path) -> None:
-    sample = fit.sample_stream(payloads / fit.HYPERLIQUID_BOOKS, "BTC", 1.0, 0.5)
+    sample = liquidity.sample_stream(payloads / tables.HYPERLIQUID_BOOKS, "BTC", 1.0, 0.5)
     shipped = fitted().liquidity("dex")
-    assert fit.u_table(sample.touch_usd) == pytest.approx(shipped.touch_usd, rel=1e-4)
+    assert tables.u_table(sample.touch_usd) == pytest.approx(shipped.touch_usd, rel=1e-4)
     assert [d for d in sample.depth() if d is not None] == pytest.approx(shipped.depth_usd[:4], rel=1e-4)
 
 
 def test_implied_premiums_give_the_rates_back() -> None:
     rates = [0.0001, 0.0001, 0.0003, -0.0002, 0.00009]
-    premiums = fit.implied_premiums(rates)
-    back = [p + min(fit.CLAMP, max(-fit.CLAMP, fit.INTEREST - p)) for p in premiums]
+    premiums = funding.implied_premiums(rates)
+    back = [p + min(funding.CLAMP, max(-funding.CLAMP, funding.INTEREST - p)) for p in premiums]
     assert back == pytest.approx(rates)
+
+
+def test_the_page_shows_the_shipped_parameters() -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "world.md"
+    assert fit.render(fitted().entries) in page.read_text(encoding="utf-8"), "paste the table that the fit prints into docs/world.md"
 
 
 def test_the_command_wants_a_folder_of_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

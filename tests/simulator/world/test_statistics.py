@@ -35,7 +35,8 @@ def test_eight_hour_returns_have_the_recorded_size_and_tails() -> None:
         prices = PriceField(seed, ["BTC"], START_NS, fitted(), Scenario())
         logs = [math.log(prices.at_cell("BTC", FIRST_CELL + 480 * k)) for k in range(301)]
         returns += [b - a for a, b in pairwise(logs)]
-    assert rms(returns) == pytest.approx(fitted().number("price.vol_8h"), rel=0.12)
+    jumps = fitted().number("price.jumps_per_day") / 3 * fitted().number("price.jump_sd") ** 2
+    assert rms(returns) == pytest.approx(math.sqrt(fitted().number("price.vol_8h") ** 2 + jumps), rel=0.12)
     assert 4 < kurtosis(returns) < 20
     assert abs(statistics.fmean(returns)) < 4 * rms(returns) / math.sqrt(len(returns))
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from perpkit.cli.failure import Failure
+from perpkit.cli.failure import OK, WRONG, Failure
 from perpkit.cli.output import emit_json
 from perpkit.demo import DemoOptions, run_demo
 from perpkit.demo.show import DemoFailed

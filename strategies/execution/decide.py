@@ -26,7 +26,7 @@ class LegView:
     """
 
     instrument: Instrument
-    price: Decimal
+    price: Decimal | None
     own: Decimal
     busy: bool = False
     adding: bool = False

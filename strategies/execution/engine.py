@@ -173,6 +173,8 @@ class ExecutionEngine:
             if other.state is not PairState.CLOSED and self._touch(other.record, record):
                 raise EntryRefused("one_pair_per_market", f"pair {other.record.pair_id} holds one of these markets")
         runner = await self._runner(record, plan)
+        for trader in runner.legs.values():
+            await trader.quote(reduce=False)
         self.pairs[record.pair_id] = runner
         try:
             await runner.begin(msgspec.structs.replace(decision, pair_id=record.pair_id))

@@ -43,6 +43,8 @@ MAX_ORPHANS = 1_000
 FIRST_LOOK_S = 1.0
 LATE_FILL_S = 0.3
 MAX_BACKOFF_S = 10.0
+MIN_PULL_GAP_S = 1.0
+MAX_PULL_GAP_S = 16.0
 LOOKBACK_NS = 60 * 1_000_000_000
 
 
@@ -95,6 +97,8 @@ class LegTrader:
         self._booking = asyncio.Lock()
         self._wake = asyncio.Event()
         self._step: Send | None = None
+        self._next_pull_s = 0.0
+        self._pull_gap_s = MIN_PULL_GAP_S
 
     # ---- what is proved
 
@@ -120,7 +124,7 @@ class LegTrader:
         since = 0.0 if active is None else max(active.sent_s, active.rests_until_s or 0.0)
         return LegView(
             instrument=self.instrument,
-            price=self.last_price or ZERO,
+            price=self.last_price,
             own=self.own,
             busy=active is not None or self._step is not None,
             adding=not active.intent.reduce_only if active is not None else self._step is not None and not self._step.reduce,
@@ -308,7 +312,7 @@ class LegTrader:
         booked = self.filled(intent.client_order_id)
         if info.filled_size > booked:
             active.short_since_s = now if active.short_since_s is None else active.short_since_s
-            if now - active.short_since_s >= LATE_FILL_S:
+            if now - active.short_since_s >= LATE_FILL_S and now >= self._next_pull_s:
                 await self.pull_fills()
                 booked = self.filled(intent.client_order_id)
         if info.status.is_terminal and booked >= info.filled_size:
@@ -327,12 +331,13 @@ class LegTrader:
             active.absent_since_s = now
         if now - active.absent_since_s < self._limits.absent_grace_s:
             return
-        await self.pull_fills()
+        if await self.position() != self.expected_position:
+            if now >= self._next_pull_s:
+                await self.pull_fills()
+            return  # the position moved: unknown stays unknown until a record explains it
         if self.filled(active.intent.client_order_id) > 0:
             active.absent_since_s = None
             return
-        if await self.position() != self.expected_position:
-            return  # the position moved and no record explains it yet: unknown stays unknown
         self.say("order.absent", id=active.intent.client_order_id)
         await self._become(IntentState.ABSENT, "the venue never had it")
 
@@ -405,6 +410,7 @@ class LegTrader:
         except JournalError as e:
             log.error("journal.lost pair=%s trade=%s error=%s", self.pair_id, fill.trade_id, e)
         self.fills[fill.trade_id] = record
+        self._pull_gap_s = MIN_PULL_GAP_S
         self._orphans.pop(fill.trade_id, None)
         self.last_price = fill.price
         if fill.order_id is not None and owner is not None:
@@ -423,7 +429,12 @@ class LegTrader:
         self._owners[order_id] = client_order_id
 
     async def pull_fills(self) -> None:
-        """Ask the venue for all fills since the pair began; book what is ours and new."""
+        """Ask the venue for all fills since the pair began; book what is ours and new.
+
+        The most expensive question there is on some venues, so the pauses between two of them grow until a new fill comes.
+        """
+        self._next_pull_s = self._clock.monotonic() + self._pull_gap_s
+        self._pull_gap_s = min(self._pull_gap_s * 2, MAX_PULL_GAP_S)
         fills = await self.client.get_user_trade_history(self.instrument.contract_id, since_ns=self.created_ns - LOOKBACK_NS)
         self.venue_up = True
         async with self._booking:
@@ -438,11 +449,15 @@ class LegTrader:
         return ZERO if snapshot is None else snapshot.quantity
 
     async def reconcile(self) -> bool:
-        """Whether the venue's position is what we account for, after taking in every fill it has on record.
+        """Whether the venue's position is what we account for, if need be after taking in the fills it has on record.
 
         A difference that fills of others explain is theirs: it changes the foreign share, or, when nothing foreign is left to reduce, it
         reduced ours (closed by hand) and is booked as EXTERNAL. An unexplained difference stays one.
         """
+        if await self.position() == self.expected_position:
+            return True
+        if self._clock.monotonic() < self._next_pull_s:
+            return False
         await self.pull_fills()
         missing = await self.position() - self.expected_position
         if missing == 0:
@@ -543,6 +558,11 @@ class LegTrader:
             failures = self.add_failures
         if failures:
             self.ready_s = self._clock.monotonic() + min(self._limits.poll_s * 2 ** (failures - 1), MAX_BACKOFF_S)
+
+    def failed(self, step: Send) -> None:
+        """An order that was not even tried, because the other leg could not have followed: an entry gives up by count, an exit waits."""
+        if not step.reduce:
+            self._count(step, progressed=False)
 
     def mark(self, error: VenueError) -> None:
         """A call to the venue failed."""

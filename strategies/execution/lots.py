@@ -40,9 +40,11 @@ def floor_to(quantity: Decimal, step: Decimal) -> Decimal:
     return (quantity / step).to_integral_value(ROUND_DOWN) * step
 
 
-def tradable(instrument: Instrument, quantity: Decimal, price: Decimal) -> bool:
-    """Whether an order of that size, not reduce-only, is above the venue's minima."""
-    return quantity > 0 and quantity >= instrument.min_quantity and quantity * price >= instrument.min_notional
+def tradable(instrument: Instrument, quantity: Decimal, price: Decimal | None) -> bool:
+    """Whether an order of that size, not reduce-only, is above the venue's minima; without a price only the quantity is compared."""
+    if quantity <= 0 or quantity < instrument.min_quantity:
+        return False
+    return price is None or quantity * price >= instrument.min_notional
 
 
 def common_lot(wanted: Decimal, long: Instrument, short: Instrument, *, long_price: Decimal, short_price: Decimal) -> Decimal:

@@ -185,7 +185,7 @@ class PairRunner:
         match step:
             case Send():
                 trader = self.legs[step.leg]
-                if self._clock.monotonic() >= trader.ready_s:
+                if self._clock.monotonic() >= trader.ready_s and await self._can_follow(step):
                     self._orders_sent += 1
                     self._tasks[step.leg] = trader.begin(step, self._tactic(step))
             case Cancel():
@@ -198,6 +198,23 @@ class PairRunner:
             case Pause.WAIT:
                 pass
         return False
+
+    async def _can_follow(self, step: Send) -> bool:
+        """Before the delta is opened on purpose, the venue that has to follow is asked whether it can: a quote to enter, an answer to leave.
+
+        Steps that make the delta smaller are not held up.
+        """
+        other = self.legs[step.leg.other]
+        opens_delta = step.purpose is Purpose.ENTRY or (step.purpose is Purpose.CLOSE and other.own >= self.legs[step.leg].own > 0)
+        if not opens_delta:
+            return True
+        try:
+            await (other.quote(reduce=False) if step.purpose is Purpose.ENTRY else other.position())
+        except VenueError as e:
+            other.mark(e)
+            self.legs[step.leg].failed(step)
+            return False
+        return True
 
     def _tactic(self, step: Send) -> Tactic:
         if step.purpose is Purpose.ENTRY:
@@ -277,7 +294,7 @@ class PairRunner:
         if now - self._unproved_since_s > self.plan.limits.resolve_deadline_s:
             await self.move(Move(PairState.ALERT, f"cannot prove the pair closed: {why}"))
         else:
-            await self._wait(self.plan.limits.poll_s)
+            await self._clock.sleep(min(max(self.plan.limits.poll_s, (now - self._unproved_since_s) / 2), PROBE_S * 5))
         return False
 
     async def move(self, move: Move) -> None:

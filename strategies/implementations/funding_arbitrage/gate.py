@@ -91,8 +91,13 @@ async def check_leg(client: "BaseExchangeClient", symbol: str, clock: Clock, con
 
 def _headroom(client: "BaseExchangeClient", venue: str) -> Check:
     """The limiter must afford the entry and its unwind."""
-    rooms = {name: client.context.limiter.headroom(name) for name, pool in client.spec.pools.items() if pool.kind == "rate"}
-    low = [f"{name} {room:.2f}" for name, room in rooms.items() if room < MIN_HEADROOM]
+    share = client.config.limits_share
+    rooms = {
+        name: client.context.limiter.headroom(name) / (pool.limit * share)
+        for name, pool in client.spec.pools.items()
+        if pool.kind == "rate"
+    }
+    low = [f"{name} has {room:.0%} left" for name, room in rooms.items() if room < MIN_HEADROOM]
     return Check("rate_limit", not low, f"{venue}: {', '.join(low) if low else 'free'}")
 
 

@@ -171,9 +171,13 @@ class Exchange(Engine):
         self._settle()
 
     def set_status(self, ts_ns: int, market: str, status: MarketStatus) -> None:
-        """Resting orders stay in every status but DELISTED, which is `delist`'s."""
-        if status is MarketStatus.DELISTED:
-            raise ValueError("use delist")
+        """POST_ONLY and REDUCE_ONLY take only such orders, CANCEL_ONLY none; HALTED takes not even cancels. Resting orders stay.
+
+        Raises:
+            ValueError: DELISTED, which is `delist`'s; UNKNOWN; the market is delisted.
+        """
+        if status in (MarketStatus.DELISTED, MarketStatus.UNKNOWN):
+            raise ValueError(f"{status} cannot be set: use delist to end a market")
         self.advance(ts_ns)
         state = self.markets[market]
         self._change_status(state, status)

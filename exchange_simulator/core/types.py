@@ -21,6 +21,11 @@ from enum import StrEnum
 
 import msgspec
 
+from exchange_clients.model import Liquidity as Liquidity
+from exchange_clients.model import MarginMode as MarginMode
+from exchange_clients.model import MarketStatus as MarketStatus
+from exchange_clients.model import Side as Side
+
 UNIT = 10**12
 """Money units in one settlement unit; fraction units in 1."""
 REF = 1000
@@ -55,15 +60,6 @@ def _exact(value: Decimal, what: str) -> int:
     if whole != value:
         raise ValueError(f"{what} {value} is not a whole number of units")
     return whole
-
-
-class Side(StrEnum):
-    BUY = "buy"
-    SELL = "sell"
-
-    @property
-    def opposite(self) -> Side:
-        return Side.SELL if self is Side.BUY else Side.BUY
 
 
 class OrderType(StrEnum):
@@ -117,26 +113,6 @@ class TriggerKind(StrEnum):
 
     STOP = "stop"
     TAKE_PROFIT = "take_profit"
-
-
-class MarginMode(StrEnum):
-    CROSS = "cross"
-    ISOLATED = "isolated"
-
-
-class MarketStatus(StrEnum):
-    ACTIVE = "active"
-    POST_ONLY = "post_only"
-    REDUCE_ONLY = "reduce_only"
-    CANCEL_ONLY = "cancel_only"
-    HALTED = "halted"
-    """Nothing moves, not even cancels."""
-    DELISTED = "delisted"
-
-
-class Liquidity(StrEnum):
-    MAKER = "maker"
-    TAKER = "taker"
 
 
 class TradeKind(StrEnum):

@@ -17,6 +17,7 @@ import msgspec
 
 from exchange_clients.transport.runtime import Runtime
 from exchange_simulator.core.events import (
+    AnyEvent,
     BalanceChanged,
     BookDelta,
     FundingPaid,

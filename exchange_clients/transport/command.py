@@ -83,6 +83,10 @@ class SocketCommands:
             future.set_result(reply)
         return True
 
+    def resolve_only(self, reply: Any) -> bool:
+        """Hand over a reply that names no request, when exactly one waits; else False."""
+        return len(self._waiting) == 1 and self.resolve(next(iter(self._waiting)), reply)
+
     async def request(self, message: str | bytes, correlation_id: str, *, timeout_s: float) -> Any:
         if self._write is None:
             raise ConnectFailed("the command socket is not connected", venue=self._venue)

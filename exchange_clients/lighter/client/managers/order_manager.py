@@ -1,0 +1,274 @@
+"""Orders: our intents as transactions, queued answers, and the records that prove what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from exchange_clients.base_managers import LANES, BaseOrderManager
+from exchange_clients.context import ClientContext
+from exchange_clients.errors import DecodeError, OrderDenied, VenueError
+from exchange_clients.lighter import messages as m
+from exchange_clients.lighter.client.utils import converters
+from exchange_clients.lighter.client.utils.caching import identity_of
+from exchange_clients.lighter.client.utils.helpers import base_amount, wire_price
+from exchange_clients.lighter.common import DEFAULT_LIFE_S, FIRST_VENUE_ID, LONGEST_LIFE_S, NONCE_SCOPE, SHORTEST_LIFE_S, SWITCH_S
+from exchange_clients.lighter.signing import Attribute, Tx, TxType
+from exchange_clients.model import (
+    NS_PER_MS,
+    Fill,
+    Instrument,
+    Lane,
+    OrderAck,
+    OrderInfo,
+    OrderIntent,
+    OrderStatus,
+    OrderType,
+    Side,
+    TimeInForce,
+)
+from exchange_clients.orders import Order
+from exchange_clients.signing import Channel, Command
+
+PAGE: Final = 100
+_TYPES: Final = {
+    OrderType.LIMIT: 0,
+    OrderType.MARKET: 1,
+    OrderType.STOP_MARKET: 2,
+    OrderType.STOP_LIMIT: 3,
+    OrderType.TAKE_PROFIT_MARKET: 4,
+    OrderType.TAKE_PROFIT_LIMIT: 5,
+}
+_IMMEDIATE, _GOOD_TILL_TIME, _POST_ONLY = 0, 1, 2
+_ONE_TRIGGERS_OTHER, _ONE_CANCELS_OTHER, _ONE_TRIGGERS_PAIR = 1, 2, 3
+_NOW, _SCHEDULED, _ABORT = 0, 1, 2
+
+
+def command(context: ClientContext, payload: Tx | Sequence[Tx], lane: Lane, *, ids: tuple[str, ...] = ()) -> Command:
+    """A transaction, or several as one batch, over the configured channel."""
+    over_socket = context.config.command_channel == "ws" and context.socket_commands.is_open
+    txs = [payload] if isinstance(payload, Tx) else list(payload)
+    if context.config.venue_options.get("skip_nonce"):
+        txs = [tx.with_attribute(Attribute.SKIP_NONCE, 1) for tx in txs]
+    batch = not isinstance(payload, Tx)
+    return Command(
+        endpoint="sendTxBatch" if batch else "sendTx",
+        payload=tuple(txs) if batch else txs[0],
+        lane=lane,
+        channel=Channel.WS if over_socket else Channel.REST,
+        nonce_scope=NONCE_SCOPE,
+        nonces=len(txs),
+        client_order_ids=ids,
+    )
+
+
+class LighterOrderManager(BaseOrderManager):
+    """A yes of the venue means queued: streams and look-ups prove the order. Cancels and amends name it by either id."""
+
+    def check(self, intent: OrderIntent, instrument: Instrument) -> None:
+        super().check(intent, instrument)
+        if intent.expire_ns is not None:
+            life_s = (intent.expire_ns - self.context.venue_time.now_ns()) / 1e9
+            if not SHORTEST_LIFE_S <= life_s <= LONGEST_LIFE_S:
+                raise OrderDenied(
+                    f"{instrument.id}: an order lives {SHORTEST_LIFE_S:g} s to {LONGEST_LIFE_S:g} s, not {life_s:g} s",
+                    venue=self.context.name,
+                )
+
+    # ---- place
+
+    def encode_place(self, order: Order, instrument: Instrument) -> Command:
+        return command(self.context, self._create(order, instrument), LANES[order.intent.purpose], ids=_ids([order]))
+
+    def encode_place_many(self, orders: Sequence[Order], instruments: Sequence[Instrument]) -> Command:
+        txs = [self._create(order, instrument) for order, instrument in zip(orders, instruments, strict=True)]
+        return command(self.context, txs, _most_urgent(orders), ids=_ids(orders))
+
+    def encode_bracket(self, entry: Order, take_profit: Order | None, stop_loss: Order | None, instrument: Instrument) -> Command:
+        """The exits wait for the entry and cancel each other. They close what the entry opened: their size follows it."""
+        exits = [order for order in (stop_loss, take_profit) if order is not None]
+        expiry = self._expiry_ms(entry.intent) or self._expiry_ms(exits[0].intent, always=True) if exits else 0
+        children = [{**self._fields(order, instrument), "BaseAmount": 0, "OrderExpiry": expiry} for order in exits]
+        if not exits or any(not o.intent.reduce_only or o.intent.side is entry.intent.side for o in exits):
+            raise OrderDenied(f"{instrument.id}: a bracket has reduce-only exits on the other side", venue=self.context.name)
+        kind = _ONE_TRIGGERS_PAIR if len(exits) == 2 else _ONE_TRIGGERS_OTHER
+        group = Tx(TxType.CREATE_GROUPED_ORDERS, {"GroupingType": kind}, (self._fields(entry, instrument), *children))
+        return command(self.context, group, LANES[entry.intent.purpose], ids=_ids([entry, *exits]))
+
+    async def place_exits(self, take_profit: OrderIntent, stop_loss: OrderIntent) -> list[OrderInfo | VenueError]:
+        """A reduce-only take-profit and stop-loss of equal size that cancel each other (OCO).
+
+        One outcome per exit; raises as `place` when one of them is refused before sending.
+        """
+        prepared = [self.prepare(intent) for intent in (take_profit, stop_loss)]
+        orders = [order for order, _ in prepared]
+        expiry = self._expiry_ms(stop_loss, always=True)
+        legs = tuple({**self._fields(order, instrument), "OrderExpiry": expiry} for order, instrument in prepared)
+        group = Tx(TxType.CREATE_GROUPED_ORDERS, {"GroupingType": _ONE_CANCELS_OTHER}, legs)
+        return await self._send_together(orders, command(self.context, group, _most_urgent(orders), ids=_ids(orders)))
+
+    def _create(self, order: Order, instrument: Instrument) -> Tx:
+        return Tx(TxType.CREATE_ORDER, self._fields(order, instrument))
+
+    def _fields(self, order: Order, instrument: Instrument) -> dict[str, int]:
+        intent = order.intent
+        assert intent.price is not None  # `check` saw to it
+        immediate = intent.time_in_force is TimeInForce.IOC
+        return {
+            "MarketIndex": int(instrument.contract_id),
+            "ClientOrderIndex": int(order.client_order_id or 0),
+            "BaseAmount": base_amount(intent.quantity, instrument),
+            "Price": wire_price(intent.price, instrument),
+            "IsAsk": int(intent.side is Side.SELL),
+            "Type": _TYPES[intent.order_type],
+            "TimeInForce": _IMMEDIATE if immediate else _POST_ONLY if intent.post_only else _GOOD_TILL_TIME,
+            "ReduceOnly": int(intent.reduce_only),
+            "TriggerPrice": wire_price(intent.trigger_price, instrument) if intent.trigger_price is not None else 0,
+            "OrderExpiry": self._expiry_ms(intent),
+        }
+
+    def _expiry_ms(self, intent: OrderIntent, *, always: bool = False) -> int:
+        """0 for what ends at once; triggers end even when what they send is immediate."""
+        if intent.time_in_force is TimeInForce.IOC and intent.trigger_price is None and not always:
+            return 0
+        if intent.expire_ns is not None:
+            return intent.expire_ns // NS_PER_MS
+        return self.context.venue_time.now_ms() + round(DEFAULT_LIFE_S * 1000)
+
+    def decode_place(self, reply: m.Sent, order: Order) -> OrderAck:
+        return OrderAck(client_order_id=order.client_order_id or "", order_id=None, status=OrderStatus.SUBMITTED)
+
+    def decode_place_many(self, reply: m.Sent, orders: Sequence[Order]) -> list[OrderAck | VenueError]:
+        """All were queued: a batch that is not wholly valid is refused as one. A group is one transaction for all its orders."""
+        if isinstance(reply.tx_hash, list) and len(reply.tx_hash) != len(orders):
+            raise DecodeError(f"{len(reply.tx_hash)} hashes for {len(orders)} orders", venue=self.context.name)
+        return [self.decode_place(reply, order) for order in orders]
+
+    # ---- cancel and amend
+
+    def encode_cancel(self, order: Order, instrument: Instrument) -> Command:
+        return command(self.context, self._cancel(order, instrument), Lane.CANCEL, ids=_ids([order]))
+
+    def encode_cancel_many(self, orders: Sequence[Order], instruments: Sequence[Instrument]) -> Command:
+        txs = [self._cancel(order, instrument) for order, instrument in zip(orders, instruments, strict=True)]
+        return command(self.context, txs, Lane.CANCEL, ids=_ids(orders))
+
+    def decode_cancel_many(self, reply: m.Sent, orders: Sequence[Order]) -> list[VenueError | None]:
+        return [None] * len(orders)
+
+    def _cancel(self, order: Order, instrument: Instrument) -> Tx:
+        return Tx(TxType.CANCEL_ORDER, {"MarketIndex": int(instrument.contract_id), "Index": _index(order)})
+
+    def encode_cancel_all(self, instrument: Instrument | None) -> Command:
+        tx = Tx(TxType.CANCEL_ALL_ORDERS, {"TimeInForce": _NOW, "Time": 0})
+        if instrument is not None:
+            tx = tx.with_attribute(Attribute.CANCEL_ALL_MARKET_INDEX, int(instrument.contract_id))
+        return command(self.context, tx, Lane.CANCEL)
+
+    def encode_dead_man_switch(self, timeout_s: float | None) -> Command:
+        if timeout_s is None:
+            return command(self.context, Tx(TxType.CANCEL_ALL_ORDERS, {"TimeInForce": _ABORT, "Time": 0}), Lane.CANCEL)
+        shortest, longest = SWITCH_S
+        if not shortest <= timeout_s <= longest:
+            raise OrderDenied(f"the switch waits {shortest:g} s to {longest:g} s", venue=self.context.name)
+        time_ms = self.context.venue_time.now_ms() + round(timeout_s * 1000)
+        return command(self.context, Tx(TxType.CANCEL_ALL_ORDERS, {"TimeInForce": _SCHEDULED, "Time": time_ms}), Lane.CANCEL)
+
+    def encode_amend(self, order: Order, intent: OrderIntent, instrument: Instrument) -> Command:
+        """The amount is the order's whole size, fills included."""
+        assert intent.price is not None
+        fields = {
+            "MarketIndex": int(instrument.contract_id),
+            "Index": _index(order),
+            "BaseAmount": base_amount(intent.quantity, instrument),
+            "Price": wire_price(intent.price, instrument),
+            "TriggerPrice": wire_price(intent.trigger_price, instrument) if intent.trigger_price is not None else 0,
+        }
+        return command(self.context, Tx(TxType.MODIFY_ORDER, fields), LANES[intent.purpose], ids=_ids([order]))
+
+    # ---- records
+
+    def _looks_like_client_id(self, any_id: str) -> bool:
+        return any_id.isdecimal() and int(any_id) < FIRST_VENUE_ID
+
+    async def fetch_order(
+        self, instrument: Instrument | None, *, order_id: str | None = None, client_order_id: str | None = None
+    ) -> OrderInfo | None:
+        """By client id where there is one: a look-up of its own. Else among open orders, then in the history."""
+        account = identity_of(self.context).account_index
+        if client_order_id is not None:
+            reply: m.Orders = await self.rest.query("accountOrders", account_index=account, client_order_indexes=client_order_id)
+            found = [info for info in self._infos(reply.orders) if info.client_order_id == client_order_id]
+            if order_id is not None:
+                found = [info for info in found if info.order_id == order_id] or found
+            return max(found, key=lambda info: info.created_ns or 0, default=None)
+        for info in await self.fetch_open_orders(instrument):
+            if info.order_id == order_id:
+                return info
+        return next((info for info in await self.fetch_order_history(since_ns=0, instrument=instrument) if info.order_id == order_id), None)
+
+    async def fetch_open_orders(self, instrument: Instrument | None = None) -> list[OrderInfo]:
+        market = instrument.contract_id if instrument is not None else None
+        reply: m.Orders = await self.rest.query(
+            "accountActiveOrders", account_index=identity_of(self.context).account_index, market_id=market
+        )
+        return self._infos(reply.orders)
+
+    async def fetch_order_history(self, *, since_ns: int, instrument: Instrument | None = None) -> list[OrderInfo]:
+        """Newest first, page by page until one ends before `since_ns`."""
+        found: dict[str, OrderInfo] = {}
+        cursor: str | None = None
+        while True:
+            reply: m.Orders = await self.rest.query(
+                "accountInactiveOrders",
+                account_index=identity_of(self.context).account_index,
+                limit=PAGE,
+                market_id=instrument.contract_id if instrument is not None else None,
+                cursor=cursor,
+            )
+            infos = self._infos(reply.orders)
+            found |= {info.order_id or "": info for info in infos if (info.updated_ns or 0) >= since_ns}
+            cursor = reply.next_cursor or None
+            if cursor is None or not reply.orders or any((info.updated_ns or 0) < since_ns for info in infos):
+                return list(found.values())
+
+    def _infos(self, rows: Sequence[m.OrderRow]) -> list[OrderInfo]:
+        pairs = ((row, self.context.instruments.by_contract(str(row.market_index))) for row in rows)
+        return [converters.order(row, instrument) for row, instrument in pairs if instrument is not None]
+
+    async def fetch_fills(self, *, since_ns: int, until_ns: int | None = None, instrument: Instrument | None = None) -> list[Fill]:
+        """Page by page from the newest until one ends before `since_ns`."""
+        account = identity_of(self.context).account_index
+        found: dict[Any, Fill] = {}
+        cursor: str | None = None
+        while True:
+            reply: m.Trades = await self.rest.query(
+                "trades",
+                sort_by="timestamp",
+                limit=PAGE,
+                account_index=account,
+                market_id=instrument.contract_id if instrument is not None else None,
+                cursor=cursor,
+            )
+            fills = converters.fills(reply.trades, self.context.instruments.by_contract, account)
+            found |= {
+                (f.instrument, f.trade_id, f.side): f
+                for f in fills
+                if f.ts_venue_ns >= since_ns and (until_ns is None or f.ts_venue_ns < until_ns)
+            }
+            cursor = reply.next_cursor or None
+            if cursor is None or not reply.trades or any(f.ts_venue_ns < since_ns for f in fills):
+                return sorted(found.values(), key=lambda fill: fill.ts_venue_ns)
+
+
+def _index(order: Order) -> int:
+    """The venue's id once it is known, else the client's."""
+    return int(order.order_id or order.client_order_id or 0)
+
+
+def _ids(orders: Sequence[Order]) -> tuple[str, ...]:
+    return tuple(order.client_order_id or "" for order in orders)
+
+
+def _most_urgent(orders: Sequence[Order]) -> Lane:
+    return min((LANES[order.intent.purpose] for order in orders), key=list(Lane).index)

@@ -103,6 +103,8 @@ class _Side:
         self.price_bound = MAX_MANTISSA / self.divisor
         self.sign = sign
         self.keep = max_depth
+        self.sizes: dict[float, float] = {}
+        self.keys: list[float] = []
         self.replace(())
 
     def ticks(self, px: float) -> int:
@@ -114,18 +116,25 @@ class _Side:
         raise DecodeError(f"price {px!r} is not on the grid of {self.factor:g}/{self.divisor:g}")
 
     def replace(self, levels: Iterable[WireLevel]) -> None:
-        self.sizes: dict[float, float] = {}
-        self.keys: list[float] = []
+        known = self.sizes
+        bound, scale, factor, divisor = self.price_bound, self.scale, self.factor, self.divisor
+        sizes: dict[float, float] = {}
         for level in levels:
             px = level.px
             sz = level.sz
-            self.ticks(px)
-            if not 0.0 <= sz < MAX_SIZE:
+            if px not in known and (not 0.0 < px < bound or (px * scale + 0.5) // 1.0 * factor / divisor != px):
+                self.ticks(px)
+            if 0.0 < sz < MAX_SIZE:
+                sizes[px] = sz
+            elif sz == 0.0:
+                sizes.pop(px, None)
+            else:
                 raise DecodeError(f"size {sz!r} at price {px!r}")
-            self.sizes[px] = sz
+        self.sizes = sizes
+        self.keys = sorted(sizes) if self.sign > 0 else sorted([-px for px in sizes])
         self.floor = -inf
         self.capped = False
-        self.compact(self.keep)
+        self.fit(self.keep)
 
     def update(self, levels: Iterable[WireLevel]) -> None:
         sizes, keys, sign = self.sizes, self.keys, self.sign
@@ -146,7 +155,7 @@ class _Side:
                         sizes[px] = sz
                         insort(keys, key)
                         if len(keys) > self.limit:
-                            self.compact(2 * self.keep if self.keep else None)
+                            self.compact()
                             sizes, keys = self.sizes, self.keys
                 elif sz != 0.0:
                     raise DecodeError(f"size {sz!r} at price {px!r}")
@@ -162,19 +171,24 @@ class _Side:
             keys.pop()
         return 0.0
 
-    def compact(self, allowed: int | None) -> None:
-        """Sweep removed levels out. If more than `allowed` are left, forget the worst: beyond the floor nothing is known or shown."""
+    def compact(self) -> None:
+        """Sweep removed levels out."""
         self.sizes = {px: sz for px, sz in self.sizes.items() if sz}
         self.keys = sorted(self.sizes) if self.sign > 0 else sorted([-px for px in self.sizes])
-        if allowed is not None and self.keep is not None and len(self.keys) > allowed:
-            for key in self.keys[: -self.keep]:
+        self.fit(2 * self.keep if self.keep is not None else None)
+
+    def fit(self, allowed: int | None) -> None:
+        """Forget the worst when more than `allowed` are left: beyond the floor nothing is known or shown."""
+        keys = self.keys
+        if allowed is not None and self.keep is not None and len(keys) > allowed:
+            for key in keys[: -self.keep]:
                 del self.sizes[key * self.sign]
-            del self.keys[: -self.keep]
-            self.floor = self.keys[0]
+            del keys[: -self.keep]
+            self.floor = keys[0]
             self.capped = True
-        elif len(self.keys) > MAX_LEVELS:
+        elif len(keys) > MAX_LEVELS:
             raise DecodeError(f"more than {MAX_LEVELS} levels on one side")
-        self.limit = len(self.keys) * 3 // 2 + 32
+        self.limit = len(keys) * 3 // 2 + 32
 
     def exhausted(self) -> bool:
         """True when a trimmed side has been eaten down to a quarter: the forgotten levels may matter soon."""

@@ -286,3 +286,33 @@ def test_unknown_pools_and_free_calls() -> None:
             await limiter.acquire({"nope": 1}, Lane.SCAN, timeout_s=0)
 
     limited(body)
+
+
+def test_uses_counted_together_last_as_long_as_the_youngest() -> None:
+    async def body(sim: Simulation, limiter: Limiter) -> None:
+        await limiter.acquire({"ip": 5}, Lane.QUERY, timeout_s=0)
+        await asyncio.sleep(0.5)
+        await limiter.acquire({"ip": 5}, Lane.QUERY, timeout_s=0)
+        await limiter.acquire({"ip": 6}, Lane.QUERY, timeout_s=100)
+        assert sim.loop.time() == pytest.approx(60.5)
+
+    limited(body)
+
+
+def test_who_waits_behind_a_cancelled_request_goes_on_at_once() -> None:
+    async def body(sim: Simulation, limiter: Limiter) -> None:
+        async with limiter.admit({"inflight": 5}, Lane.HEDGE, timeout_s=0):
+
+            async def hold(weight: int, lane: Lane) -> float:
+                async with limiter.admit({"inflight": weight}, lane, timeout_s=100):
+                    return sim.loop.time()
+
+            big = asyncio.create_task(hold(10, Lane.UNWIND))
+            small = asyncio.create_task(hold(3, Lane.QUERY))
+            await asyncio.sleep(1)
+            assert not small.done()
+            big.cancel()
+            assert await small == pytest.approx(1)
+            await asyncio.gather(big, return_exceptions=True)
+
+    limited(body)

@@ -385,6 +385,8 @@ class Dialect(ABC):
     compress: ClassVar[bool] = True
     heartbeat_s: ClassVar[float | None] = None
     """Interval of protocol-level pings the venue sends; most send their own words instead."""
+    significant_figures: ClassVar[int] = 0
+    """Prices have at most so many figures, whole numbers always; 0 for no such rule."""
     max_backlog: int = 100_000
 
     def __init__(

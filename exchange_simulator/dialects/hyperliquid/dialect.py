@@ -98,6 +98,7 @@ class Wanted:
 class HyperliquidDialect(Dialect):
     name = "hyperliquid"
     ws_paths: ClassVar = {"public": "/ws"}
+    significant_figures: ClassVar[int] = 5
 
     def __init__(
         self,

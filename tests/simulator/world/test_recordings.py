@@ -37,20 +37,23 @@ def read(stream: Path) -> tuple[StreamReader, int]:
     return reader, sum(len(step.trades) for step in reader)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [BINANCE_4, BINANCE_DEPTH, OKX])
+def assert_final(reader: StreamReader, symbol: str, expected: dict[str, object]) -> None:
+    book = reader.books[symbol]
+    bids, asks = book.best(10)
+    assert [[str(p), str(q)] for p, q in bids] == expected["final_bids"]
+    assert [[str(p), str(q)] for p, q in asks] == expected["final_asks"]
+    assert book.applied == expected.get("applied", expected.get("book_messages"))
+
+
+@pytest.mark.parametrize("name", [BINANCE_4, OKX])
 def test_books_equal_the_expected_ones(payloads: Path, name: str) -> None:
     reader, _ = read(payloads / "streams" / name)
     for symbol, expected in expected_of(payloads / "streams" / name).items():
-        book = reader.books[symbol]
-        bids, asks = book.best(10)
-        assert [[str(p), str(q)] for p, q in bids] == expected["final_bids"]
-        assert [[str(p), str(q)] for p, q in asks] == expected["final_asks"]
-        assert book.applied == expected.get("applied", expected.get("book_messages"))
+        assert_final(reader, symbol, expected)
 
 
 @pytest.mark.slow
-def test_checkpoints_on_the_way(payloads: Path) -> None:
+def test_a_long_stream_passes_its_checkpoints_and_ends_as_expected(payloads: Path) -> None:
     stream = payloads / "streams" / BINANCE_DEPTH
     reader = open_stream(stream)
     checkpoints = {c["applied_events"]: c for c in json.loads(stream.with_suffix(".expected.json").read_text())["checkpoints"]}
@@ -64,6 +67,7 @@ def test_checkpoints_on_the_way(payloads: Path) -> None:
         assert [[str(x) for x in side[0]] for side in (bids, asks)] == [c["best_bid"], c["best_ask"]]
         assert (len(book.bids.sizes), len(book.asks.sizes)) == (c["n_bids"], c["n_asks"])
     assert seen == len(checkpoints) == 4
+    assert_final(reader, "BTCUSDT", expected_of(stream)["BTCUSDT"])
 
 
 def test_backfilled_trades_are_not_replayed(payloads: Path) -> None:

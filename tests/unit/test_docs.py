@@ -1,5 +1,6 @@
 """The docs keep up with the code: generated tables are fresh, links lead somewhere, decision records stay short."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -37,3 +38,27 @@ def test_every_venue_has_its_page_naming_its_variables() -> None:
         missing = [item.variable for item in venues.get(name).spec.credentials if item.variable.format(env="") not in page]
         assert missing == [], f"docs/venues/{name}.md"
         assert "roubleshooting" in page
+
+
+def given_names() -> list[tuple[str, str]]:
+    """(given, place) of every row of the record that names a place, with the venue filled in."""
+    text = (ROOT / "docs" / "decisions" / "0010-given-names.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+?) \| (kept|renamed) \| `([a-z_{}.]+(?::[\w.{}]+)?)`", text, re.MULTILINE)
+    return [
+        (given, place.replace("{venue}", venue).replace("{Venue}", venue.capitalize()))
+        for given, _, place in rows
+        for venue in (venues.names() if "{venue}" in place else ("",))
+    ]
+
+
+def test_the_record_of_given_names_is_read() -> None:
+    assert len(given_names()) > 60
+
+
+@pytest.mark.parametrize(("given", "place"), given_names())
+def test_a_given_name_is_where_the_record_says(given: str, place: str) -> None:
+    module, _, path = place.partition(":")
+    found: object = importlib.import_module(module)
+    for part in path.split(".") if path else ():
+        found = getattr(found, part)
+    assert found is not None, given

@@ -32,7 +32,7 @@ from exchange_clients.lighter import messages as m
 from exchange_clients.model import Ack, MarginMode, OrderType, TimeInForce
 from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, IdFormat, Pool, Stream, VenueSpec
 
-ROLE: Final = "main"
+ROLE: Final = "public"
 NONCE_SCOPE: Final = "key"
 BATCH: Final = 15
 """The socket takes 15 transactions at once, REST 50: a batch fits both."""

@@ -1,0 +1,321 @@
+"""The real stack for execution tests: two dialects over exchanges, clients, journal on disk, engine; on virtual time or sockets."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from database.connect import sqlite_url
+from database.journal import Journal
+from database.records import DecisionRecord, Leg, PairRecord
+from exchange_clients.base_client import BaseExchangeClient
+from exchange_clients.signing import Credentials
+from exchange_clients.transport.runtime import Runtime
+from exchange_clients.venues import Venue
+from exchange_simulator.core.events import AnyEvent, OrderAccepted
+from exchange_simulator.core.exchange import Exchange
+from exchange_simulator.dialects.base import Dialect, DialectServer, SimAccount
+from exchange_simulator.faults import FaultPlan, parse_fault
+from exchange_simulator.simloop import SimHost, SimNetwork, Simulation, run
+from strategies.execution.engine import ExecutionEngine
+from strategies.execution.plan import ExecutionLimits, PairPlan, Tactic
+
+T = TypeVar("T")
+D = Decimal
+MID = D(100_000)
+TICKS = {"lighter": D("0.1"), "hyperliquid": D(1)}
+STEPS = {"lighter": D("0.00001"), "hyperliquid": D("0.00001")}
+COMMAND_PATHS = {"lighter": "/api/v1/sendTx", "hyperliquid": "/exchange"}
+VENUES = ("hyperliquid", "lighter")
+
+
+def venue_of(name: str) -> Venue:
+    found: Venue = import_module(f"exchange_clients.{name}").VENUE
+    return found
+
+
+def dialect_of(name: str) -> type[Dialect]:
+    found: type[Dialect] = import_module(f"exchange_simulator.dialects.{name}").DIALECT
+    return found
+
+
+@dataclass
+class SimVenue:
+    """One simulated venue: state lives here, whatever client or engine comes and goes."""
+
+    name: str
+    exchange: Exchange
+    dialect: Dialect
+    server: DialectServer
+    account: SimAccount
+    stranger: SimAccount
+    symbol: str
+    plan: FaultPlan | None = None
+    events: list[AnyEvent] = field(default_factory=list)
+    """Everything the exchange did."""
+
+    def __post_init__(self) -> None:
+        self.exchange.subscribe(self.events.append)
+
+    def now(self) -> int:
+        return self.dialect.now_ns()
+
+    def book(self, *, mid: Decimal = MID, half_bps: str = "1", size: str = "1", levels: int = 5) -> None:
+        """Anonymous depth: `levels` a side, `half_bps` from the mid, each of `size` base units."""
+        market = self.exchange.markets[self.symbol].spec
+        half = max(market.tick_size, (mid * D(half_bps) / 10_000 / market.tick_size).to_integral_value() * market.tick_size)
+        steps = market.to_steps(D(size))
+        gap = max(1, int(half / market.tick_size))
+        bid, ask = market.to_ticks(mid - half), market.to_ticks(mid + half)
+        self.exchange.set_mark(self.now(), self.symbol, market.to_ref(mid), market.to_ref(mid))
+        self.exchange.set_levels(
+            self.now(), self.symbol, [(bid - i * gap, steps) for i in range(levels)], [(ask + i * gap, steps) for i in range(levels)]
+        )
+
+    def one_sided(self) -> None:
+        """No depth at all."""
+        self.exchange.set_levels(self.now(), self.symbol, [], [])
+
+    def position(self) -> Decimal:
+        """The truth."""
+        held = self.exchange.position(self.account.account, self.symbol)
+        return self.exchange.markets[self.symbol].spec.size(held.size)
+
+    def faults(self, *lines: str) -> FaultPlan:
+        """From now on, these."""
+        self.plan = FaultPlan([parse_fault(line) for line in lines], self.dialect.now_ns)
+        self.dialect.faults = self.plan
+        self.plan.attach(self.exchange)
+        return self.plan
+
+    @property
+    def host(self) -> SimHost:
+        """The road to the venue, on virtual time."""
+        assert self.server.sim_host is not None
+        return self.server.sim_host
+
+    def commands(self) -> int:
+        """How many order commands arrived."""
+        return len(self.dialect.requests(COMMAND_PATHS[self.name]))
+
+    def calm(self) -> None:
+        self.faults()
+
+
+@dataclass
+class Story:
+    """What the engine told, in order."""
+
+    events: list[tuple[str, str, dict[str, object]]] = field(default_factory=list)
+    hook: Callable[[str, str, dict[str, object]], None] | None = None
+
+    def __call__(self, event: str, pair_id: str, **facts: object) -> None:
+        self.events.append((event, pair_id, facts))
+        if self.hook is not None:
+            self.hook(event, pair_id, facts)
+
+    def of(self, event: str) -> list[dict[str, object]]:
+        return [facts for name, _, facts in self.events if name == event]
+
+
+@dataclass
+class Stack:
+    """Everything; `restart` makes a new client set and engine over the same venues and journal, as a new process would."""
+
+    runtime: Runtime
+    folder: Path
+    venues: dict[str, SimVenue]
+    story: Story
+    clients: dict[str, BaseExchangeClient] = field(default_factory=dict)
+    journal: Journal | None = None
+    engine: ExecutionEngine | None = None
+
+    async def up(self, *, start: bool = True) -> ExecutionEngine:
+        """Connect and start."""
+        for name, venue in self.venues.items():
+            offered = venue_of(name)
+            credentials = Credentials.from_env(offered.spec, environ=venue.account.environ)
+            config: Mapping[str, Any] = {
+                "endpoints": venue.server.endpoints,
+                "state_directory": self.folder / "ids",
+                "request_timeout_s": 3.0,
+                "command_timeout_s": 3.0,
+            }
+            client = offered.client(config, credentials, runtime=self.runtime)
+            await client.connect()
+            self.clients[name] = client
+        self.journal = Journal.open(sqlite_url(self.folder / "journal.db"))
+        self.engine = ExecutionEngine(self.journal, self.clients, self.runtime, strategy="test", account="main", observer=self.story)
+        if start:
+            await self.engine.start()
+        return self.engine
+
+    async def down(self) -> None:
+        """As a process that ends; orders stay at the venues."""
+        if self.engine is not None:
+            await self.engine.stop(grace_s=0.0)
+            self.engine = None
+        for client in self.clients.values():
+            await client.disconnect()
+        self.clients = {}
+        if self.journal is not None:
+            self.journal.close()
+            self.journal = None
+
+    async def restart(self) -> ExecutionEngine:
+        await self.down()
+        return await self.up()
+
+    # ---- shorthand
+
+    def instrument_id(self, venue: str) -> str:
+        return str(self.clients[venue].instruments.get("BTC").id)
+
+    def plan(
+        self,
+        *,
+        long: str = VENUES[0],
+        short: str = VENUES[1],
+        first: Leg = Leg.LONG,
+        quantity: str = "0.01",
+        slice_: str | None = None,
+        tactics: Sequence[Tactic] = (Tactic.CROSS, Tactic.CROSS, Tactic.CROSS),
+        **limits: Any,
+    ) -> PairPlan:
+        piece = D(slice_ or quantity)
+        return PairPlan(
+            symbol="BTC",
+            long_instrument=self.instrument_id(long),
+            short_instrument=self.instrument_id(short),
+            first_leg=first,
+            quantity=D(quantity),
+            slice_quantity=piece,
+            tactics=tuple(tactics),
+            worst_naked_usd=piece * MID,
+            limits=ExecutionLimits(**{"naked_cap_usd": D(5_000), "resolve_deadline_s": 20.0, **limits}),
+        )
+
+    def decision(self, kind: str = "enter", pair_id: str | None = None) -> DecisionRecord:
+        assert self.engine is not None
+        now = self.runtime.clock.time_ns()
+        number = self.engine.ids.next(now)
+        return DecisionRecord(
+            decision_id=f"d{number}",
+            strategy="test",
+            account="main",
+            pair_id=pair_id,
+            symbol="BTC",
+            kind=kind,
+            rule="test",
+            outcome="",
+            inputs="{}",
+            thresholds="{}",
+            ages="{}",
+            ts=now,
+        )
+
+    async def open(self, **plan: Any) -> PairRecord:
+        assert self.engine is not None
+        return await self.engine.open(self.plan(**plan), self.decision())
+
+    async def close(self, pair_id: str, reason: str = "test") -> PairRecord:
+        assert self.engine is not None
+        return await self.engine.close(pair_id, reason, self.decision("exit", pair_id))
+
+    def positions(self) -> dict[str, Decimal]:
+        return {name: venue.position() for name, venue in self.venues.items()}
+
+    async def settle(self, seconds: float = 1.0) -> None:
+        await asyncio.sleep(seconds)
+
+
+@asynccontextmanager
+async def stack(
+    runtime: Runtime, folder: Path, *, network: SimNetwork | None = None, seed: int = 0, deposit: str = "100000", start: bool = True
+) -> AsyncIterator[Stack]:
+    """Two venues with a calm, deep market, and a started engine."""
+    venues: dict[str, SimVenue] = {}
+    servers: list[DialectServer] = []
+    story = Story()
+    built: Stack | None = None
+    try:
+        for name in VENUES:
+            kind = dialect_of(name)
+            exchange = Exchange(kind.rules())
+            market = kind.listing("BTC", tick_size=TICKS[name], step_size=STEPS[name])
+            exchange.add_market(runtime.clock.time_ns(), market, mark=market.to_ref(MID))
+            dialect = kind(exchange, runtime, seed=seed)
+            account, stranger = dialect.open_account(D(deposit)), dialect.open_account(D(deposit))
+            server = DialectServer(dialect, network=network)
+            await server.start()
+            servers.append(server)
+            venues[name] = SimVenue(name, exchange, dialect, server, account, stranger, market.symbol)
+            venues[name].book()
+        built = Stack(runtime, folder, venues, story)
+        if start:
+            await built.up()
+        yield built
+    finally:
+        if built is not None:
+            await built.down()
+        for server in servers:
+            await server.stop()
+
+
+def decode(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(text)
+    return found
+
+
+def run_stack(
+    folder: Path, main: Callable[[Stack], Coroutine[Any, Any, T]], *, seed: int = 0, start: bool = True, deposit: str = "100000"
+) -> T:
+    """`main` over a fresh stack on virtual time."""
+
+    async def go(sim: Simulation) -> T:
+        async with stack(sim.runtime, folder, network=sim.network, seed=seed, start=start, deposit=deposit) as built:
+            return await main(built)
+
+    return run(go, seed=seed)
+
+
+def accepted_by_client_id(venue: SimVenue) -> Counter[str]:
+    """How often each client order id of our account became an order at the venue, from the exchange's own events."""
+    accepted = [e.order for e in venue.events if isinstance(e, OrderAccepted)]
+    return Counter(o.client_id for o in accepted if o.account == venue.account.account)
+
+
+class NakedWatch:
+    """The true delta of the pair, and its gross size, after every change of either position; keeps the largest."""
+
+    def __init__(self, built: Stack) -> None:
+        self.worst = D(0)
+        self.worst_gross = D(0)
+        self.history: list[tuple[int, Decimal]] = []
+        self._built = built
+        for venue in built.venues.values():
+            venue.exchange.subscribe(self._look)
+
+    def _look(self, event: object) -> None:
+        delta = abs(sum(self._built.positions().values(), D(0)))
+        if not self.history or self.history[-1][1] != delta:
+            self.history.append((next(iter(self._built.venues.values())).now(), delta))
+        self.worst = max(self.worst, delta)
+        self.worst_gross = max(self.worst_gross, sum((abs(p) for p in self._built.positions().values()), D(0)))
+
+    def longest_open_s(self, tolerance: Decimal) -> float:
+        """The longest stretch in which the delta was not below the tolerance."""
+        longest, since = 0.0, None
+        for ts_ns, delta in self.history:
+            if delta >= tolerance and since is None:
+                since = ts_ns
+            elif delta < tolerance and since is not None:
+                longest, since = max(longest, (ts_ns - since) / 1e9), None
+        return longest if since is None else float("inf")

@@ -1,0 +1,533 @@
+"""The execution engine over real clients and dialects on virtual time: one test per invariant, named after it."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from database.journal import Journal
+from database.records import FillCause, IntentState, Leg, PairState
+from exchange_clients.model import Purpose, Side
+from exchange_simulator.core.types import Side as SimSide
+from strategies.execution.engine import EntryRefused
+from strategies.execution.plan import Tactic
+from tests.strategies.stack import COMMAND_PATHS, VENUES, NakedWatch, Stack, accepted_by_client_id, run_stack
+
+D = Decimal
+LONG, SHORT = VENUES
+STEP = D("0.00001")
+
+
+def hedged(s: Stack, quantity: str = "0.01") -> None:
+    assert s.positions() == {LONG: D(quantity), SHORT: -D(quantity)}
+
+
+def flat(s: Stack) -> None:
+    assert s.positions() == {LONG: D(0), SHORT: D(0)}
+
+
+def once_each(s: Stack) -> None:
+    for venue in s.venues.values():
+        assert set(accepted_by_client_id(venue).values()) <= {1}
+
+
+def read_only(journal: Journal, on: bool) -> None:
+    with journal._connection.begin():
+        journal._connection.exec_driver_sql(f"PRAGMA query_only={'ON' if on else 'OFF'}")
+
+
+@pytest.mark.parametrize("first", list(Leg))
+def test_a_pair_opens_hedges_and_closes(tmp_path: Path, first: Leg) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open(first=first, slice_="0.004")
+        assert (record.state, record.residual_long) == (PairState.HEDGED, None)
+        hedged(s)
+        closed = await s.close(record.pair_id)
+        assert closed.state is PairState.CLOSED, closed.reason
+        flat(s)
+        once_each(s)
+        assert s.journal is not None
+        assert {i.state for i in s.journal.intents(record.pair_id)} == {IntentState.SETTLED}
+        assert all(i.reduce_only for i in s.journal.intents(record.pair_id) if i.purpose in (Purpose.CLOSE, Purpose.UNWIND))
+        assert s.story.of("order.unknown") == []
+
+    run_stack(tmp_path, main)
+
+
+def test_e01_unreadable_venues_never_mean_flat(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        s.venues[SHORT].faults("server_error times=0")
+        s.venues[LONG].faults("server_error times=0")
+        before = {v: s.venues[v].commands() for v in VENUES}
+        await asyncio.sleep(120)
+        assert s.engine is not None
+        assert s.engine.pairs[record.pair_id].state is PairState.HEDGED
+        closing = asyncio.create_task(s.close(record.pair_id))
+        await asyncio.sleep(5)
+        assert s.engine.pairs[record.pair_id].state is PairState.CLOSING
+        hedged(s)
+        assert {v: s.venues[v].commands() for v in VENUES} == before, "nothing is sent while nothing is known"
+        for venue in s.venues.values():
+            venue.calm()
+        assert (await closing).state is PairState.CLOSED
+        flat(s)
+
+    run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["lost_ack", "lost_request", "server_error", "rate_limited retry_after=1"])
+@pytest.mark.parametrize("where", VENUES)
+def test_e02_ambiguous_submit_is_resolved_by_client_id(tmp_path: Path, where: str, kind: str, nth: int) -> None:
+    async def main(s: Stack) -> None:
+        s.venues[where].faults(f"{kind} where={COMMAND_PATHS[where]} nth={nth}")
+        watch = NakedWatch(s)
+        record = await s.open(slice_="0.004")
+        assert record.state in (PairState.HEDGED, PairState.CLOSED), record.reason
+        closed = await s.close(record.pair_id) if record.state is PairState.HEDGED else record
+        assert closed.state is PairState.CLOSED, closed.reason
+        flat(s)
+        once_each(s)
+        assert watch.worst <= D("0.004")
+        plan = s.venues[where].plan
+        assert plan is not None
+        if plan.strikes:
+            assert s.journal is not None
+            assert all(i.state.resolved for i in s.journal.intents(record.pair_id))
+
+    run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_e02_random_lost_acks_never_double_an_order(tmp_path: Path, seed: int) -> None:
+    async def main(s: Stack) -> None:
+        for name, venue in s.venues.items():
+            venue.faults(f"lost_ack where={COMMAND_PATHS[name]} probability=0.4 times=0 lasting=60")
+        record = await s.open(slice_="0.003", hedge_deadline_s=20.0)
+        if record.state is PairState.HEDGED:
+            record = await s.close(record.pair_id)
+        assert record.state is PairState.CLOSED, record.reason
+        flat(s)
+        once_each(s)
+
+    run_stack(tmp_path, main, seed=seed)
+
+
+def test_e03_client_ids_never_repeat_over_restarts(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        for _ in range(3):
+            record = await s.open()
+            await s.close(record.pair_id)
+            await asyncio.sleep(60)
+            await s.restart()
+        once_each(s)
+        assert s.journal is not None
+        ids = [(i.venue, i.client_order_id) for p in s.journal.pairs() for i in s.journal.intents(p.pair_id)]
+        assert len(ids) == len(set(ids)) == 12
+
+    run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize("delay", ["0.3", "1.5", "4"])
+def test_e04_a_fill_told_after_the_cancel_is_hedged_exactly_once(tmp_path: Path, delay: str) -> None:
+    """The maker order fills while it is being cancelled; the stream tells late."""
+
+    async def main(s: Stack) -> None:
+        s.venues[LONG].faults(f"late_fill delay={delay} account={s.venues[LONG].account.account}")
+        opening = asyncio.create_task(s.open(tactics=(Tactic.TOUCH,), maker_timeout_s=3.0, hedge_deadline_s=8.0))
+        await asyncio.sleep(2.95)
+        venue = s.venues[LONG]
+        market = venue.exchange.markets[venue.symbol].spec
+        venue.exchange.external_trade(venue.now(), venue.symbol, SimSide.SELL, market.to_steps(D("1.006")))
+        record = await opening
+        assert record.state in (PairState.HEDGED, PairState.CLOSED), record.reason
+        positions = s.positions()
+        assert positions[LONG] == -positions[SHORT]
+        assert positions[LONG] >= 0
+        once_each(s)
+
+    run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize(
+    "kind", ["duplicate_fill delay=0.2 times=0", "out_of_order_fills times=0", "late_fill delay=0.4 times=0 probability=0.5"]
+)
+def test_e05_repeated_late_and_disordered_fills_count_once(tmp_path: Path, kind: str) -> None:
+    async def main(s: Stack) -> None:
+        for venue in s.venues.values():
+            venue.faults(kind)
+            venue.book(size="0.001", levels=30)
+        record = await s.open(slice_="0.005", hedge_deadline_s=10.0)
+        assert record.state is PairState.HEDGED, record.reason
+        hedged(s)
+        assert s.journal is not None
+        fills = s.journal.fills(record.pair_id)
+        assert len({(f.venue, f.trade_id) for f in fills}) == len(fills)
+        assert {leg: sum(f.quantity for f in fills if f.leg is leg) for leg in Leg} == {Leg.LONG: D("0.01"), Leg.SHORT: D("0.01")}
+        for venue in s.venues.values():
+            venue.book()
+        assert (await s.close(record.pair_id)).state is PairState.CLOSED
+        flat(s)
+
+    run_stack(tmp_path, main)
+
+
+def test_e06_what_counts_as_filled_are_fills(tmp_path: Path) -> None:
+    """While the fill has not been told, the first leg is not hedged, whatever the order's status says; then it is."""
+
+    async def main(s: Stack) -> None:
+        seen: list[tuple[str, object]] = []
+        s.story.hook = lambda event, _, facts: seen.append((event, facts.get("leg")))
+        record = await s.open()
+        assert record.state is PairState.HEDGED
+        fill = seen.index(("fill", "long"))
+        hedge = seen.index(("order.send", "short"))
+        assert fill < hedge
+
+    run_stack(tmp_path, main)
+
+
+def test_e07_closed_only_when_both_venues_prove_it(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        proved: list[bool] = []
+
+        def cut(event: str, _: str, facts: dict[str, object]) -> None:
+            if event == "fill" and facts["leg"] == "short" and facts["side"] == "buy":
+                s.venues[LONG].host.set_black_hole(True)
+            if event == "pair.state" and facts["state"] == "closed":
+                proved.append(s.venues[LONG].host.black_hole)
+
+        s.story.hook = cut
+        closing = asyncio.create_task(s.close(record.pair_id))
+        await asyncio.sleep(10)
+        assert s.engine is not None
+        assert s.engine.pairs[record.pair_id].state is PairState.CLOSING, "one venue cannot be asked"
+        s.venues[LONG].host.set_black_hole(False)
+        assert (await closing).state is PairState.CLOSED
+        assert proved == [False]
+        flat(s)
+
+    run_stack(tmp_path, main)
+
+
+def test_e08_what_cannot_be_recorded_is_not_sent(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        assert s.journal is not None
+        before = {v: s.venues[v].commands() for v in VENUES}
+        plan, decision = s.plan(), s.decision()
+        read_only(s.journal, True)
+        assert s.engine is not None
+        with pytest.raises(Exception, match="cannot be written"):
+            await s.engine.open(plan, decision)
+        assert {v: s.venues[v].commands() for v in VENUES} == before
+        assert s.engine.pairs == {}
+        flat(s)
+
+    run_stack(tmp_path, main)
+
+
+def test_e08_the_journal_fails_while_opening_the_pair_ends_balanced_and_exits_still_work(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        journal = s.journal
+        assert journal is not None
+
+        def fail(event: str, _: str, facts: dict[str, object]) -> None:
+            if event == "fill" and facts["leg"] == "long" and facts["side"] == "buy":
+                s.story.hook = None
+                read_only(journal, True)
+
+        s.story.hook = fail
+        record = await s.open(slice_="0.004")
+        assert record.state is PairState.CLOSED, "the hedge could not be recorded, so the first leg was unwound"
+        assert "failed open" in record.reason
+        flat(s)
+        assert s.engine is not None
+        assert "journal" in (s.engine.entry_block() or "")
+        assert journal.degraded
+        read_only(journal, False)
+        await s.restart()
+        assert s.journal is not None
+        held = s.journal.pair(record.pair_id)
+        assert held is not None
+        assert held.state is PairState.CLOSED
+        bought = sum(f.signed for f in s.journal.fills(record.pair_id) if f.leg is Leg.LONG)
+        assert bought == 0, "the unwind is on record too"
+
+    run_stack(tmp_path, main)
+
+
+def test_e08_an_exit_is_sent_and_recorded_although_the_database_is_read_only(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        assert s.journal is not None
+        decision = s.decision("exit", record.pair_id)
+        read_only(s.journal, True)
+        assert s.engine is not None
+        closed = await s.engine.close(record.pair_id, "test", decision)
+        assert closed.state is PairState.CLOSED
+        flat(s)
+        read_only(s.journal, False)
+        await s.restart()
+        assert s.journal is not None
+        assert sum(f.signed for f in s.journal.fills(record.pair_id)) == 0
+        assert {i.purpose for i in s.journal.intents(record.pair_id)} == {"entry", "hedge", "close"}
+
+    run_stack(tmp_path, main)
+
+
+def test_e10_no_entry_before_every_venue_of_the_pair_is_reconciled(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        assert s.engine is None
+        engine = await s.up(start=False)
+        with pytest.raises(EntryRefused, match="not reconciled since the start"):
+            await s.open()
+        s.venues[SHORT].faults("server_error times=0")
+        await engine.start()
+        with pytest.raises(EntryRefused, match=SHORT):
+            await s.open()
+        s.venues[SHORT].calm()
+        await asyncio.sleep(15)
+        assert (await s.open()).state is PairState.HEDGED
+        s.venues[SHORT].host.drop_connections()
+        await asyncio.sleep(0.01)
+        with pytest.raises(EntryRefused):
+            await s.open()
+        await asyncio.sleep(30)
+        assert engine.entry_block() is None
+
+    run_stack(tmp_path, main, start=False)
+
+
+def test_e11_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    """The account holds a position and an order of its own before, during and after."""
+
+    async def main(s: Stack) -> None:
+        client = s.clients[LONG]
+        bought = await client.place_limit_order("BTC", D("0.02"), D(100_500), Side.BUY, time_in_force="IOC", wait_for="terminal")
+        assert bought.filled_size == D("0.02")
+        resting = await client.place_limit_order("BTC", D("0.02"), D(90_000), Side.BUY, wait_for="open")
+        record = await s.open()
+        assert (record.state, record.foreign_long, record.foreign_short) == (PairState.HEDGED, D("0.02"), D(0))
+        assert s.positions()[LONG] == D("0.03")
+        closed = await s.close(record.pair_id)
+        assert closed.state is PairState.CLOSED, closed.reason
+        assert s.positions() == {LONG: D("0.02"), SHORT: D(0)}
+        assert [o.client_order_id for o in await client.get_active_orders("BTC")] == [resting.client_order_id]
+
+    run_stack(tmp_path, main)
+
+
+def test_e11_a_foreign_position_against_the_leg_refuses_the_plan(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        await s.clients[LONG].place_limit_order("BTC", D("0.02"), D(99_000), Side.SELL, time_in_force="IOC", wait_for="terminal")
+        with pytest.raises(EntryRefused, match="foreign_position"):
+            await s.open()
+        assert s.positions() == {LONG: D("-0.02"), SHORT: D(0)}
+
+    run_stack(tmp_path, main)
+
+
+def test_e12_the_naked_part_stays_within_the_cap_and_returns_in_time(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        watch = NakedWatch(s)
+        with pytest.raises(EntryRefused, match="naked_cap"):
+            await s.open(quantity="0.1", slice_="0.06", naked_cap_usd=D(5_000))
+        record = await s.open(quantity="0.1", slice_="0.02", naked_cap_usd=D(2_500))
+        assert record.state is PairState.HEDGED
+        assert watch.worst * 100_000 <= 2_500
+        assert watch.longest_open_s(STEP) < 5
+
+    run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize("first", list(Leg))
+def test_e12_e14_e15_e16_a_hedge_that_cannot_be_done_is_unwound(tmp_path: Path, first: Leg) -> None:
+    async def main(s: Stack) -> None:
+        hedge_venue = s.venues[SHORT if first is Leg.LONG else LONG]
+        watch = NakedWatch(s)
+        s.story.hook = lambda event, *_: hedge_venue.one_sided() if event == "fill" and not watch.history[2:] else None
+        record = await s.open(first=first, slice_="0.004")
+        assert record.state is PairState.CLOSED, record.reason
+        assert record.reason.startswith("failed open")
+        flat(s)
+        assert watch.worst == D("0.004"), "one slice"
+        assert watch.longest_open_s(STEP) < 5 + 5
+        assert s.journal is not None
+        fills = s.journal.fills(record.pair_id)
+        assert sum(f.quantity for f in fills if f.side == "buy") == sum(f.quantity for f in fills if f.side == "sell") == D("0.004")
+        assert all(i.reduce_only for i in s.journal.intents(record.pair_id) if i.purpose == "unwind")
+
+    run_stack(tmp_path, main)
+
+
+def test_e14_a_half_hedge_is_reduced_to_the_smaller_leg(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        s.venues[SHORT].book(size="0.0015", levels=2)
+        record = await s.open(slice_="0.01")
+        assert record.state is PairState.HEDGED, record.reason
+        assert s.positions() == {LONG: D("0.003"), SHORT: D("-0.003")}
+        s.venues[SHORT].book()
+        assert (await s.close(record.pair_id)).state is PairState.CLOSED
+        flat(s)
+
+    run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize("where", VENUES)
+def test_e16_a_market_that_halts_after_a_partial_fill(tmp_path: Path, where: str) -> None:
+    """The rest cannot be traded: flat, balanced, or an alert that names the exact residual."""
+
+    async def main(s: Stack) -> None:
+        s.venues[where].book(size="0.002", levels=10)
+        s.venues[where].faults(f"partial_then_halt account={s.venues[where].account.account} lasting=600")
+        record = await s.open(slice_="0.01", max_reduce_attempts=3)
+        positions = s.positions()
+        if record.state is PairState.ALERT:
+            assert (record.residual_long, record.residual_short) == (positions[LONG], positions[SHORT])
+        else:
+            assert record.state in (PairState.HEDGED, PairState.CLOSED)
+            assert positions[LONG] == -positions[SHORT]
+
+    run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize("where", VENUES)
+def test_e17_a_venue_that_ignores_reduce_only_never_flips_the_position(tmp_path: Path, where: str) -> None:
+    """While the pair closes in slices, somebody closes a part by hand."""
+
+    async def main(s: Stack) -> None:
+        for venue in s.venues.values():
+            venue.faults("reduce_only_ignored")
+        record = await s.open()
+        watch: list[Decimal] = []
+        s.venues[where].exchange.subscribe(lambda _: watch.append(s.venues[where].position()))
+        sign = 1 if where == LONG else -1
+
+        by_hand = s.clients[where].place_limit_order(
+            "BTC",
+            D("0.007"),
+            D(99_000) if where == LONG else D(101_000),
+            Side.SELL if where == LONG else Side.BUY,
+            time_in_force="IOC",
+            wait_for="terminal",
+        )
+        await by_hand
+        closed = await s.close(record.pair_id)
+        assert closed.state is PairState.CLOSED, closed.reason
+        flat(s)
+        assert min(sign * p for p in watch) >= 0, "the position never flipped"
+        assert s.journal is not None
+        causes = [f.kind for f in s.journal.fills(record.pair_id)]
+        assert FillCause.EXTERNAL in causes
+
+    run_stack(tmp_path, main)
+
+
+def test_e18_a_hedged_pair_is_held_while_one_venue_is_down_and_closed_when_it_is_back(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        s.venues[SHORT].host.set_black_hole(True)
+        await asyncio.sleep(20)
+        before = s.venues[LONG].commands()
+        closing = asyncio.create_task(s.close(record.pair_id))
+        await asyncio.sleep(20)
+        hedged(s)
+        assert s.venues[LONG].commands() == before
+        s.venues[SHORT].host.set_black_hole(False)
+        closed = await closing
+        assert closed.state is PairState.CLOSED, closed.reason
+        flat(s)
+
+    run_stack(tmp_path, main)
+
+
+def test_e18_exits_work_while_entries_are_halted_and_without_an_entry_price(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        assert s.engine is not None
+        s.engine.halt("test")
+        with pytest.raises(EntryRefused, match="halted"):
+            await s.open()
+        s.venues[LONG].one_sided()
+        closing = asyncio.create_task(s.close(record.pair_id))
+        await asyncio.sleep(1)
+        s.venues[LONG].book()
+        assert (await closing).state is PairState.CLOSED
+        flat(s)
+        assert s.journal is not None
+        assert any("mark" in i.reason for i in s.journal.intents(record.pair_id)), "the first try had no book and used the mark price"
+
+    run_stack(tmp_path, main)
+
+
+def test_e19_the_reason_is_on_disk_before_the_exit_and_two_triggers_are_one_exit(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        order: list[str] = []
+
+        def note(event: str, _: str, facts: dict[str, object]) -> None:
+            if event == "journal.after" and facts["records"] == "DecisionRecord":
+                order.append("decision")
+            elif event == "order.send":
+                order.append("send")
+
+        s.story.hook = note
+        first, second = await asyncio.gather(s.close(record.pair_id, "one"), s.close(record.pair_id, "two"))
+        assert first == second
+        assert order[0] == "decision"
+        assert order.count("send") == 2, "one order per leg"
+        flat(s)
+        assert s.journal is not None
+        assert [d.kind for d in s.journal.decisions(record.pair_id)][-2:] == ["exit", "exit"]
+
+    run_stack(tmp_path, main)
+
+
+def test_e20_an_exit_without_a_counterparty_ends_in_alert_with_the_residual(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        for venue in s.venues.values():
+            venue.one_sided()
+        closed = await s.close(record.pair_id)
+        assert closed.state is PairState.ALERT
+        assert (closed.residual_long, closed.residual_short) == (D("0.01"), D("-0.01"))
+        hedged(s)
+        sent = len(s.story.of("order.send"))
+        assert sent <= 2 + 8
+        await asyncio.sleep(600)
+        assert len(s.story.of("order.send")) == sent, "no silent loop"
+
+    run_stack(tmp_path, main)
+
+
+def test_closing_by_hand_on_one_leg_reduces_the_other(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        await s.clients[LONG].place_limit_order("BTC", D("0.004"), D(99_000), Side.SELL, time_in_force="IOC", wait_for="terminal")
+        await asyncio.sleep(45)
+        assert s.positions() == {LONG: D("0.006"), SHORT: D("-0.006")}
+        assert s.engine is not None
+        assert s.engine.pairs[record.pair_id].state is PairState.HEDGED
+        assert (await s.close(record.pair_id)).state is PairState.CLOSED
+        flat(s)
+
+    run_stack(tmp_path, main)
+
+
+def test_adl_of_one_leg_reduces_the_other_at_once(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        venue = s.venues[SHORT]
+        market = venue.exchange.markets[venue.symbol].spec
+        venue.exchange.open_account(venue.now(), 9_999, deposit=10**18)
+        venue.exchange.deleverage(venue.now(), venue.account.account, venue.symbol, market.to_steps(D("0.004")))
+        await asyncio.sleep(5)
+        positions = s.positions()
+        assert positions[LONG] == -positions[SHORT] == D("0.006")
+        assert s.engine is not None
+        assert s.engine.pairs[record.pair_id].state is PairState.HEDGED
+
+    run_stack(tmp_path, main)

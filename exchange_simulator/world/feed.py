@@ -20,6 +20,14 @@ class Venue(Protocol):
     def external_trade(self, ts_ns: int, market: str, side: Side, size: int, *, limit: int = 0) -> int: ...
 
 
+class FeedFunding(FundingSource, Protocol):
+    """A funding source that also knows the settlements before it started: what a venue's history endpoint would have."""
+
+    def history(self, market: str, from_ns: int, to_ns: int) -> list[tuple[int, int]]:
+        """Settlements in [from, to] as (time, rate), as far back as they go."""
+        ...
+
+
 class MarketFeed(Protocol):
     """Prices, liquidity and funding of several venues on one time grid.
 
@@ -31,7 +39,7 @@ class MarketFeed(Protocol):
         """When `advance_to` will have something new."""
         ...
 
-    def funding(self, venue: str) -> FundingSource: ...
+    def funding(self, venue: str) -> FeedFunding: ...
 
     def attach(self, venue: str, exchange: Venue) -> None:
         """Feeds an exchange from now on and sets its first books, marks and indices."""

@@ -4,6 +4,8 @@ No recording exists of the venues a demo simulates side by side, so each recordi
     time       the first line of a stream is the start of the replay; funding counts from `FUNDING_FROM_NS` on, hour by hour
     price      a stream made at another date is moved by one constant factor to the level of the asset's first stream; sizes are divided
                by it, so that spreads and depth keep their shape in bps and USD
+    path       only the asset's longest stream moves the price; the others keep their shape and follow its mid, so that two venues do not
+               drift apart because they were recorded on different days
     mark       mid of the replayed book; index = mean of the venues' mids (no index was recorded next to a book)
     end        streams are seconds to minutes long and start again, which moves the price back by what it moved; funding ends with an error
 """
@@ -75,6 +77,10 @@ class Frame:
     asks: tuple[tuple[Decimal, Decimal], ...]
     trades: tuple[tuple[Side, Decimal], ...]
 
+    @property
+    def mid(self) -> Decimal:
+        return (self.bids[0][0] + self.asks[0][0]) / 2
+
 
 class Tape:
     """One market of one recorded stream on the time grid, from the line with its first complete book on."""
@@ -106,9 +112,9 @@ class Tape:
     def _frame(best: tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]], trades: list[tuple[Side, Decimal]]) -> Frame:
         return Frame(tuple(best[0]), tuple(best[1]), tuple(trades))
 
-    @property
-    def first_mid(self) -> Decimal:
-        return (self.frames[0].bids[0][0] + self.frames[0].asks[0][0]) / 2
+    def frame(self, age: int) -> Frame:
+        """The book `age` steps after the start; the tape starts again at its end."""
+        return self.frames[age % len(self.frames)]
 
     @property
     def seconds(self) -> float:
@@ -116,22 +122,28 @@ class Tape:
 
 
 class TapeMarket:
-    """A tape in the units of one listing."""
+    """A tape in the units of one listing. `factor` moves it to the common price level, `leader` moves it along with another tape."""
 
     def __init__(self, tape: Tape, listing: Listing, factor: Decimal) -> None:
         self.tape = tape
         self.listing = listing
         self.factor = factor
+        self.leader: Tape | None = None
 
     def frame(self, age: int) -> Frame:
-        return self.tape.frames[age % len(self.tape.frames)]
+        return self.tape.frame(age)
 
-    def side(self, rows: Iterable[tuple[Decimal, Decimal]], side: Side) -> Rows:
+    def scale(self, age: int) -> Decimal:
+        """What recorded prices are multiplied by at that age (in steps)."""
+        return self.factor if self.leader is None else self.factor * self.leader.frame(age).mid / self.leader.frame(0).mid
+
+    def side(self, age: int, side: Side) -> Rows:
         """Levels in ticks and steps: bids rounded down, asks up to allowed prices, what falls together added up."""
         rounding = ROUND_FLOOR if side is Side.BUY else ROUND_CEILING
+        frame, scale = self.frame(age), self.scale(age) * self.listing.tokens / self.listing.tick_size
         levels: dict[int, Decimal] = {}
-        for price, size in rows:
-            ticks = price * self.factor * self.listing.tokens / self.listing.tick_size
+        for price, size in frame.bids if side is Side.BUY else frame.asks:
+            ticks = price * scale
             quantum = self.listing.quantum(int(ticks))
             tick = int((ticks / quantum).to_integral_value(rounding)) * quantum
             levels[tick] = levels.get(tick, Decimal(0)) + size
@@ -142,8 +154,7 @@ class TapeMarket:
 
     def mid(self, age: int) -> Decimal:
         """Quote per token."""
-        frame = self.frame(age)
-        return (frame.bids[0][0] + frame.asks[0][0]) / 2 * self.factor
+        return self.frame(age).mid * self.scale(age)
 
     def ref(self, price: Decimal) -> int:
         return int((price * self.listing.tokens / self.listing.tick_size * REF).to_integral_value())
@@ -161,8 +172,11 @@ class ReplayFunding:
 
     sample_interval_ns = 0
 
-    def __init__(self, start_ns: int, series: Mapping[str, FundingSeries], *, from_ns: int = FUNDING_FROM_NS) -> None:
-        """`series` by market symbol; hour `start_ns` of the replay is hour `from_ns` of the recording."""
+    def __init__(
+        self, start_ns: int, series: Mapping[str, FundingSeries], *, from_ns: int = FUNDING_FROM_NS, interval_ns: int = HOUR_NS
+    ) -> None:
+        """`series` by market symbol; hour `start_ns` of the replay is hour `from_ns` of the recording. `interval_ns` is for `history`."""
+        self._interval_ns = interval_ns
         self._shift = from_ns // HOUR_NS - start_ns // HOUR_NS
         self._series = series
         self._hourly = {symbol: _per_hour(s.points) for symbol, s in series.items()}
@@ -176,9 +190,14 @@ class ReplayFunding:
     def settle(self, market: str, ts_ns: int, interval_ns: int) -> int:
         return self._rate(market, ts_ns, interval_ns)
 
-    def history(self, market: str, from_ns: int, to_ns: int, interval_ns: int = HOUR_NS) -> list[tuple[int, int]]:
+    @property
+    def ends_ns(self) -> int:
+        """The first moment at which some market has no recorded rate any more."""
+        return min((max(hours) + 1 - self._shift) * HOUR_NS for hours in self._hourly.values())
+
+    def history(self, market: str, from_ns: int, to_ns: int) -> list[tuple[int, int]]:
         """Settlements in [from, to] as (time, rate), as far back as the recording goes."""
-        hours = self._hourly[market]
+        hours, interval_ns = self._hourly[market], self._interval_ns
         earliest = (min(hours) - self._shift) * HOUR_NS + interval_ns - HOUR_NS
         first = -(-max(from_ns, earliest) // interval_ns) * interval_ns
         return [(t, self._rate(market, t, interval_ns)) for t in range(first, to_ns + 1, interval_ns)]
@@ -228,7 +247,7 @@ class Replay:
         stands_for: Mapping[tuple[str, str], Source] = STANDS_FOR,
         rebase: bool = True,
     ) -> None:
-        """With `rebase` off every stream keeps its own price level."""
+        """With `rebase` off every stream keeps its own prices."""
         self.start_ns = start_ns // FINE_NS * FINE_NS
         self.venues = {v.name: v for v in venues}
         self.notes: list[str] = []
@@ -242,15 +261,26 @@ class Replay:
             if listing is None:
                 continue
             tape = Tape(_existing(root / source.stream), source.symbol)
-            level = levels.setdefault(asset, tape.first_mid)
-            factor = level / tape.first_mid if rebase else Decimal(1)
+            level = levels.setdefault(asset, tape.frame(0).mid)
+            factor = level / tape.frame(0).mid if rebase else Decimal(1)
             self._markets[venue, listing.symbol] = TapeMarket(tape, listing, factor)
             moved = "" if factor == 1 else f", prices times {factor:.4f}"
             self.notes.append(f"{venue} {asset}: book of {source.symbol} in {source.stream}, {tape.seconds:.0f} s, repeated{moved}")
+        if rebase:
+            self._follow()
         if not self._markets:
             raise RecordingError(f"no recording stands for any market of {', '.join(self.venues)}")
         for name in self.venues:
             self._funding[name] = self._funding_of(root, name, stands_for)
+
+    def _follow(self) -> None:
+        for asset in {m.listing.asset for m in self._markets.values()}:
+            group = {venue: m for (venue, _), m in self._markets.items() if m.listing.asset == asset}
+            first = max(group, key=lambda venue: len(group[venue].tape.frames))
+            for venue, market in group.items():
+                if venue != first:
+                    market.leader = group[first].tape
+                    self.notes.append(f"{venue} {asset}: moves along with the mid of {first}")
 
     def _funding_of(self, root: Path, venue: str, stands_for: Mapping[tuple[str, str], Source]) -> ReplayFunding:
         series = {}
@@ -259,7 +289,8 @@ class Replay:
             series[symbol] = read_hyperliquid_history(path) if path.suffix == ".json" else read_settlement_csv(path)
             since = datetime.fromtimestamp(FUNDING_FROM_NS / 1e9, UTC)
             self.notes.append(f"{venue} {market.listing.asset}: funding of {series[symbol].source} from {since:%Y-%m-%d %H:%M} UTC on")
-        return ReplayFunding(self.start_ns, series)
+        interval_ns = self.venues[venue].funding_interval_hours * HOUR_NS
+        return ReplayFunding(self.start_ns, series, interval_ns=interval_ns)
 
     @property
     def now_ns(self) -> int:
@@ -268,6 +299,11 @@ class Replay:
     @property
     def next_step_ns(self) -> int:
         return (self._step + 1) * FINE_NS
+
+    @property
+    def ends_ns(self) -> int:
+        """When the funding recordings run out (the books start again and never end)."""
+        return min(self._funding[venue].ends_ns for venue, _ in self._markets)
 
     def symbols(self, venue: str) -> list[str]:
         """The markets of a venue that a recording stands for."""
@@ -282,7 +318,14 @@ class Replay:
         self._show([(venue, exchange)], self._step)
 
     def advance_to(self, ts_ns: int) -> None:
-        """Brings every attached venue to the last grid time at or before `ts_ns`; a call over more than a minute shows only its end."""
+        """Brings every attached venue to the last grid time at or before `ts_ns`; a call over more than a minute shows only its end.
+
+        Raises:
+            RecordingError: the time is past `ends_ns`; nothing was changed.
+        """
+        if ts_ns >= self.ends_ns:
+            end = datetime.fromtimestamp(self.ends_ns / 1e9, UTC)
+            raise RecordingError(f"the recordings end at {end:%Y-%m-%d %H:%M} UTC of the replay: no funding rate is known from then on")
         target = step_of(ts_ns)
         hop = target - self._step > FINE_SPAN_STEPS
         for step in (target,) if hop else range(self._step + 1, target + 1):
@@ -307,9 +350,7 @@ class Replay:
             mark, index = market.ref(market.mid(age)), market.ref(self._index(market.listing.asset, age))
             exchange.set_mark(max(exchange.now_ns, ts_ns - 1), symbol, mark, index)
         for exchange, symbol, market in self._each(attached):
-            frame = market.frame(age)
-            bids, asks = market.side(frame.bids, Side.BUY), market.side(frame.asks, Side.SELL)
-            exchange.set_levels(max(exchange.now_ns, ts_ns), symbol, bids, asks)
+            exchange.set_levels(max(exchange.now_ns, ts_ns), symbol, market.side(age, Side.BUY), market.side(age, Side.SELL))
 
     def _trade(self, step: int) -> None:
         """The trades recorded between the last step and this one, against the book of the last one."""

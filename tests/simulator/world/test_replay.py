@@ -11,11 +11,12 @@ import pytest
 from exchange_simulator.core.events import FundingSettled, Trade
 from exchange_simulator.core.exchange import Exchange
 from exchange_simulator.core.types import Market, Rules, Side, fraction
+from exchange_simulator.world.feed import MarketFeed
 from exchange_simulator.world.grid import FINE_NS
 from exchange_simulator.world.profiles import VenueProfile
 from exchange_simulator.world.recordings import FundingPoint, FundingSeries, RecordingError
 from exchange_simulator.world.replay import FUNDING_FROM_NS, STANDS_FOR, Replay, ReplayFunding, Source, Tape
-from tests.simulator.world.worlds import HOUR_NS, START_NS, listing
+from tests.simulator.world.worlds import HOUR_NS, START_NS, build, listing
 
 HYPERLIQUID = VenueProfile("hyperliquid", (listing("BTC", "BTC", "0.1", "0.00001", figures=5), listing("ETH", "ETH", "0.01", "0.0001")))
 LIGHTER = VenueProfile("lighter", (listing("BTC", "1", "0.1", "0.00001"),))
@@ -81,17 +82,28 @@ def test_two_venues_share_a_price_level_and_keep_their_shape(payloads: Path) -> 
     replay = Replay(payloads, [HYPERLIQUID, LIGHTER], START_NS)
     exchanges = attach(replay)
     assert exchanges["lighter"].markets["1"].mark == exchanges["hyperliquid"].markets["BTC"].mark
-    assert [note.split(":")[0] for note in replay.notes] == ["hyperliquid BTC", "lighter BTC"] * 2
+    assert [note.split(":")[0] for note in replay.notes] == ["hyperliquid BTC", "lighter BTC", *["hyperliquid BTC"] * 2, "lighter BTC"]
+    assert replay.notes[2] == "hyperliquid BTC: moves along with the mid of lighter"
     assert "binance_usdm_btcusdt_20240808" in replay.notes[1]
     assert "prices times 1.69" in replay.notes[1]
     for k in range(1, 200):
         replay.advance_to(START_NS + k * FINE_NS)
         bid, ask = exchanges["lighter"].best("1")
         assert 0 < bid < ask
+        own, other = (exchanges[v].markets[s].mark for v, s in (("hyperliquid", "BTC"), ("lighter", "1")))
+        assert own == pytest.approx(other, rel=0.0002), "bps apart: each only by its own shape"
     traded = [e for e in exchanges["lighter"].drain() if isinstance(e, Trade)]
     assert len(traded) > 500
     hyperliquid = [e for e in exchanges["hyperliquid"].drain() if isinstance(e, Trade)]
     assert 9 <= len(hyperliquid) <= 12, "three trades in 16 s, three times and a bit"
+
+
+def test_both_feeds_are_driven_the_same_way(payloads: Path) -> None:
+    feeds: list[MarketFeed] = [Replay(payloads, [HYPERLIQUID], START_NS), build(1, HYPERLIQUID)[0]]
+    for feed in feeds:
+        assert feed.next_step_ns == START_NS + FINE_NS
+        history = feed.funding("hyperliquid").history("BTC", START_NS - 2 * HOUR_NS, START_NS)
+        assert [ts for ts, _ in history] == [START_NS - 2 * HOUR_NS, START_NS - HOUR_NS, START_NS]
 
 
 def test_a_jump_shows_the_same_book_as_steps(payloads: Path) -> None:
@@ -122,6 +134,13 @@ def test_the_end_of_a_funding_recording_is_said_clearly(payloads: Path) -> None:
     replay = Replay(payloads, [HYPERLIQUID], START_NS)
     with pytest.raises(RecordingError, match=r"hyperliquid_BTC_fundingHistory.* has no rate for 2023-07-17 22:00:00"):
         replay.funding("hyperliquid").settle("BTC", START_NS + 272 * HOUR_NS, HOUR_NS)
+    assert replay.ends_ns == START_NS + 272 * HOUR_NS
+    exchange = attach(replay)["hyperliquid"]
+    replay.advance_to(replay.ends_ns - 1)
+    before = exchange.now_ns
+    with pytest.raises(RecordingError, match=r"the recordings end at .* of the replay"):
+        replay.advance_to(replay.ends_ns)
+    assert exchange.now_ns == before
 
 
 def series(hours: list[int], interval: int) -> FundingSeries:

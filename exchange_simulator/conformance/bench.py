@@ -288,7 +288,8 @@ async def set_up(name: str, runtime: Runtime, *, network: simloop.SimNetwork | N
         pytest.skip(f"{name} cannot be proved here: {e}")
     exchange = Exchange(dialect_class.rules())
     hands = Hands()
-    dialect = dialect_class(exchange, runtime, seed=7, faults=hands, budget=budget)
+    dialect = dialect_class(exchange, runtime, seed=7, faults=hands)
+    dialect.budget = budget or dialect.budget
     now = dialect.now_ns()
     exchange.fund_insurance(now, to_money(1_000_000))
     for base, (tick, step, mark) in MARKETS.items():

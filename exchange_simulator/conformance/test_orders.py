@@ -427,15 +427,15 @@ async def test_dead_man_switch_cancels_when_not_renewed(bench: Bench) -> None:
     client = await bench.connected()
     if not client.capabilities.dead_man_switch:
         with pytest.raises(UnsupportedCapability):
-            await client.arm_dead_man_switch(60)
+            await client.arm_dead_man_switch(600)
         needs(False, "dead-man switch")
     await rest_order(client)
-    await client.arm_dead_man_switch(60)
+    await client.arm_dead_man_switch(600)
     await client.arm_dead_man_switch(None)
-    await bench.runtime.clock.sleep(90)
+    await bench.runtime.clock.sleep(700)
     assert len(bench.orders()) == 1
-    await client.arm_dead_man_switch(60)
-    await bench.runtime.clock.sleep(90)
+    await client.arm_dead_man_switch(600)
+    await bench.runtime.clock.sleep(700)
     assert bench.orders() == []
 
 

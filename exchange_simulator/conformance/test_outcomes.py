@@ -136,6 +136,9 @@ async def test_a_lost_answer_is_unknown_and_found_by_client_id(bench: Bench) -> 
         await client.place_limit_order(BTC, QUANTITY, Decimal(49_000), "buy")
     assert len(bench.commands()) == 1, "a command is never repeated by itself"
     info = await client.get_order_info(caught.value.client_order_id, force_refresh=True)
+    while info is not None and info.status is OrderStatus.UNKNOWN:  # venues list a new order late
+        await bench.runtime.clock.sleep(0.5)
+        info = await client.get_order_info(caught.value.client_order_id, force_refresh=True)
     assert info is not None
     assert info.status is OrderStatus.OPEN
     (order,) = bench.orders()

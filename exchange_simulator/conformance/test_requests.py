@@ -170,7 +170,7 @@ async def test_funding_history_is_paginated_without_hole_or_double(bench: Bench)
     market, count = bench.market(), 1_300
     interval = market.funding_interval_ns
     end = bench.now() // interval * interval
-    rates = [core.to_fraction(Decimal(n % 50 - 25) / 10_000_000) for n in range(count)]
+    rates = [core.to_fraction(Decimal(n % 50 - 25) / 1_000_000) for n in range(count)]
     past = [PastFunding(end - (count - n) * interval, rate, market.to_ref(Decimal(50_000)), interval) for n, rate in enumerate(rates)]
     bench.dialect.history.seed(market.symbol, funding=past)
     client = bench.client(signed=False)

@@ -17,7 +17,7 @@ import msgspec
 
 from exchange_clients.book import BookChange, BookFeed, BookGap, Resync, SequenceRule
 from exchange_clients.context import ClientContext
-from exchange_clients.errors import AuthError, DecodeError, NotReady, SubscriptionRefused, UnsupportedCapability, VenueError
+from exchange_clients.errors import AuthError, ConfigError, DecodeError, NotReady, SubscriptionRefused, UnsupportedCapability, VenueError
 from exchange_clients.events import Listener, Subscription
 from exchange_clients.model import (
     NS_PER_S,
@@ -111,7 +111,10 @@ class BaseDialect:
         self.context = context
 
     async def url(self, role: str) -> str:
-        return self.context.endpoints.ws[role]
+        try:
+            return self.context.endpoints.ws[role]
+        except KeyError:
+            raise ConfigError(f"endpoints.ws gives no address for socket {role!r}", venue=self.context.name) from None
 
     async def login(self, role: str, socket: Socket) -> None:
         """Nothing to do before subscribing."""

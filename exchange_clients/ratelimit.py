@@ -225,26 +225,26 @@ class Limiter:
     def can_afford(self, cost: Mapping[str, int], lane: Lane) -> bool:
         """Whether `cost` would be admitted in `lane` without waiting (nothing is used). For an entry gate: entry and unwind together."""
         needs = self._needs(cost)
-        return self._delay(_Waiter(lane, next(self._shared().arrivals), needs), self._clock.monotonic()) <= 0
+        return self._delay(_Waiter(lane, next(self._shared().arrivals), needs), self._clock.elapsed()) <= 0
 
     def headroom(self, pool: str) -> float:
         """Weight that is free right now, waiting requests not counted."""
         bucket = self._bucket(pool)
-        return max(0.0, bucket.limit - bucket.used(self._clock.monotonic()))
+        return max(0.0, bucket.limit - bucket.used(self._clock.elapsed()))
 
     def penalise(self, retry_after_s: float | None, pool: str | None = None) -> None:
         """The venue said "too many": nobody draws on the pool (None: on any rate pool) for that long.
 
         Without the venue's word it is 1 s, doubling up to 60 s while refusals go on.
         """
-        now = self._clock.monotonic()
+        now = self._clock.elapsed()
         for name in self._pools if pool is None else (pool,):
             if self._pool(name).kind == "rate":
                 self._bucket(name).penalise(retry_after_s, now)
 
     def observe(self, pool: str, *, used: float | None = None, limit: float | None = None) -> None:
         """What the venue's own answer says: weight used in the current window by all, and the whole limit. Ours is never lowered by it."""
-        self._bucket(pool).observe(used, limit, self._clock.monotonic())
+        self._bucket(pool).observe(used, limit, self._clock.elapsed())
 
     # ---- inside
 
@@ -276,10 +276,10 @@ class Limiter:
             return needs
         self._refuse_hopeless(needs, lane)
         waiter = _Waiter(lane, next(self._shared().arrivals), needs)
-        now = self._clock.monotonic()
+        now = self._clock.elapsed()
         if (delay := self._delay(waiter, now)) > 0:
             await self._wait(waiter, delay, now + timeout_s)
-            now = self._clock.monotonic()
+            now = self._clock.elapsed()
         for bucket, weight in needs.items():
             bucket.take(weight, now)
         return needs
@@ -316,7 +316,7 @@ class Limiter:
             insort(bucket.waiting, waiter)
         try:
             while delay > 0:
-                now = self._clock.monotonic()
+                now = self._clock.elapsed()
                 if now >= deadline or (_SHORTEST_SLEEP_S < delay < inf and now + delay > deadline):
                     names = ", ".join(bucket.name for bucket in waiter.needs)
                     raise Throttled(f"{waiter.lane} request would wait too long for {names}", venue=self._venue)
@@ -326,7 +326,7 @@ class Limiter:
                         await waiter.wake
                 except TimeoutError:
                     pass  # time has passed: look again
-                delay = self._turn(waiter, self._clock.monotonic())
+                delay = self._turn(waiter, self._clock.elapsed())
         except BaseException:
             self._leave(waiter)
             for bucket in waiter.needs:

@@ -58,12 +58,21 @@ def parse_config(spec: VenueSpec, config: ClientConfig | Mapping[str, Any] | Non
 
 
 def resolve_endpoints(spec: VenueSpec, config: ClientConfig) -> Endpoints:
-    """The environment's addresses with the configured overrides."""
+    """The environment's addresses with the configured overrides.
+
+    An overridden `rest` leaves the environment: sockets that the override does not name have no address then, instead of the real one.
+
+    Raises:
+        ConfigError: the override names a socket that the venue does not have.
+    """
     base, override = spec.environments[config.environment], config.endpoints
+    if unknown := set(override.ws) - set(base.ws):
+        there = ", ".join(base.ws)
+        raise ConfigError(f"endpoints.ws: no socket {', '.join(sorted(unknown))}; there are {there}", venue=spec.name)
     return Endpoints(
         rest=override.rest or base.rest,
-        ws={**base.ws, **override.ws},
-        grpc=override.grpc or base.grpc,
+        ws=dict(override.ws) if override.rest else {**base.ws, **override.ws},
+        grpc=override.grpc or (() if override.rest else base.grpc),
         chain_id=override.chain_id if override.chain_id is not None else base.chain_id,
     )
 

@@ -31,6 +31,10 @@ class Clock(Protocol):
         """Seconds that never go back; the running loop's `time()`. Only differences mean anything."""
         ...
 
+    def elapsed(self) -> float:
+        """As `monotonic`, but jumps of wall time count: what the rate windows of a venue that lives on this clock are measured in."""
+        ...
+
     async def sleep_until_ns(self, ts_ns: int) -> None:
         """Return once wall time is at or past `ts_ns`; at once if it already is."""
         ...
@@ -51,6 +55,9 @@ class _LoopClock:
             return asyncio.get_running_loop().time()
         except RuntimeError:
             return time.monotonic()  # outside a loop: what asyncio's own loops count with
+
+    def elapsed(self) -> float:
+        return self.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -96,11 +103,15 @@ class SteppingClock(_LoopClock):
         self._elapsed = elapsed
         self._start_s = elapsed()
         self._offset_ns = start_ns
+        self._jumped_ns = 0
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
 
     def time_ns(self) -> int:
         return self._offset_ns + round((self._elapsed() - self._start_s) * NS_PER_S)
+
+    def elapsed(self) -> float:
+        return self.monotonic() + self._jumped_ns / NS_PER_S
 
     def step_to(self, ts_ns: int) -> None:
         """Jump to `ts_ns` and wake, in order of their times, all who wait for it or earlier. Later ones wait on, for less.
@@ -112,6 +123,7 @@ class SteppingClock(_LoopClock):
         if ts_ns < now_ns:
             raise ValueError(f"cannot step back from {now_ns} to {ts_ns}")
         self._offset_ns += ts_ns - now_ns
+        self._jumped_ns += ts_ns - now_ns
         waiting, self._waiting = sorted(self._waiting), []  # everyone looks at the new time; who is early queues again
         for _, _, waiter in waiting:
             if not waiter.done():

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import aiohttp
 
-from exchange_clients.errors import AuthError, ConnectFailed, Disconnected, VenueError
+from exchange_clients.errors import AuthError, ConfigError, ConnectFailed, Disconnected, VenueError
 from exchange_clients.model import Instrument, Lane
 from exchange_clients.ratelimit import Limiter
 from exchange_clients.spec import Stream
@@ -162,7 +162,7 @@ class VenueSocket:
                 reason = await self._one_connection()
             except VenueError as e:
                 self._lost(str(e))
-                if isinstance(e, AuthError) or e.code in map(str, _FATAL_STATUS):
+                if isinstance(e, AuthError | ConfigError) or e.code in map(str, _FATAL_STATUS):
                     self.last_error = e
                     raise
                 reason = str(e)

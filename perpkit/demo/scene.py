@@ -40,7 +40,7 @@ FIRST_SETTLEMENT_IN_S = 240
 DEPOSIT = Decimal(20_000)
 JOURNAL_FILE = "journal.db"
 RICH = "hyperliquid"
-EDGE = FundingEdge("ETH", RICH, edge_per_hour=0.00012, hold_hours=10.0, half_life_hours=2.0)
+EDGE = FundingEdge("ETH", RICH, edge_per_hour=0.00018, hold_hours=10.0, half_life_hours=2.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -36,6 +37,14 @@ def at(ts_ns: int) -> str:
     return f"{datetime.fromtimestamp(ts_ns // 10**9, UTC):%d %b %H:%M:%S}"
 
 
+def _short(value: object) -> str:
+    """Six significant digits of what is a number."""
+    try:
+        return f"{float(str(value)):.6g}"
+    except ValueError:
+        return str(value)
+
+
 def usd(value: Decimal | None) -> str:
     """Signed, four decimals."""
     return "-" if value is None else f"{value:+.4f}"
@@ -45,7 +54,7 @@ class View:
     """A live picture; `line` adds to the log, `refresh` redraws. Without a terminal the lines are printed one by one."""
 
     def __init__(self, *, live: bool, quiet: bool) -> None:
-        self._console = Console(quiet=quiet, highlight=False)
+        self._console = Console(quiet=quiet, highlight=False, width=None if sys.stdout.isatty() else 120)
         self._lines: deque[tuple[str, str, str]] = deque(maxlen=LINES)
         self._live = Live(console=self._console, refresh_per_second=8, transient=False, auto_refresh=False) if live else None
         self._phase = "setting up"
@@ -136,7 +145,7 @@ class View:
         for decision in report.decisions[-12:]:
             out.print(Text(f"  {at(decision.at)}  {decision.kind}: {decision.rule}: {decision.outcome}"))
             figures = {**decision.inputs, **decision.ages}
-            told = ", ".join(f"{k} {v}" for k, v in figures.items() if v is not None)
+            told = ", ".join(f"{k} {_short(v)}" for k, v in figures.items() if v is not None)
             out.print(Text(f"      {told}", style="dim"))
         out.print(f"  and {report.holds} times: hold")
         out.print(Text("faults survived", style="bold"))

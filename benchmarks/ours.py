@@ -1,0 +1,186 @@
+"""Our side of every comparison: product code with its checks, dispatch, limiter and tracking. `python ours.py CASE [ARGUMENT]`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import timing
+import wire
+
+KEY = "0x0123456789012345678901234567890123456789012345678901234567890123"
+ADDRESS = "0x14791697260e4c9a71f18484c9f997b308e59325"
+LIGHTER_KEY = "ab" * 39 + "01"
+MESSAGES = 4_000
+ORDERS = 300
+SIGNATURES = 2_000
+
+
+def instrument(venue: str, base: str, contract_id: str) -> Any:
+    from exchange_clients.model import Instrument, InstrumentId
+
+    return Instrument(
+        id=InstrumentId(base, "USDC", venue),
+        venue_symbol=base,
+        contract_id=contract_id,
+        settle="USDC",
+        tick_size=Decimal("0.1"),
+        step_size=Decimal("0.00001"),
+        min_quantity=Decimal("0.00001"),
+    )
+
+
+def client_of(venue: str, config: dict[str, Any] | None = None) -> Any:
+    from exchange_clients.signing import Credentials
+
+    if venue == "hyperliquid":
+        from exchange_clients.hyperliquid import HyperliquidClient
+
+        return HyperliquidClient(config, Credentials("hyperliquid", {"private_key": KEY, "account_address": ADDRESS}))
+    from exchange_clients.lighter import LighterClient
+
+    keys = {"api_key_private_key": LIGHTER_KEY, "account_index": "7", "api_key_index": "5"}
+    return LighterClient(config, Credentials("lighter", keys))
+
+
+def streaming(venue: str, markets: list[tuple[str, str]]) -> tuple[Any, Callable[[str, str, int], None], list[Any]]:
+    """A client that holds the books of `markets` (base, contract id), its entry for frames, and the books."""
+    from exchange_clients.spec import Stream
+
+    client = client_of(venue)
+    for base, contract_id in markets:
+        listed = instrument(venue, base, contract_id)
+        client.instruments.update(listed)
+        client.ws_manager.watch(Stream.BOOK, listed, coalesce=True)
+    return client, client.ws_manager.handler.feed, [client.ws_manager.feeds[c].book for _, c in markets]
+
+
+async def frames(venue: str) -> dict[str, float]:
+    """Frame text to best bid and ask, as Decimals."""
+    texts = wire.hyperliquid_frames(MESSAGES) if venue == "hyperliquid" else wire.lighter_frames(MESSAGES)
+    _, feed, (book,) = streaming(venue, [("BTC", "BTC" if venue == "hyperliquid" else "1")])
+    role = "public"
+
+    def work() -> None:
+        for n, text in enumerate(texts):
+            feed(role, text, n)
+            book.best_bid()
+            book.best_ask()
+
+    per_message = timing.cpu_us(work, MESSAGES)
+    assert book.state.sequence is not None
+    assert book.ready
+    return {"frame": per_message}
+
+
+async def books(count: str) -> dict[str, float]:
+    """Cost per message and memory per 800-level book with many books in one client."""
+    number = int(count)
+    markets = [(f"M{n}", str(n)) for n in range(number)]
+    per_book = max(20, MESSAGES // number)
+    before = timing.current_rss_kib()
+    _, feed, held = streaming("lighter", markets)
+    streams = [wire.lighter_frames(per_book, market_id=n, seed=n) for n in range(number)]
+    texts_kib = sum(len(t) for s in streams for t in s) / 1024
+    between = timing.current_rss_kib()
+    for stream in streams:
+        feed("public", stream[0], 0)
+    memory = timing.current_rss_kib() - between
+    queue = [stream[n] for n in range(1, per_book) for stream in streams]
+
+    def work() -> None:
+        for n, text in enumerate(queue):
+            feed("public", text, n)
+
+    per_message = timing.cpu_us(work, len(queue))
+    assert all(book.ready for book in held)
+    assert before < between + texts_kib
+    return {"frame": per_message, "kib_per_book": memory / number}
+
+
+async def sign(signer: str) -> dict[str, float]:
+    """One limit order, from the order to the bytes of the request: "hyperliquid URL", "lighter python" or "lighter PATH OF THE LIBRARY"."""
+    from exchange_clients.model import OrderIntent, Side
+    from exchange_clients.signing import SignContext
+
+    venue, option = signer.split()
+    if venue == "hyperliquid":
+        client = client_of(venue, {"endpoints": {"rest": option}})
+        listed = (await client.instruments.load_all())[0]
+        await client.context.rest.close()
+    else:
+        library = {} if option == "python" else {"signer": "library", "signer_library": option}
+        client = client_of(venue, {"venue_options": library or {"signer": "python"}})
+        listed = instrument(venue, "BTC", "1")
+        client.instruments.update(listed)
+    manager = client.order_manager
+    client.context.entries_allowed = True
+    order, _ = manager.prepare(OrderIntent(instrument=listed.id, side=Side.BUY, quantity=Decimal("0.01"), price=Decimal("60000")))
+    now = 1_790_000_000_000
+
+    async def once(n: int) -> None:
+        await client.context.signer.sign_command(manager.encode_place(order, listed), SignContext(now + n, now + n))
+
+    await once(0)
+    count = SIGNATURES if venue == "hyperliquid" else 20 if option == "python" else 300
+    start, cpu, on_loop = time.perf_counter(), time.process_time(), time.thread_time()
+    for n in range(count):
+        await once(n)
+    figures = {
+        "sign": (time.process_time() - cpu) * 1e6 / count,
+        "sign_wall": (time.perf_counter() - start) * 1e6 / count,
+        "sign_on_loop": (time.thread_time() - on_loop) * 1e6 / count,
+    }
+    client.context.runtime.offload.close()
+    return figures
+
+
+async def orders(url: str) -> dict[str, float]:
+    """`place_limit_order` to its result over loopback, and the bare socket under it."""
+    client = client_of("hyperliquid", {"endpoints": {"rest": url}})
+    await client.instruments.load_all()
+    client.context.entries_allowed = True
+
+    async def place() -> None:
+        result = await client.place_limit_order("BTC", Decimal("0.01"), Decimal(60000), "buy")
+        assert result.success, result.error_message
+
+    for _ in range(20):
+        await place()
+    lengths = []
+    cpu = time.process_time()
+    for _ in range(ORDERS):
+        start = time.perf_counter()
+        await place()
+        lengths.append(time.perf_counter() - start)
+    cpu = (time.process_time() - cpu) * 1e6 / ORDERS
+    await client.disconnect()
+    return {"order": timing.wall_us(lengths), "order_cpu": cpu, "floor": await floor(url)}
+
+
+async def floor(url: str) -> float:
+    """The same exchange of bytes with nothing around it."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    body = b"x" * 600
+    request = b"POST /exchange HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    lengths = []
+    for _ in range(ORDERS):
+        start = time.perf_counter()
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
+        lengths.append(time.perf_counter() - start)
+    writer.close()
+    await writer.wait_closed()
+    return timing.wall_us(lengths)
+
+
+CASES = {"frames": frames, "books": books, "sign": sign, "orders": orders}
+
+if __name__ == "__main__":
+    timing.answer(asyncio.run(CASES[sys.argv[1]](sys.argv[2])))

@@ -571,7 +571,7 @@ class Dialect(ABC):
 
     async def _answer(self, route: Route, received: Received) -> Reply:
         if self.budget is not None:
-            wait_s = self.budget.charge(self.budget_key(received), route.cost, self.clock.monotonic())
+            wait_s = self.budget.charge(self.budget_key(received), route.cost, self.clock.elapsed())
             if wait_s:
                 return self.limited(wait_s, received)
         try:

@@ -251,7 +251,7 @@ class HyperliquidDialect(Dialect):
 
     def charge(self, remote: str, weight: int) -> None:
         """Requests are weighed by what they ask for."""
-        if self.budget is not None and self.budget.charge(remote, weight, self.clock.monotonic()):
+        if self.budget is not None and self.budget.charge(remote, weight, self.clock.elapsed()):
             raise Refusal("limit", "null", status=429)
 
     async def _post_info(self, received: Received) -> Reply:

@@ -105,6 +105,7 @@ class Market(msgspec.Struct, frozen=True):
     taker_fee: Decimal
     maker_fee: Decimal
     market_type: str = "perp"
+    default_initial_margin_fraction: int | None = None
     min_initial_margin_fraction: int | None = None
     maintenance_margin_fraction: int | None = None
     last_trade_price: Decimal | None = None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import cast
 
 from exchange_clients.base_managers import BaseAccountManager
 from exchange_clients.context import ClientContext
 from exchange_clients.errors import ConfigError, PermissionDenied, ProtocolError
 from exchange_clients.lighter import messages as m
+from exchange_clients.lighter.client.managers.market_data import LighterMarketData
 from exchange_clients.lighter.client.managers.order_manager import command
 from exchange_clients.lighter.client.utils import converters
 from exchange_clients.lighter.client.utils.caching import identity_of
@@ -61,7 +63,10 @@ class LighterAccountManager(BaseAccountManager):
     async def fetch_leverage(self, instrument: Instrument) -> LeverageInfo:
         rows = (await fetch_account_row(self.context)).positions
         row = next((r for r in rows if str(r.market_id) == instrument.contract_id), None)
-        return converters.leverage_info(row, instrument)
+        if row is not None:
+            return converters.leverage_info(row, instrument)
+        market = await cast(LighterMarketData, self.context.market_data).fetch_market(instrument)
+        return converters.leverage_unset(market, instrument)
 
     def encode_leverage(self, instrument: Instrument, leverage: Decimal, mode: MarginMode) -> Command:
         """A margin mode cannot change while the market has a position or orders: the venue refuses."""

@@ -56,7 +56,7 @@ class LighterMarketData(BaseMarketData):
     ) -> list[Trade]:
         """The newest 100 are reachable without an account."""
         reply: m.Trades = await self.rest.query("recentTrades", market_id=instrument.contract_id, limit=min(limit, TRADE_PAGE))
-        trades = sorted((converters.trade(row, instrument) for row in reply.trades), key=lambda t: t.ts_venue_ns)
+        trades = sorted((converters.trade(row, instrument) for row in reversed(reply.trades)), key=lambda t: t.ts_venue_ns)
         return [t for t in trades if (start_ns is None or t.ts_venue_ns >= start_ns) and (end_ns is None or t.ts_venue_ns < end_ns)]
 
     async def fetch_candles(self, instrument: Instrument, interval: str, *, start_ns: int, end_ns: int) -> list[Candle]:
@@ -73,7 +73,7 @@ class LighterMarketData(BaseMarketData):
                 market_id=instrument.contract_id,
                 resolution=interval,
                 start_timestamp=start_ms,
-                end_timestamp=stop_ms,
+                end_timestamp=stop_ms - 1,
                 count_back=CANDLE_PAGE,
             )
             for row in reply.c:
@@ -81,12 +81,15 @@ class LighterMarketData(BaseMarketData):
             start_ms = stop_ms
         return [candle for _, candle in sorted(found.items()) if start_ns <= candle.open_ns < end_ns]
 
-    async def fetch_ticker(self, instrument: Instrument) -> Ticker:
+    async def fetch_market(self, instrument: Instrument) -> m.Market:
         reply: m.Markets = await self.rest.query("orderBookDetails", market_id=instrument.contract_id)
         for market in reply.order_book_details:
             if str(market.market_id) == instrument.contract_id:
-                return converters.ticker(market, instrument, self.context.runtime.clock.time_ns())
+                return market
         raise ProtocolError(f"no state of {instrument.venue_symbol}", venue=self.context.name)
+
+    async def fetch_ticker(self, instrument: Instrument) -> Ticker:
+        return converters.ticker(await self.fetch_market(instrument), instrument, self.context.runtime.clock.time_ns())
 
     async def fetch_funding_rates(self) -> dict[InstrumentId, FundingRateSample]:
         """One request. The table also lists other exchanges, and it is renewed less often than the stream."""

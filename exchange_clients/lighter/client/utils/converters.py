@@ -485,13 +485,23 @@ def leverage_of(margin_percent: Decimal) -> Decimal:
     return whole if whole and margin_fraction(whole) == fraction else BASIS_POINTS / fraction
 
 
-def leverage_info(row: m.PositionRow | None, instrument: Instrument) -> LeverageInfo:
-    """The account's setting is None for a market in which it never had any."""
+def leverage_info(row: m.PositionRow, instrument: Instrument) -> LeverageInfo:
     return LeverageInfo(
         max_leverage=instrument.max_leverage,
         margin_requirement=instrument.initial_margin,
-        account_leverage=leverage_of(row.initial_margin_fraction) if row is not None else None,
-        margin_mode=(MarginMode.ISOLATED if row.margin_mode == 1 else MarginMode.CROSS) if row is not None else None,
+        account_leverage=leverage_of(row.initial_margin_fraction),
+        margin_mode=MarginMode.ISOLATED if row.margin_mode == 1 else MarginMode.CROSS,
+    )
+
+
+def leverage_unset(market: m.Market, instrument: Instrument) -> LeverageInfo:
+    """Of a market in which the account never set or held anything: cross, with the market's default fraction."""
+    default = market.default_initial_margin_fraction
+    return LeverageInfo(
+        max_leverage=instrument.max_leverage,
+        margin_requirement=instrument.initial_margin,
+        account_leverage=leverage_of(Decimal(default) / 100) if default else None,
+        margin_mode=MarginMode.CROSS,
     )
 
 

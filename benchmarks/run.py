@@ -1,8 +1,8 @@
 """All measurements in one run: `make bench`, or `python benchmarks/run.py [--rounds 5] [--only frames] [--no-peers] [--write]`.
 
 Every figure comes from a process of its own; the processes of one comparison take turns in random order, and the median of the rounds
-counts. Ratios are what matters: both sides of each were measured in this run, on this machine. Peers live in environments of their own under
-`--envs` (default `$PERPKIT_PEERS`, else `~/.cache/perpkit/peers`), which this script creates with pip. Nothing here fails on a figure.
+counts. Ratios are what matters: both sides of each were measured in this run, on this machine. Peers live in environments of their own
+under `--envs` (default `$PERPKIT_PEERS`, else `~/.cache/perpkit/peers`), which this script creates with pip. Nothing fails on a figure.
 """
 
 from __future__ import annotations
@@ -220,8 +220,8 @@ def write(rows: list[tuple[str, ...]], rounds: int) -> None:
     intro = [
         "# Performance",
         "",
-        "Written by `make bench ARGS=--write`. What is measured and how: `benchmarks/run.py`. Absolute figures belong to one machine; the last",
-        "column, how many times our figure the other side needs, was measured in the same run.",
+        "Written by `make bench ARGS=--write`. What is measured and how: `benchmarks/run.py`. Absolute figures belong to one machine; the",
+        "last column, how many times our figure the other side needs, was measured in the same run.",
         "",
         f"Machine: {machine}. Median of {rounds} rounds, each in fresh processes.",
         "",

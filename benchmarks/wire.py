@@ -1,7 +1,7 @@
 """Seeded frames in the venues' wire formats, sized like recorded ones. Standard library only.
 
-Hyperliquid `l2Book`: 20 + 20 levels, whole book, about 1.6 kB. Lighter `order_book`: a snapshot of 400 + 400 levels, then updates of about 19
-levels, 1 kB. The process: a mid price that walks, levels near it that appear, change and vanish.
+Hyperliquid `l2Book`: 20 + 20 levels, whole book, about 1.6 kB. Lighter `order_book`: a snapshot of 400 + 400 levels, then updates of about
+19 levels, 1 kB. The process: a mid price that walks, levels near it that appear, change and vanish.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from itertools import islice
@@ -408,8 +407,7 @@ class SequenceRule(Protocol):
     def step(self, state: BookState, first: int, final: int, prev: int | None) -> Step: ...
 
 
-@dataclass(frozen=True, slots=True)
-class PlusOne:
+class PlusOne(msgspec.Struct, frozen=True):
     """Every update is numbered one more than the last. A repeat of the last one is skipped."""
 
     source: SnapshotSource = SnapshotSource.STREAM
@@ -424,8 +422,7 @@ class PlusOne:
         return Step.SKIP if stale else Step.GAP
 
 
-@dataclass(frozen=True, slots=True)
-class PrevEquals:
+class PrevEquals(msgspec.Struct, frozen=True):
     """Every update names its predecessor; its own number may repeat (keep-alive) or fall (maintenance reset).
 
     With source REST the first update after the snapshot may reach back over it.
@@ -449,8 +446,7 @@ class PrevEquals:
         return Step.GAP
 
 
-@dataclass(frozen=True, slots=True)
-class Overlaps:
+class Overlaps(msgspec.Struct, frozen=True):
     """Updates cover a range of numbers; the first one kept spans the snapshot's number + `offset`, later ones follow without a hole.
 
     Where updates name their predecessor's last number, `prev` must equal it and the offset is 0; where ranges join end to end it is 1.
@@ -473,8 +469,7 @@ class Overlaps:
         return Step.APPLY if first <= last + self.offset else Step.GAP
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotOnly:
+class SnapshotOnly(msgspec.Struct, frozen=True):
     """Every message is a whole book; one that is older than what we have is skipped. The number is the venue's time."""
 
     source: SnapshotSource = SnapshotSource.PERIODIC
@@ -483,8 +478,7 @@ class SnapshotOnly:
         return Step.APPLY if state.sequence is None or final >= state.sequence else Step.SKIP
 
 
-@dataclass(frozen=True, slots=True)
-class Uncross:
+class Uncross(msgspec.Struct, frozen=True):
     """No numbering: the transport's order is trusted and crossings heal inside an `UncrossingBook`. The number is the message id."""
 
     source: SnapshotSource = SnapshotSource.STREAM

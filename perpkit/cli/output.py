@@ -50,7 +50,7 @@ def emit_lines(title: str, events: Iterable[tuple[str, str, str, Mapping[str, An
     for time, what, text, detail in events:
         console.print(Text.assemble((f"{time}  ", "dim"), (f"{what:<9}", "cyan"), text), soft_wrap=True)
         for name, values in detail.items():
-            shown = ", ".join(f"{key} {value}" for key, value in values.items()) if isinstance(values, Mapping) else str(values)
+            shown = ", ".join(f"{key} {brief(value)}" for key, value in values.items()) if isinstance(values, Mapping) else brief(values)
             console.print(Text(f"{'':35}{name}: {shown}", style="dim"), soft_wrap=True)
 
 
@@ -76,6 +76,18 @@ def iso(ts_ns: int | None) -> str | None:
 def number(value: Decimal | None, *, unit: str = "") -> str:
     """A figure as the venue has it, grouped by thousands; a dash for what is not known."""
     return "-" if value is None else f"{value.normalize():,f}{unit}"
+
+
+def brief(value: object) -> str:
+    """For people: a figure of more than six digits is cut to six; everything else as it is."""
+    text = str(value)
+    if len(text) <= 8:
+        return text
+    try:
+        figure = Decimal(text)
+    except ArithmeticError:
+        return text
+    return f"{figure:.6g}" if figure.is_finite() and "." in text else text
 
 
 def percent(value: Decimal | None, digits: int = 4) -> str:

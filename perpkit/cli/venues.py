@@ -40,11 +40,11 @@ def _table(json: bool) -> int:
                 "-" if spec.funding_interval_hours is None else f"{spec.funding_interval_hours.normalize():f} h",
                 str(spec.capabilities.ack),
                 ", ".join(sorted(spec.capabilities.times_in_force)),
-                ", ".join(sorted(stream for stream in spec.streams)),
+                str(len(spec.streams)),
             )
             for spec in specs
         ]
-        columns = ("venue", "environments", "collateral", "funding", "ack", "times in force", "streams")
+        columns = ("venue", "environments", "collateral", "funding", "ack", "in force", ">streams")
         notes = [f"{name} does not load: {reason}" for name, reason in broken.items()]
         emit_table("Venues", columns, rows, notes=[*notes, "perpkit venues VENUE shows one in detail"])
     return 1 if broken else 0
@@ -67,6 +67,7 @@ def _one(spec: VenueSpec, json: bool) -> int:
     emit_table(
         "Rate limits", ("pool", ">limit", ">per", "scope"), [(p["name"], str(p["limit"]), p["per"], p["scope"]) for p in facts["pools"]]
     )
+    emit_table("Streams", ("what", "channel"), sorted((str(stream), channel) for stream, channel in spec.streams.items()))
     emit_table("Abilities", ("what", "how"), [(name.replace("_", " "), _say(value)) for name, value in facts["capabilities"].items()])
     if spec.docs_url:
         print(spec.docs_url)

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from database.journal import Journal
-from database.records import DecisionRecord, FillRecord, IntentRecord, PairRecord
+from database.records import DecisionRecord, FillRecord, IntentRecord, LedgerKind, PairRecord
 from perpkit.cli.failure import Failure
 from perpkit.cli.options import Store
 from perpkit.cli.output import emit_json, emit_lines, iso, number
@@ -67,12 +67,10 @@ def story(journal: Journal, pair_id: str) -> list[dict[str, Any]]:
         verb = "paid to" if payment.amount < 0 else "received from"
         add(payment.ts_venue, 3, "funding", f"{number(abs(payment.amount))} {verb} {payment.venue}{rate}")
     for line in journal.ledger(pair_id):
-        add(
-            line.ts,
-            4,
-            "ledger",
-            f"{line.kind} {number(line.amount)} {line.asset} on {line.venue}" + (f" ({line.note})" if line.note else ""),
-        )
+        if line.kind in (LedgerKind.FEE, LedgerKind.FUNDING):
+            continue  # told with the fill or the payment
+        note = f" ({line.note})" if line.note else ""
+        add(line.ts, 4, "ledger", f"{line.kind} {number(line.amount)} {line.asset}".rstrip() + f" on {line.venue}{note}")
     return [event for _, _, event in sorted(events, key=lambda item: item[:2])]
 
 

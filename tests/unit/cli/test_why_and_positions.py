@@ -126,10 +126,10 @@ def home(tmp_path: Path) -> Path:
     )
     line = LedgerLine(
         pair_id="pair-abc",
-        kind=LedgerKind.FUNDING,
+        kind=LedgerKind.SLIPPAGE,
         venue="hyperliquid",
-        record_id="f1",
-        amount=Decimal("0.15"),
+        record_id="t2",
+        amount=Decimal("-0.15"),
         asset="USDC",
         ts=T0 + 6 * S,
     )

@@ -295,8 +295,8 @@ class Wire:
         }
 
     def positions(self, account: Account) -> list[dict[str, Any]]:
-        """Markets the account holds, has orders in, or ever touched: a flat one may be among them."""
-        return [self.position(p) for p in account.positions.values() if p.size or p.realised or p.funding or p.buying or p.selling]
+        """Markets the account holds, has orders in, or ever touched: a flat one shows its leverage and margin mode."""
+        return [self.position(p) for p in account.positions.values()]
 
     def account(self, account: Account, l1_address: str) -> dict[str, Any]:
         exchange = self.exchange

@@ -15,7 +15,7 @@ from exchange_clients.orders import IdStore, OrderTracker
 from exchange_clients.ratelimit import Limiter
 from exchange_clients.signing import Credentials, NonceSource, Signer, require
 from exchange_clients.spec import Endpoints, VenueSpec
-from exchange_clients.transport.command import SocketCommands, VenuePort
+from exchange_clients.transport.command import CommandPort, SocketCommands
 from exchange_clients.transport.rest import RestTransport
 from exchange_clients.transport.runtime import Runtime
 from exchange_clients.transport.venue_time import VenueTime
@@ -40,7 +40,7 @@ class ClientContext:
     rest: RestTransport
     nonces: dict[str, NonceSource]
     socket_commands: SocketCommands
-    port: VenuePort
+    port: CommandPort
     hub: EventHub
     tracker: OrderTracker
     ids: IdStore

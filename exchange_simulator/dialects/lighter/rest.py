@@ -179,9 +179,17 @@ class Rest:
         else:
             rows = list(self._dialect.history.trades[market.symbol])
         cursor = _number(received, "cursor", required=False)
-        found = [t for t in reversed(rows) if (market is None or t.market == market.symbol) and (cursor is None or t.trade_id < cursor)]
-        page = [self._dialect.wire.trade(t) for t in found[:limit]]
-        return _paged(page, "trades", str(found[limit - 1].trade_id) if len(found) > limit else "")
+        order, kind = _number(received, "order_index", required=False), received.params.get("type", "all")
+        found = []
+        for trade in reversed(rows):
+            if (market is not None and trade.market != market.symbol) or (cursor is not None and trade.trade_id >= cursor):
+                continue
+            row = self._dialect.wire.trade(trade)
+            if (order is None or order in (row["ask_id"], row["bid_id"])) and kind in ("all", row["type"]):
+                found.append(row)
+                if len(found) > limit:
+                    break
+        return _paged(found[:limit], "trades", found[limit - 1]["trade_id_str"] if len(found) > limit else "")
 
     # funding
 

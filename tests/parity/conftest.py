@@ -1,0 +1,35 @@
+"""Parity tests run where the peers are installed. CI makes their environments itself, before it collects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.parity import peers
+
+os.environ.setdefault("PERPKIT_PARITY_ENVS", str(peers.folder()))
+_failed: dict[str, str] = {}
+if os.environ.get("CI") == "true":
+    for _name in peers.PEERS:
+        try:
+            peers.build(_name)
+        except peers.PeerUnavailable as _e:
+            _failed[_name] = str(_e)
+
+
+@pytest.fixture
+def peer() -> Callable[[str], Path]:
+    """`peer("ccxt")` is the interpreter of that environment; the test is skipped without one, and fails in CI."""
+
+    def find(name: str) -> Path:
+        try:
+            return peers.python_of(name)
+        except peers.PeerUnavailable as e:
+            if os.environ.get("CI") == "true":
+                pytest.fail(_failed.get(name, str(e)))
+            pytest.skip(str(e))
+
+    return find

@@ -1,0 +1,72 @@
+"""Environments of clients that we did not write. They never share ours: their pins and ours do not agree.
+
+Where: `$PERPKIT_PARITY_ENVS`, else `venvs` beside the checkout when that exists, else `~/.cache/perpkit/parity`. Made by `python
+tests/parity/run.py`, and by CI before its tests.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+PEERS: dict[str, tuple[str, ...]] = {
+    "ccxt": ("ccxt==4.5.90",),
+    "lighter-sdk": ("lighter-sdk==1.1.8",),
+    "hyperliquid-sdk": ("hyperliquid-python-sdk==0.24.0", "coincurve>=21"),
+}
+BUILD_S = 600
+
+
+class PeerUnavailable(RuntimeError):
+    """The environment is not there, or could not be made."""
+
+
+def folder() -> Path:
+    named = os.environ.get("PERPKIT_PARITY_ENVS")
+    if named:
+        return Path(named)
+    beside = Path(__file__).resolve().parents[3] / "venvs"
+    if beside.is_dir():
+        return beside
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perpkit" / "parity"
+
+
+def python_of(name: str) -> Path:
+    """Its interpreter.
+
+    Raises:
+        PeerUnavailable: nobody made the environment.
+    """
+    python = folder() / name / "bin" / "python"
+    if not python.exists():
+        raise PeerUnavailable(f"no {name} environment in {folder()}: run `python tests/parity/run.py`")
+    return python
+
+
+def build(name: str) -> Path:
+    """Makes the environment unless it is there; one process at a time.
+
+    Raises:
+        PeerUnavailable: it cannot be made here (no registry, no wheel for this interpreter).
+    """
+    home = folder() / name
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with (home.parent / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        python = home / "bin" / "python"
+        if python.exists():
+            return python
+        scratch = home.with_name(f"{name}.part")
+        try:
+            venv.create(scratch, clear=True, with_pip=True, symlinks=True)
+            command = [str(scratch / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-qq", *PEERS[name]]
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=BUILD_S)
+        except (OSError, subprocess.SubprocessError) as e:
+            said = getattr(e, "stderr", None) or e
+            raise PeerUnavailable(f"{name} cannot be installed with {sys.executable}: {said}") from e
+        scratch.rename(home)  # scripts in bin keep the old path; only the interpreter is used
+        return python

@@ -1,0 +1,24 @@
+"""`python tests/parity/run.py [pytest arguments]`: make the peers' environments where they are missing, then run the parity tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.parity import peers
+
+
+def main(arguments: list[str]) -> int:
+    for name in peers.PEERS:
+        try:
+            print(f"{name}: {peers.build(name)}")
+        except peers.PeerUnavailable as e:
+            print(f"{name}: {e}; its tests will be skipped", file=sys.stderr)
+    return subprocess.call([sys.executable, "-m", "pytest", "tests/parity", *arguments])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

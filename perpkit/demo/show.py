@@ -21,12 +21,13 @@ from perpkit.demo.scene import FIRST_SETTLEMENT_IN_S, START_NS, Scene, Stage, sc
 from perpkit.demo.view import View
 
 MAX_HOURS = 48
-SCAN_EVERY_S = 2.0
+SCAN_EVERY_S = 60
 MAX_SCANS = 20
 BREATH_S = 1.2
 """After a jump: time for frames of the new hour to arrive."""
 AFTER_SETTLEMENT_S = 5
 DROP_AT_HOUR = 3
+MAX_LAG_S = 0.1
 EPILOGUE_S = 1.0
 
 
@@ -155,6 +156,9 @@ class _Show:
     # ---- the plot
 
     async def _play(self, playing: Scene) -> PairRecord:
+        self.view.phase("warming up: no entry while the loop lags from the start")
+        lags = [stage.client.loop_lag for stage in playing.stages.values()]
+        await self._until(lambda: max(lag.worst_s for lag in lags) < MAX_LAG_S, 20.0)
         self.view.phase("scanning funding on both venues")
         await self._breathe()
         pair = await self._open(playing)
@@ -186,7 +190,8 @@ class _Show:
                 if runner.state is not PairState.CLOSED:
                     playing.engine.halt("the demo plays with one pair")
                     return pair_id
-            await asyncio.sleep(SCAN_EVERY_S)
+            playing.step_to(self.clock.time_ns() + SCAN_EVERY_S * NS_PER_S)
+            await self._breathe()
         skipped = playing.journal.decisions()[-1:] or []
         why = f"; the last decision: {skipped[0].rule}: {skipped[0].outcome}" if skipped else ""
         raise DemoFailed(f"no pair was opened in {MAX_SCANS} scans{why}")

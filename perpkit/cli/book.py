@@ -12,7 +12,7 @@ from exchange_clients.model import BookLevel, BookSnapshot, Gap, Instrument
 from perpkit.cli.clients import opened
 from perpkit.cli.failure import OK
 from perpkit.cli.options import Target
-from perpkit.cli.output import emit_json, emit_json_line, iso, number
+from perpkit.cli.output import emit_json, emit_json_line, iso, number, terminal
 
 BAR = 30
 
@@ -56,9 +56,7 @@ async def _once(venue: str, symbol: str, levels: int, target: Target, json: bool
     if json:
         emit_json(as_json(shown, instrument))
     else:
-        from rich.console import Console
-
-        Console().print(_render(shown, instrument))
+        terminal().print(_render(shown, instrument))
 
 
 async def _follow(venue: str, symbol: str, levels: int, seconds: float, target: Target, json: bool) -> None:

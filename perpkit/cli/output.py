@@ -4,10 +4,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPE_WIDTH = 240
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -23,18 +27,24 @@ def emit_json_line(value: Any) -> None:
     sys.stdout.flush()
 
 
+def terminal() -> "Console":
+    """Where tables go; wide where no terminal says how wide it is, so that a pipe loses nothing."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
+
+
 def emit_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, notes: Iterable[str] = ()) -> None:
     """A table with its notes. A column name that starts with ">" is aligned to the right."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
     for name in columns:
-        table.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left")
+        table.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text.from_ansi(cell) for cell in row))
-    console = Console()
+    console = terminal()
     console.print(table)
     for note in notes:
         console.print(Text(note, style="dim"))
@@ -42,10 +52,9 @@ def emit_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
 
 def emit_lines(title: str, events: Iterable[tuple[str, str, str, Mapping[str, Any]]]) -> None:
     """A story: (time, what, text, detail) per line, the detail below it."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console()
+    console = terminal()
     console.print(Text(title, style="bold"))
     for time, what, text, detail in events:
         console.print(Text.assemble((f"{time}  ", "dim"), (f"{what:<9}", "cyan"), text), soft_wrap=True)

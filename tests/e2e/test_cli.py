@@ -35,7 +35,8 @@ def test_venues_lists_every_registered_one(capsys: pytest.CaptureFixture[str]) -
     assert (code, err) == (0, "")
     assert [one["name"] for one in told["venues"]] == sorted(venues.names())
     assert run(["venues"]) == 0
-    assert all(name in capsys.readouterr().out for name in venues.names())
+    out = capsys.readouterr().out
+    assert all(name in out for name in venues.names())
 
 
 @pytest.mark.parametrize("name", venues.names())

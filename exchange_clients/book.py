@@ -208,7 +208,19 @@ class OrderBook:
     With `max_depth` the book forgets the worst levels when a side grows beyond about twice that many.
     """
 
-    __slots__ = ("_ask_px", "_ask_sz", "_asks", "_bid_px", "_bid_sz", "_bids", "_contract_size", "state", "tick_size")
+    __slots__ = (
+        "_ask_px",
+        "_ask_sz",
+        "_asks",
+        "_best_ask",
+        "_best_bid",
+        "_bid_px",
+        "_bid_sz",
+        "_bids",
+        "_contract_size",
+        "state",
+        "tick_size",
+    )
 
     def __init__(
         self,
@@ -226,6 +238,8 @@ class OrderBook:
         self._bids = _Side(1, wire_tick, max_depth)
         self._asks = _Side(-1, wire_tick, max_depth)
         self._bid_px = self._bid_sz = self._ask_px = self._ask_sz = 0.0
+        self._best_bid: BookLevel | None = None  # made from the line above when first asked for
+        self._best_ask: BookLevel | None = None
         self.state = BookState()
 
     def apply_snapshot(self, bids: Iterable[WireLevel], asks: Iterable[WireLevel]) -> bool:
@@ -283,13 +297,19 @@ class OrderBook:
 
     def best_bid(self) -> BookLevel | None:
         """None when nobody bids."""
-        self.require_ready()
-        return self._level(self._bids, self._bid_px, self._bid_sz) if self._bid_px else None
+        if self.state.status is not BookStatus.READY:
+            self.require_ready()
+        if self._best_bid is None and self._bid_px:
+            self._best_bid = self._level(self._bids, self._bid_px, self._bid_sz)
+        return self._best_bid
 
     def best_ask(self) -> BookLevel | None:
         """None when nobody offers."""
-        self.require_ready()
-        return self._level(self._asks, self._ask_px, self._ask_sz) if self._ask_px else None
+        if self.state.status is not BookStatus.READY:
+            self.require_ready()
+        if self._best_ask is None and self._ask_px:
+            self._best_ask = self._level(self._asks, self._ask_px, self._ask_sz)
+        return self._best_ask
 
     def best_ticks(self) -> tuple[int | None, int | None]:
         """Best bid and best ask in whole ticks."""
@@ -322,10 +342,14 @@ class OrderBook:
         ask_sz = asks.sizes[ask_px] if ask_px else 0.0
         if (bids.capped or asks.capped) and (bids.exhausted() or asks.exhausted()):
             raise SequenceGap("too few levels left of a trimmed book")
-        if bid_px == self._bid_px and ask_px == self._ask_px and bid_sz == self._bid_sz and ask_sz == self._ask_sz:
-            return False
-        self._bid_px, self._bid_sz, self._ask_px, self._ask_sz = bid_px, bid_sz, ask_px, ask_sz
-        return True
+        changed = False
+        if bid_px != self._bid_px or bid_sz != self._bid_sz:
+            self._bid_px, self._bid_sz, self._best_bid = bid_px, bid_sz, None
+            changed = True
+        if ask_px != self._ask_px or ask_sz != self._ask_sz:
+            self._ask_px, self._ask_sz, self._best_ask = ask_px, ask_sz, None
+            changed = True
+        return changed
 
     def _level(self, side: _Side, px: float, sz: float) -> BookLevel:
         return BookLevel(side.ticks(px) * self.tick_size, Decimal(repr(sz)) * self._contract_size)

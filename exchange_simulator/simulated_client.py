@@ -65,6 +65,7 @@ from exchange_simulator.core.orders import Order as CoreOrder
 from exchange_simulator.core.types import UNIT, fraction, to_money
 from exchange_simulator.simulated_venue import SimulatedVenue, leverage_of
 
+_PARKED = (core.OrderStatus.UNTRIGGERED, core.OrderStatus.WAITING)
 Action = Callable[[int], Any]
 """What a command does to the exchange, at the time it gets there."""
 
@@ -368,7 +369,7 @@ class SimulatedStreams(BaseWebSocketManager):
         super().__init__(context)
         self._stop: Callable[[], None] | None = None
         self._readers: dict[type[ev.Event], Callable[[Any], None]] = {
-            ev.OrderAccepted: self._on_order,
+            ev.OrderAccepted: self._on_accepted,
             ev.OrderOpened: self._on_order,
             ev.OrderTriggered: self._on_order,
             ev.OrderAmended: self._on_order,
@@ -487,22 +488,29 @@ class SimulatedStreams(BaseWebSocketManager):
             self.context.hub.publish(event_key(stream, instrument), gap)
 
     def _on_order(self, event: Any) -> None:
-        account = event.order.account if isinstance(event, ev.OrderAccepted) else event.account
-        if account == self._port.account and (order := self._venue.exchange.order(event.order_id)) is not None:
+        if event.account == self._port.account and (order := self._venue.exchange.order(event.order_id)) is not None:
+            self.context.tracker.on_order(self._venue.order_info(order))
+
+    def _on_accepted(self, event: ev.OrderAccepted) -> None:
+        """Only conditional orders stop here; of all others a later event tells more."""
+        order = self._venue.exchange.order(event.order_id)
+        if event.order.account == self._port.account and order is not None and not order.filled and order.status in _PARKED:
             self.context.tracker.on_order(self._venue.order_info(order))
 
     def _on_fill(self, event: ev.OrderFilled) -> None:
-        if event.account == self._port.account:
-            self.fill(self._venue.fill(event))
-            if event.order_id and event.remaining == 0:
-                self._on_order(event)
+        if event.account != self._port.account:
+            return
+        self.fill(self._venue.fill(event))
+        order = self._venue.exchange.order(event.order_id) if event.remaining == 0 else None
+        if order is not None and order.size != order.request.size:  # the venue cut it: what filled is all there is
+            self.context.tracker.on_order(self._venue.order_info(order))
 
     def _on_position(self, event: ev.PositionChanged) -> None:
         if event.account == self._port.account:
             self.position(self._venue.position(self._venue.exchange.position(event.account, event.market)))
 
     def _on_balance(self, event: ev.BalanceChanged) -> None:
-        if event.account == self._port.account:
+        if event.account == self._port.account and self.context.hub.wanted(event_key(Stream.ACCOUNT)):
             self.account(self._venue.account_state(event.account))
 
     def _on_trade(self, event: ev.Trade) -> None:

@@ -36,8 +36,8 @@ format: env ## let ruff format and sort
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: env ## measure (peers are measured where their own environments exist, see benchmarks/README.md)
-	$(BIN)/python -m pytest -m bench -p no:randomly -s $(ARGS)
+bench: env ## measure against ccxt and the official SDKs, each in its own environment (ARGS="--only frames --rounds 3", see benchmarks/README.md)
+	$(BIN)/python benchmarks/run.py $(ARGS)
 
 soak: env ## long runs under a storm of faults (SOAK_MINUTES=30)
 	$(BIN)/python -m pytest -m soak -p no:randomly --timeout 0 $(ARGS)

@@ -7,7 +7,7 @@ JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check suite smoke format bench soak lock
+.PHONY: help env demo test check suite smoke format parity bench soak lock
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -27,19 +27,22 @@ check: env ## lint, format, types, import contracts
 	$(BIN)/lint-imports
 
 suite: env ## the tests without the gates (ARGS="tests/unit -k book")
-	$(BIN)/python -m pytest -n $(JOBS) -m "not soak and not bench" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not soak" $(ARGS)
 
 smoke: env ## a quick look whether an interpreter works: import everything, start the command, run the quick tests
-	$(BIN)/python -m pytest -q -m "not slow and not soak and not bench" tests/smoke tests/unit $(ARGS)
+	$(BIN)/python -m pytest -q -n $(JOBS) -m "not soak" tests/smoke tests/unit exchange_simulator/conformance/test_requests.py $(ARGS)
 
 format: env ## let ruff format and sort
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+parity: env ## compare with ccxt and the official SDKs, each in an environment of its own
+	$(BIN)/python tests/parity/run.py $(ARGS)
+
 bench: env ## measure against ccxt and the official SDKs, each in its own environment (ARGS="--only frames --rounds 3", see benchmarks/README.md)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-soak: env ## long runs under a storm of faults (SOAK_MINUTES=30)
+soak: env ## long runs: random kills, storms of faults
 	$(BIN)/python -m pytest -m soak -p no:randomly --timeout 0 $(ARGS)
 
 lock: ## write the lock anew from pyproject.toml, from the public registry alone

@@ -121,7 +121,7 @@ def strategy_config(symbols: tuple[str, ...]) -> FundingArbitrageConfig:
             "max_loop_lag_ms": 500,
             "max_clock_skew_ms": 1000,
             "execution": {"naked_cap_usd": 400},
-            "risk_config": {"min_hold_hours": 2, "erosion_confirmations": 2},
+            "risk_config": {"erosion_confirmations": 2},
         }
     )
 

@@ -72,7 +72,7 @@ def run_demo(options: DemoOptions) -> DemoReport:
                 report = asyncio.run(_Show(options, base, SteppingClock(start_ns), view).run())
             finally:
                 base.offload.close()
-        view.report(report)
+        view.report(report, options.home)
     return report
 
 

@@ -6,6 +6,7 @@ import sys
 from collections import deque
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -122,7 +123,7 @@ class View:
             text.append(f"{line}\n", style=STYLES.get(kind, ""))
         return Panel(text, title="what happens", title_align="left", height=LINES + 2)
 
-    def report(self, report: DemoReport) -> None:
+    def report(self, report: DemoReport, home: Path) -> None:
         """The closing report."""
         out = self._console
         out.print()
@@ -153,7 +154,7 @@ class View:
             out.print(f"  {fault}")
         for note in report.notes:
             out.print(Text(note, style="dim"))
-        out.print(Text(f"the whole story: perpkit why {report.pair_id} --home .perpkit-demo", style="dim"))
+        out.print(Text(f"the whole story: perpkit why {report.pair_id} --home {home}", style="dim"))
 
 
 def _prices(scene: Scene, venue: str, instrument_id: str) -> tuple[str, ...]:

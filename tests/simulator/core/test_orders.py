@@ -377,6 +377,17 @@ def test_two_reduce_only_orders_in_one_sweep_do_not_flip() -> None:
     assert cancelled(second) is CancelReason.REDUCE_ONLY
 
 
+def test_reduce_only_that_trades_with_itself_goes_on_while_it_may() -> None:
+    made = exchange(Rules(self_trade=SelfTrade.ALLOW, reduce_only=ReduceOnlyMode.AT_MATCH))
+    long(made, 1, 5)
+    made.submit(0, buy(1, 5, 1_000))
+    made.set_level(0, "BTC", Side.BUY, 999, 10)
+    order = made.submit(0, sell(1, 8, 999, reduce_only=True))  # 5 against its own bid leave the position as it was
+    assert state(order) == ("filled", 8, 0)
+    assert made.position(1, "BTC").size == 2
+    Witness(made)
+
+
 # triggers
 
 

@@ -20,6 +20,8 @@ from exchange_clients.transport.backoff import Backoff
 from exchange_clients.transport.runtime import Runtime
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
+CONFIRM_WITHIN_S = 10.0
+"""A topic that the venue neither confirms nor refuses for so long is asked for again (E32)."""
 _FATAL_STATUS = (401, 403, 404)
 _DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 
@@ -284,9 +286,20 @@ class VenueSocket:
             if self._reason:
                 await ws.close()
                 return
+            await self._ask_again(now)
             if heartbeat.message is not None and now >= next_beat:
                 next_beat = now + heartbeat.every_s
                 try:
                     await ws.send_str(heartbeat.message)
                 except (aiohttp.ClientError, ConnectionError):
                     return  # the reader sees the loss itself
+
+    async def _ask_again(self, now: float) -> None:
+        """Subscribe anew to what was sent and never answered."""
+        registry = self._registry
+        lost = [t for t in registry.overdue(now, CONFIRM_WITHIN_S) if t.role == self.role and registry.refusal(t) is None]
+        if lost:
+            log.warning("stream.unconfirmed venue=%s role=%s channels=%s", self.venue, self.role, [t.channel for t in lost])
+            for topic in lost:
+                registry.again(topic, now)
+            await self.flush()

@@ -13,8 +13,10 @@ from typing import Any
 from exchange_clients.transport.runtime import Runtime
 from exchange_simulator.core.exchange import Exchange
 from exchange_simulator.dialects.base import Dialect, DialectServer, SimAccount
+from exchange_simulator.dialects.history import PastFunding
 from exchange_simulator.simloop import SimNetwork
 from exchange_simulator.world.feed import drive
+from exchange_simulator.world.funding import WorldFunding
 from exchange_simulator.world.profiles import Listing, VenueProfile
 from exchange_simulator.world.world import World
 
@@ -68,6 +70,13 @@ def still_book(exchange: Exchange, ts_ns: int, symbol: str, price: Decimal) -> N
     exchange.set_levels(ts_ns, symbol, bids, asks)
 
 
+def seed_funding(dialect: Dialect, source: WorldFunding, symbol: str, until_ns: int) -> None:
+    """Give the dialect the world's settlements before `until_ns` as its past, valued at the index of now."""
+    market = dialect.exchange.markets[symbol]
+    rows = source.history(symbol, 0, until_ns - 1)
+    dialect.history.seed(symbol, funding=[PastFunding(ts, rate, market.index, market.spec.funding_interval_ns) for ts, rate in rows])
+
+
 @asynccontextmanager
 async def ready_venue(
     kind: type[Dialect],
@@ -103,6 +112,8 @@ async def ready_venue(
             still_book(exchange, start_ns, spec.symbol, Decimal(MARKETS[base][2]))
     if world is not None:
         world.attach(kind.name, exchange)
+        for spec in specs.values():
+            seed_funding(dialect, world.funding(kind.name), spec.symbol, start_ns)
     account = dialect.open_account(deposit)
     async with DialectServer(dialect, port=port, network=network) as server:
         feeding = asyncio.create_task(drive(world, runtime.clock), name=f"{kind.name}-world") if world is not None else None

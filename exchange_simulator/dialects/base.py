@@ -397,7 +397,7 @@ class Dialect(ABC):
         seed: int = 0,
         faults: Faults | None = None,
         budget: Budget | None = None,
-        log_size: int = 100_000,
+        log_size: int = 20_000,
     ) -> None:
         """`budget` None: requests are not limited."""
         self.exchange = exchange

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from exchange_clients.crypto import schnorr
 from exchange_clients.crypto.ecgfp5 import ORDER, scalar_to_bytes
 from exchange_simulator.core.types import UNIT
 from exchange_simulator.dialects.lighter.errors import refusal
 from exchange_simulator.dialects.lighter.tx import MAX_NONCE, Token, Tx
 
 MAX_TOKEN_S = 8 * 3600
+MAX_KNOWN_TOKENS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,8 @@ class Owners:
         if self._tokens.get(text) != key.public_key:
             if not token.signed_by(key.public_key):
                 raise refusal(20001, ": invalid auth token", status=401)
+            if len(self._tokens) >= MAX_KNOWN_TOKENS:
+                self._tokens.clear()
             self._tokens[text] = key.public_key
         if account is not None and token.account != account:
             raise refusal(20001, ": auth token is of another account", status=401)
@@ -134,7 +136,3 @@ def next_nonce(key: ApiKey, tx: Tx, expected: int) -> int:
     if not fits:
         raise refusal(21104)
     return tx.nonce + 1
-
-
-def public_key(secret: bytes) -> bytes:
-    return schnorr.public_key(secret)

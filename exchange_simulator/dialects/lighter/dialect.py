@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar
 
+from exchange_clients.crypto import schnorr
 from exchange_clients.transport.runtime import Runtime
 from exchange_simulator.core.events import AnyEvent, MarketChanged
 from exchange_simulator.core.exchange import Exchange
@@ -27,8 +28,7 @@ from exchange_simulator.core.types import (
 )
 from exchange_simulator.dialects.base import Budget, Dialect, Faults, Received, Refusal, Reply, Route, Session, SimAccount
 from exchange_simulator.dialects.history import DayStats
-from exchange_simulator.dialects.lighter import accounts
-from exchange_simulator.dialects.lighter.accounts import TIERS, ApiKey, Owner, Owners
+from exchange_simulator.dialects.lighter.accounts import TIERS, ApiKey, Owner, Owners, private_key
 from exchange_simulator.dialects.lighter.errors import WORDS, refusal
 from exchange_simulator.dialects.lighter.rest import Rest, parse_list, token_of
 from exchange_simulator.dialects.lighter.sequencer import Record, Sequencer
@@ -65,7 +65,7 @@ class LighterDialect(Dialect):
         chain_id: int = MAINNET_CHAIN,
         verify_every: int = 1,
         mute_reduce_only: bool = False,
-        log_size: int = 100_000,
+        log_size: int = 20_000,
     ) -> None:
         self.tier = TIERS[tier]
         budget = Budget(self.tier.weight_per_minute) if limited else None
@@ -115,10 +115,10 @@ class LighterDialect(Dialect):
     def open_account(self, deposit: Decimal, *, l1_address: str = "", tier: str = "") -> SimAccount:
         """One API key (index 4). `l1_address`: whose Ethereum key may register more."""
         index = FIRST_ACCOUNT + len(self.exchange.ledger.accounts) - 1
-        secret = accounts.private_key(f"{self._seed}-{index}")
+        secret = private_key(f"{self._seed}-{index}")
         address = l1_address or "0x" + hashlib.sha256(f"{self._seed}-{index}".encode()).hexdigest()[:40]
         owner = Owner(index, address, TIERS[tier] if tier else self.tier)
-        owner.keys[API_KEY_INDEX] = ApiKey(accounts.public_key(secret), registered_us=self.now_ns() // 1000)
+        owner.keys[API_KEY_INDEX] = ApiKey(schnorr.public_key(secret), registered_us=self.now_ns() // 1000)
         self.owners.add(owner)
         now = self.now_ns()
         self.exchange.open_account(now, index, deposit=to_money(deposit) if deposit else 0)

@@ -10,6 +10,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from exchange_simulator.core.events import (
@@ -162,7 +163,10 @@ class Stream:
             book = self._books[symbol] = _Book(start, start // 4, start, batch)
         return book
 
-    def _listens(self, *prefixes: str) -> bool:
+    def _listens(self, channel: str) -> bool:
+        return any(channel in session.subscriptions for session in self._dialect.sessions.values())
+
+    def _listens_under(self, *prefixes: str) -> bool:
         return any(channel.startswith(prefixes) for session in self._dialect.sessions.values() for channel in session.subscriptions)
 
     def _on_book(self, event: BookDelta) -> None:
@@ -259,15 +263,20 @@ class Stream:
     def _stamp(self) -> int:
         return self._dialect.now_ns() // MS
 
-    def _push(self, channel: str, body: dict[str, Any], kind: str = "") -> None:
-        name = kind or channel.partition(":")[0]
-        self._dialect.push(channel, {"channel": channel, "timestamp": self._stamp(), "type": f"update/{name}", **body})
+    def _push(self, channel: str, body: dict[str, Any] | Callable[[], dict[str, Any]]) -> None:
+        """`body`, or what makes it, is only touched when somebody listens."""
+        if self._listens(channel):
+            made = body() if callable(body) else body
+            name = channel.partition(":")[0]
+            self._dialect.push(channel, {"channel": channel, "timestamp": self._stamp(), "type": f"update/{name}", **made})
 
     def _push_book(self, symbol: str, changes: dict[tuple[Side, int], int]) -> None:
         book, market = self.book(symbol), self._dialect.exchange.markets[symbol]
         begin, book.sent_nonce = book.sent_nonce, book.nonce
         sides = {side: [(price, size) for (of, price), size in changes.items() if of is side] for side in Side}
-        self._push(f"order_book:{self._dialect.ids[symbol]}", self._book_body(market, book, sides[Side.BUY], sides[Side.SELL], begin))
+        self._push(
+            f"order_book:{self._dialect.ids[symbol]}", lambda: self._book_body(market, book, sides[Side.BUY], sides[Side.SELL], begin)
+        )
 
     def _book_body(
         self, market: MarketState, book: _Book, bids: list[tuple[int, int]], asks: list[tuple[int, int]], begin: int
@@ -298,12 +307,10 @@ class Stream:
         return {"last_updated_at": updated_us, "nonce": self.book(market.symbol).nonce, "ticker": ticker}
 
     def _push_ticker(self, market: MarketState) -> None:
-        channel = f"ticker:{self._dialect.ids[market.symbol]}"
-        if self._listens(channel):
-            self._push(channel, self._ticker_body(market))
+        self._push(f"ticker:{self._dialect.ids[market.symbol]}", lambda: self._ticker_body(market))
 
     def _push_stats(self, markets: dict[str, None]) -> None:
-        if not self._listens("market_stats:"):
+        if not self._listens_under("market_stats:"):
             return
         rows = {str(self._dialect.ids[symbol]): self._dialect.market_stats(symbol) for symbol in markets}
         for market_id, row in rows.items():
@@ -328,9 +335,7 @@ class Stream:
         for trade in trades.values():
             by_market[trade.market].append(trade)
         for symbol, found in by_market.items():
-            channel = f"trade:{self._dialect.ids[symbol]}"
-            if self._listens(channel):
-                self._push(channel, self._trades_body(symbol, list(reversed(found))))
+            self._push(f"trade:{self._dialect.ids[symbol]}", partial(self._trades_body, symbol, found[::-1]))
 
     def _trades_body(self, symbol: str, newest_first: list[Trade]) -> dict[str, Any]:
         rows = [(t, self._dialect.wire.trade(t)) for t in newest_first]
@@ -350,7 +355,7 @@ class Stream:
     def _push_accounts(self, accounts: dict[int, None]) -> None:
         for account in accounts:
             changes = self._changes.pop(account, None)
-            if changes is not None and self._listens(*(f"{name}:" for name in _ACCOUNT_CHANNELS)):
+            if changes is not None and self._listens_under(*_ACCOUNT_PREFIXES):
                 self._push_account(account, changes)
 
     def _push_account(self, account: int, changes: _Changes) -> None:
@@ -360,20 +365,20 @@ class Stream:
         if orders:
             self._push(f"account_all_orders:{account}", {"orders": orders})
             for market_id, rows in orders.items():
-                body = {"account": account, "nonce": rows[-1]["nonce"], "orders": {market_id: rows}}
-                self._push(f"account_orders:{market_id}:{account}", body)
+                one = {"account": account, "nonce": rows[-1]["nonce"], "orders": {market_id: rows}}
+                self._push(f"account_orders:{market_id}:{account}", one)
         if trades:
             self._push(f"account_all_trades:{account}", {"trades": trades})
         if changes.positions:
-            self._push(f"account_all_positions:{account}", self._positions_body(account))
+            self._push(f"account_all_positions:{account}", lambda: self._positions_body(account))
         if changes.balance or changes.positions:
             owner = dialect.exchange.account(account)
-            self._push(f"account_all_assets:{account}", {"assets": {str(USDC_ASSET): dialect.wire.asset(owner)}})
-            self._push(f"user_stats:{account}", {"stats": dialect.wire.stats(owner)})
+            self._push(f"account_all_assets:{account}", lambda: {"assets": {str(USDC_ASSET): dialect.wire.asset(owner)}})
+            self._push(f"user_stats:{account}", lambda: {"stats": dialect.wire.stats(owner)})
         if trades or changes.positions or changes.funding:
-            self._push(f"account_all:{account}", self._all_body(account, trades, changes.funding))
+            self._push(f"account_all:{account}", lambda: self._all_body(account, trades, changes.funding))
         for market_id in dict.fromkeys([*orders, *trades, *(str(dialect.ids[m]) for m in changes.positions)]):
-            body = self._market_body(account, int(market_id), orders.get(market_id, []), trades.get(market_id, []))
+            body = partial(self._market_body, account, int(market_id), orders.get(market_id, []), trades.get(market_id, []))
             self._push(f"account_market:{market_id}:{account}", body)
         if changes.notices:
             self._push(f"notification:{account}", {"notifs": changes.notices})
@@ -423,8 +428,7 @@ class Stream:
 
     def executed(self, record: Record) -> None:
         """A transaction was executed, or failed."""
-        if self._dialect.sessions:
-            self._push(f"account_tx:{record.tx.account}", {"txs": [self._dialect.tx_row(record)]})
+        self._push(f"account_tx:{record.tx.account}", lambda: {"txs": [self._dialect.tx_row(record)]})
 
     # sessions
 
@@ -612,6 +616,7 @@ _ACCOUNT_CHANNELS = (
     "account_tx",
     "notification",
 )
+_ACCOUNT_PREFIXES = tuple(f"{name}:" for name in _ACCOUNT_CHANNELS)
 _WITH_MARKET = ("account_orders", "account_market")
 _PUBLIC = ("account_all", "account_all_trades", "account_all_positions", "user_stats")
 """Readable without a token: the venue's account data is public where it reveals no open order."""

@@ -189,6 +189,9 @@ class Wire:
             "created_at": order.created_ns // MS,
             "updated_at": order.updated_ns // MS,
             "transaction_time": order.updated_ns // 1000,
+            "integrator_fee_collector_index": "0",
+            "integrator_taker_fee": "0",
+            "integrator_maker_fee": "0",
         }
 
     def book_orders(self, market: MarketState, side: Side, limit: int) -> list[dict[str, Any]]:
@@ -415,6 +418,9 @@ class Wire:
                 "liquidation_mode": 0,
                 "force_reduce_only": spec.status is MarketStatus.REDUCE_ONLY,
                 "trading_hours": "",
+                "funding_fee_discounts_enabled": False,
+                "hidden": False,
+                "rfq_enabled": False,
             },
             "strategy_index": 0,
             "mark_price": self._ref(market, PriceSource.MARK),

@@ -233,6 +233,9 @@ def _repairing(view: PairView) -> list[Step]:
             return [Move(PairState.CLOSING, "too little is left to hold")]
         return [Move(PairState.HEDGED, "balanced")]
     leg = Leg.LONG if view.delta > 0 else Leg.SHORT
+    side = view.leg(leg)
+    if side.reduce_failures > 0 and not tradable(side.instrument, abs(view.delta), side.price):
+        return [Move(PairState.CLOSING, f"a delta of {view.delta} is too small to be traded alone")]
     return [_reduce(view, leg, abs(view.delta), Purpose.UNWIND)]
 
 
@@ -242,7 +245,7 @@ def _closing(pair: PairView) -> list[Step]:
         return _stop_adding(view)
     if not view.balanced:
         leg = Leg.LONG if view.delta > 0 else Leg.SHORT
-        return [Pause.WAIT] if view.leg(leg).busy else [_reduce(view, leg, abs(view.delta), Purpose.CLOSE)]
+        return [Pause.WAIT] if view.leg(leg).busy else [_reduce(view, leg, _excess(view, leg), Purpose.CLOSE)]
     if not view.idle:
         return [Pause.WAIT]
     if view.flat:
@@ -253,6 +256,14 @@ def _closing(pair: PairView) -> list[Step]:
     if not both_up and view.long.own > 0 and view.short.own > 0:
         return [Pause.WAIT]  # hedged while one venue is down: reducing only one leg would open the delta (E18)
     return [_reduce(view, lead, _piece(view, lead), Purpose.CLOSE)]
+
+
+def _excess(view: PairView, leg: Leg) -> Decimal:
+    """What the larger leg has too much of; with a slice on top where that alone is too small to be traded and has been tried."""
+    side, excess = view.leg(leg), abs(view.delta)
+    if side.reduce_failures > 0 and not tradable(side.instrument, excess, side.price):
+        return min(side.own, excess + _piece(view, leg))
+    return excess
 
 
 def _without_dust(leg: LegView, limits: ExecutionLimits) -> LegView:

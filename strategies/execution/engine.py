@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from database.ids import DurableIds
 from database.journal import Journal
 from database.records import DecisionRecord, Leg, PairRecord, PairState
 from exchange_clients.errors import VenueError
+from exchange_clients.events import Subscription
 from exchange_clients.model import ZERO, Fill, Gap, Instrument, OrderInfo
 from exchange_clients.transport.runtime import Runtime
 
@@ -28,6 +29,7 @@ log = logging.getLogger("strategies.execution")
 RETRY_S = 1.0
 MAX_RETRY_S = 10.0
 CHECK_S = 30.0
+KEEP_CLOSED = 100
 SHUTDOWN_S = 5.0
 
 
@@ -66,6 +68,7 @@ class ExecutionEngine:
         self._observer, self._check_s = observer, check_s
         self._unproved: dict[str, str] = {venue: "not reconciled since the start" for venue in clients}
         self._feeds: list[asyncio.Task[None]] = []
+        self._entering = asyncio.Lock()
         self._stopping = False
 
     # ---- life
@@ -144,12 +147,30 @@ class ExecutionEngine:
 
     async def begin(self, plan: PairPlan, decision: DecisionRecord) -> PairRunner:
         """As `open`, without waiting for the end."""
+        async with self._entering:
+            record, runner = await self._admit(plan, decision)
+            self._forget_closed()
+            self.pairs[record.pair_id] = runner
+            try:
+                await runner.begin(msgspec.structs.replace(decision, pair_id=record.pair_id))
+            except BaseException:
+                del self.pairs[record.pair_id]
+                raise
+            self._run(runner)
+            return runner
+
+    async def _admit(self, plan: PairPlan, decision: DecisionRecord) -> tuple[PairRecord, PairRunner]:
+        """Every gate of the engine itself; nothing is recorded or sent."""
         long, short = plan.long_instrument.rpartition(".")[2], plan.short_instrument.rpartition(".")[2]
         block = self.entry_block(long, short)
         if block is not None:
             raise EntryRefused("entry_block", block)
         if plan.worst_naked_usd > plan.limits.naked_cap_usd:
             raise EntryRefused("naked_cap_usd", f"one slice is worth {plan.worst_naked_usd:.2f}, the cap is {plan.limits.naked_cap_usd}")
+        for other in self.pairs.values():
+            held = {other.record.long_instrument, other.record.short_instrument}
+            if other.state is not PairState.CLOSED and held & {plan.long_instrument, plan.short_instrument}:
+                raise EntryRefused("one_pair_per_market", f"pair {other.record.pair_id} holds one of these markets")
         now_ns = self.clock.time_ns()
         record = PairRecord(
             pair_id=decision.pair_id or f"p{self.ids.next(now_ns)}",
@@ -163,32 +184,36 @@ class ExecutionEngine:
             short_instrument=plan.short_instrument,
             first_leg=plan.first_leg,
             quantity=plan.quantity,
-            foreign_long=(await self._foreign(long, plan.long_instrument, Leg.LONG)),
-            foreign_short=(await self._foreign(short, plan.short_instrument, Leg.SHORT)),
+            foreign_long=await self._foreign(long, plan.long_instrument, Leg.LONG),
+            foreign_short=await self._foreign(short, plan.short_instrument, Leg.SHORT),
             plan=msgspec.json.encode(plan).decode(),
             created_at=now_ns,
             updated_at=now_ns,
         )
-        for other in self.pairs.values():
-            if other.state is not PairState.CLOSED and self._touch(other.record, record):
-                raise EntryRefused("one_pair_per_market", f"pair {other.record.pair_id} holds one of these markets")
         runner = await self._runner(record, plan)
         for trader in runner.legs.values():
             await trader.quote(reduce=False)
-        self.pairs[record.pair_id] = runner
-        try:
-            await runner.begin(msgspec.structs.replace(decision, pair_id=record.pair_id))
-        except BaseException:
-            del self.pairs[record.pair_id]
-            raise
-        self._run(runner)
-        return runner
+        return record, runner
+
+    def _forget_closed(self) -> None:
+        """Closed pairs are kept for late fills and readers, the oldest not for ever."""
+        closed = [pair_id for pair_id, runner in self.pairs.items() if runner.state is PairState.CLOSED]
+        for pair_id in closed[:-KEEP_CLOSED]:
+            del self.pairs[pair_id]
 
     async def close(self, pair_id: str, reason: str, decision: DecisionRecord) -> PairRecord:
         """Close a pair whatever triggered it; a second request joins the first. The decision is durable before anything is sent (E19)."""
         runner = self.pairs[pair_id]
         await self.journal.write(decision, pair_id=pair_id, or_fallback=True)
         runner.close(reason)
+        return await runner.until_rest()
+
+    async def resume_pair(self, pair_id: str) -> PairRecord:
+        """The operator has looked at a pair in ALERT: prove it again, then repair by reducing only; returns where it came to rest."""
+        runner = self.pairs[pair_id]
+        for trader in runner.legs.values():
+            await trader.reconcile()
+        runner.resume()
         return await runner.until_rest()
 
     def new_pair_id(self) -> str:
@@ -202,10 +227,6 @@ class ExecutionEngine:
         if foreign * leg.sign < 0:
             raise EntryRefused("foreign_position", f"the account holds {foreign} of {symbol}, against the {leg} leg")
         return foreign
-
-    @staticmethod
-    def _touch(a: PairRecord, b: PairRecord) -> bool:
-        return bool({a.long_instrument, a.short_instrument} & {b.long_instrument, b.short_instrument})
 
     async def _runner(self, record: PairRecord, plan: PairPlan) -> PairRunner:
         instruments: dict[Leg, Instrument] = {}
@@ -231,28 +252,41 @@ class ExecutionEngine:
     # ---- events and proof
 
     async def _follow_fills(self, venue: str) -> None:
-        async for event in self.clients[venue].watch_fills():
-            if isinstance(event, Gap):
-                self._gap(venue, event)
-                continue
-            fill: Fill = event
-            for runner in list(self.pairs.values()):
-                await runner.take_fill(venue, fill)
+        async def take(event: object) -> None:
+            if isinstance(event, Fill):
+                for runner in list(self.pairs.values()):
+                    await runner.take_fill(venue, event)
+
+        await self._follow(venue, self.clients[venue].watch_fills, take)
 
     async def _follow_orders(self, venue: str) -> None:
-        async for event in self.clients[venue].watch_orders():
-            if isinstance(event, Gap):
-                self._gap(venue, event)
-                continue
-            info: OrderInfo = event
-            for runner in list(self.pairs.values()):
-                runner.take_order(venue, info)
+        async def take(event: object) -> None:
+            if isinstance(event, OrderInfo):
+                for runner in list(self.pairs.values()):
+                    runner.take_order(venue, event)
 
-    def _gap(self, venue: str, gap: Gap) -> None:
+        await self._follow(venue, self.clients[venue].watch_orders, take)
+
+    async def _follow(self, venue: str, watch: Callable[[], Subscription], take: Callable[[object], Awaitable[None]]) -> None:
+        """One feed of a venue, for as long as the client lives. A bug in taking an event costs a reconciliation, never the feed."""
+        async with watch() as events:
+            async for event in events:
+                if isinstance(event, Gap):
+                    self._gap(venue, event.reason)
+                    continue
+                try:
+                    await take(event)
+                except Exception:
+                    log.exception("feed.failed venue=%s event=%s", venue, type(event).__name__)
+                    self._gap(venue, "an event could not be taken in")
+
+    def _gap(self, venue: str, reason: str) -> None:
         """Something may have been missed: no entry there until it is reconciled."""
         proving = bool(self._unproved)
-        self._unproved[venue] = f"not reconciled since {gap.reason}"
-        self._observer("venue.gap", "", venue=venue, reason=gap.reason)
+        told = venue in self._unproved
+        self._unproved[venue] = f"not reconciled since {reason}"
+        if not told:
+            self._observer("venue.gap", "", venue=venue, reason=reason)
         if not proving:
             self._feeds = [t for t in self._feeds if not t.done()]
             self._feeds.append(asyncio.create_task(self._prove_until_done(), name="prove"))
@@ -267,12 +301,14 @@ class ExecutionEngine:
     async def _prove(self) -> None:
         """Reconcile every pair on the venues that are not proved; a venue is free for entries once all its pairs agree."""
         waiting = dict(self._unproved)
+        concerned = [
+            (runner, venues)
+            for runner in self.pairs.values()
+            if (venues := {runner.record.long_venue, runner.record.short_venue} & set(waiting)) and runner.state is not PairState.CLOSED
+        ]
+        outcomes = await asyncio.gather(*(r.reconcile() if r.recovered else recovery.recover(r) for r, _ in concerned))
         agreed = dict.fromkeys(waiting, True)
-        for runner in list(self.pairs.values()):
-            venues = {runner.record.long_venue, runner.record.short_venue} & set(waiting)
-            if not venues or runner.state is PairState.CLOSED:
-                continue
-            good = await (runner.reconcile() if runner.recovered else recovery.recover(runner))
+        for (_, venues), good in zip(concerned, outcomes, strict=True):
             for venue in venues:
                 agreed[venue] &= good
         for venue, reason in waiting.items():

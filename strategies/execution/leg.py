@@ -183,7 +183,7 @@ class LegTrader:
         how = terms(self.instrument, side, tactic, quote, bps)
         now_ns = self._clock.time_ns()
         intent = IntentRecord(
-            intent_id=f"i{self._ids.next(now_ns)}",
+            intent_id=self._intent_id(now_ns, step),
             pair_id=self.pair_id,
             leg=self.leg,
             venue=self.venue,
@@ -207,6 +207,15 @@ class LegTrader:
         self.intents[intent.client_order_id] = intent
         self.active = Active(intent, self._clock.monotonic(), rests_until)
         await self._send(intent, how, step)
+
+    def _intent_id(self, now_ns: int, step: Send) -> str:
+        """From the durable counter; a reducing order goes out even when the counter cannot be advanced any more."""
+        try:
+            return f"i{self._ids.next(now_ns)}"
+        except JournalError:
+            if not step.reduce:
+                raise
+            return f"i{self.leg}{now_ns}"
 
     async def _durable(self, intent: IntentRecord) -> None:
         """E8: on disk before a byte leaves. A reducing order is sent even if nothing can be written any more."""

@@ -28,6 +28,7 @@ log = logging.getLogger("strategies.execution")
 ENDED = frozenset({PairState.CLOSED, PairState.ALERT})
 RESTING = frozenset({PairState.HEDGED, *ENDED})
 PROBE_S = 1.0
+ALERT_LOOK_S = 5.0
 
 
 class PairRunner:
@@ -94,6 +95,19 @@ class PairRunner:
             await self._moved.wait()
         return self.record
 
+    def resume(self) -> asyncio.Task[None]:
+        """A human has looked at the alert: work goes on where reducing can help, with fresh budgets. Returns the new task."""
+        if self.state is not PairState.ALERT or self._busy:
+            raise ValueError(f"pair {self.record.pair_id} is {self.state} and needs no resuming")
+        self._orders_sent = 0
+        self._unproved_since_s = None
+        self.task = asyncio.create_task(self._resume(), name=f"pair:{self.record.pair_id}")
+        return self.task
+
+    async def _resume(self) -> None:
+        await self.move(Move(PairState.REPAIRING, "resumed by the operator"))
+        await self.run()
+
     def close(self, reason: str) -> None:
         """Ask for the end of the pair; asking twice is asking once. The decision must be journaled before."""
         if self._close_reason is None and self.state is not PairState.CLOSED:
@@ -109,10 +123,14 @@ class PairRunner:
         self._changed.set()
 
     async def take_fill(self, venue: str, fill: Fill) -> None:
-        """A fill seen on a venue of this pair."""
+        """A fill seen on a venue of this pair. One that comes after the proved end is booked and cried out: it cannot be traded away."""
         for trader in self.legs.values():
             if trader.venue == venue:
+                before = trader.own
                 await trader.take_fill(fill)
+                if self.state is PairState.CLOSED and trader.own != before:
+                    log.error("fill.after_close pair=%s venue=%s trade=%s own=%s", self.record.pair_id, venue, fill.trade_id, trader.own)
+                    trader.say("fill.after_close", own=trader.own)
 
     def take_order(self, venue: str, info: OrderInfo) -> None:
         """An order changed on a venue of this pair."""
@@ -147,12 +165,16 @@ class PairRunner:
     async def run(self) -> None:
         """Drive the pair until it is closed or needs a human; between, watch that it stays hedged."""
         try:
-            while self.state not in ENDED:
+            while self.state is not PairState.CLOSED:
                 self._changed.clear()
                 if not self.recovered:
                     await self._wait(PROBE_S)
-                    continue
-                await self._turn()
+                elif self.state is not PairState.ALERT:
+                    await self._turn()
+                elif self._busy:
+                    await self._watch_alert()
+                else:
+                    break
         except Exception:
             log.exception("pair.failed pair=%s", self.record.pair_id)
             await self.move(Move(PairState.ALERT, "the engine failed on this pair; see the log"))
@@ -161,6 +183,16 @@ class PairRunner:
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
             self._moved.set()
+
+    @property
+    def _busy(self) -> bool:
+        return any(trader.view().busy for trader in self.legs.values())
+
+    async def _watch_alert(self) -> None:
+        """An outcome stayed unknown for too long. Nothing is sent, but the question goes on; its answer makes repair possible."""
+        await self._wait(ALERT_LOOK_S)
+        if not self._busy:
+            await self.move(Move(PairState.REPAIRING, "the unknown outcome is proved now"))
 
     async def _turn(self) -> None:
         for task in [t for t in self._tasks.values() if t.done()]:
@@ -200,7 +232,7 @@ class PairRunner:
         return False
 
     async def _can_follow(self, step: Send) -> bool:
-        """Before the delta is opened on purpose, the venue that has to follow is asked whether it can: a quote to enter, an answer to leave.
+        """Before the delta is opened on purpose, the venue that has to follow is asked: for a quote to enter, for an answer to leave.
 
         Steps that make the delta smaller are not held up.
         """
@@ -224,8 +256,20 @@ class PairRunner:
     async def _guard(self) -> None:
         """Hedged: sleep until something changes, and now and then prove that the venues still agree (PAINS 6)."""
         self._moved.set()
-        if not await self._wait(self._check_s):
-            await self.reconcile()
+        if await self._wait(self._check_s):
+            return
+        agreed = await self.reconcile()
+        if agreed or not all(trader.venue_up for trader in self.legs.values()):
+            self._unproved_since_s = None
+        elif self.disagrees_too_long():
+            await self.move(Move(PairState.ALERT, "a venue shows a position that no record explains"))
+
+    def disagrees_too_long(self) -> bool:
+        """Called at each look that found venues answering but not agreeing with our account; True after the deadline."""
+        now = self._clock.monotonic()
+        if self._unproved_since_s is None:
+            self._unproved_since_s = now
+        return now - self._unproved_since_s > self.plan.limits.resolve_deadline_s
 
     async def reconcile(self) -> bool:
         """Compare both venues with our account of them; True when both could be asked and agree or are explained."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("strategies.execution")
 
+ATTEMPT_S = 10.0
+"""How long one attempt waits for an order's outcome; the next attempt goes on where it left off."""
+
 
 def load(runner: "PairRunner", journal: Journal) -> None:
     """Give a runner what the journal holds of its pair."""
@@ -35,14 +38,17 @@ async def recover(runner: "PairRunner") -> bool:
     again; positions must agree with our fills, or be explained by fills of others. What was opening is not opened any further: the rules of
     REPAIRING bring it to hedged or flat by reducing only.
     """
+    was_unknown = any(trader.active is not None for trader in runner.legs.values())
     for leg in Leg:
         trader = runner.legs[leg]
         try:
             if trader.active is not None:
-                await trader.settle_within(runner.plan.limits.resolve_deadline_s)
+                await trader.settle_within(ATTEMPT_S)
             await _adopt_open_orders(runner, leg)
             if trader.active is not None or not await trader.reconcile():
                 runner.tell("recovery.waits", leg=leg.value, venue=trader.venue, reason="not proved yet")
+                if trader.active is None and runner.disagrees_too_long():
+                    await _give_up(runner, f"{trader.venue} shows a position that no record explains")
                 return False
         except VenueError as e:
             trader.mark(e)
@@ -53,6 +59,8 @@ async def recover(runner: "PairRunner") -> bool:
     runner.recovered = True
     if runner.state is PairState.PLANNED:
         await runner.move(Move(PairState.CLOSED, "never started"))
+    elif runner.state is PairState.ALERT and was_unknown:
+        await runner.move(Move(PairState.REPAIRING, "the unknown outcome is proved now"))
     elif runner.state is PairState.OPENING:
         await runner.move(Move(PairState.REPAIRING, f"restarted while opening: long {long}, short {short} proved"))
     runner.tell("recovery.proved", state=runner.state.value, long=long, short=short)
@@ -68,4 +76,12 @@ async def _adopt_open_orders(runner: "PairRunner", leg: Leg) -> None:
         if intent is not None and trader.active is None:
             log.warning("recovery.reopened pair=%s id=%s", runner.record.pair_id, intent.client_order_id)
             trader.restore([msgspec.structs.replace(intent, state=IntentState.WORKING)], [], [])
-            await trader.settle_within(runner.plan.limits.resolve_deadline_s)
+            await trader.settle_within(ATTEMPT_S)
+
+
+async def _give_up(runner: "PairRunner", why: str) -> None:
+    """The venues answer, and do not agree with us: a human has to look."""
+    runner.recovered = True
+    if runner.state is not PairState.ALERT:
+        await runner.move(Move(PairState.ALERT, why))
+    runner.wake()

@@ -31,6 +31,8 @@ class LighterClient(BaseExchangeClient):
     position_manager_class = LighterPositionManager
     account_manager_class = LighterAccountManager
     websocket_class = LighterWebSocketManager
+    order_manager: LighterOrderManager
+    ws_manager: LighterWebSocketManager
 
     @classmethod
     def make_signer(cls, credentials: Credentials, endpoints: Endpoints, config: ClientConfig, runtime: Runtime) -> Signer:

@@ -5,7 +5,6 @@ The library is taken from an installed `lighter-sdk`, or from the file that PERP
 
 import ctypes
 import json
-import os
 import re
 import subprocess
 import sys
@@ -37,7 +36,6 @@ from exchange_clients.lighter.signing import (
     Tx,
     TxType,
     checked_library,
-    find_library,
     parse_tx_info,
     registration_text,
     tx_hash,
@@ -300,16 +298,6 @@ def test_what_is_written_reads_back_the_same(type: TxType, values: list[int], at
 
 
 # ---- the vendor's library
-
-
-@pytest.fixture(scope="session")
-def library() -> Path:
-    if named := os.environ.get("PERPKIT_LIGHTER_LIB"):
-        return Path(named)
-    try:
-        return find_library()
-    except LibraryUnavailable as e:
-        pytest.skip(str(e))
 
 
 C_TYPES = {

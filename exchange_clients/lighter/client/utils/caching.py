@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
 from exchange_clients.context import ClientContext
 from exchange_clients.lighter.signing import Identity, LighterSigner
-from exchange_clients.signing import ClockNonces, NonceLease
+from exchange_clients.signing import NonceLease, SequentialNonces
 from exchange_clients.transport.clock import Clock
 
 
@@ -22,15 +21,25 @@ def identity_of(context: ClientContext) -> Identity:
     return signer_of(context).identity
 
 
-class SkippingNonces(ClockNonces):
-    """Milliseconds for transactions with the skip-nonce attribute: any higher number is taken, so one leaves after the other."""
+class SkippingNonces(SequentialNonces):
+    """Milliseconds for transactions with the skip-nonce attribute: the venue takes any number above the last.
+
+    Several senders may share a key. One that was overtaken is refused, which proves its command unsent, and goes again with a later number.
+    """
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(clock)
-        self._lock = asyncio.Lock()
+        super().__init__(self._later)
+        self._clock = clock
+        self._last = 0
+
+    async def _later(self) -> int:
+        return self._last + 1
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[NonceLease]:
-        async with self._lock, super().lease() as lease:
-            yield lease
-            self._last = lease.value + lease.count - 1
+        async with super().lease() as lease:
+            lease.value = max(lease.value, self._clock.time_ns() // 1_000_000)
+            try:
+                yield lease
+            finally:
+                self._last = lease.value + lease.count - 1

@@ -144,10 +144,12 @@ class Bench:
     def settings(self, **more: Any) -> dict[str, Any]:
         return {"environment": self.environment, "endpoints": self.server.endpoints, "ticker": BTC, **more}
 
-    def client(self, *, signed: bool = True, account: SimAccount | None = None, **settings: Any) -> BaseExchangeClient:
+    def client(
+        self, *, signed: bool = True, account: SimAccount | None = None, runtime: Runtime | None = None, **settings: Any
+    ) -> BaseExchangeClient:
         """A client that is not connected yet; disconnected at the end of the test."""
         keys = self.credentials(account) if signed else None
-        made = venues.create_client(self.spec.name, self.settings(**settings), keys, runtime=self.runtime)
+        made = venues.create_client(self.spec.name, self.settings(**settings), keys, runtime=runtime or self.runtime)
         self._stack.push_async_callback(made.disconnect)
         return made
 

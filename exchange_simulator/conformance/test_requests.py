@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 
 import pytest
@@ -9,11 +10,15 @@ import pytest
 from exchange_clients.errors import (
     ConfigError,
     NotReady,
+    Throttled,
     UnknownInstrument,
 )
-from exchange_clients.model import NS_PER_HOUR, NS_PER_S, InstrumentId, MarketStatus, OrderStatus, Purpose, Side
+from exchange_clients.model import NS_PER_HOUR, NS_PER_S, BookSnapshot, InstrumentId, MarketStatus, OrderStatus, Purpose, Side
+from exchange_clients.transport.clock import VirtualClock
+from exchange_clients.transport.runtime import Runtime
 from exchange_simulator.conformance.bench import BTC, DEPOSIT, ETH, MARKETS, Bench, needs, virtual
 from exchange_simulator.core import types as core
+from exchange_simulator.dialects.base import Budget, RequestFault
 from exchange_simulator.dialects.history import Candle, PastFunding
 
 MINUTE_NS = 60 * NS_PER_S
@@ -182,6 +187,64 @@ async def test_funding_history_is_paginated_without_hole_or_double(bench: Bench)
     assert {sample.interval_hours for sample in found} == {Decimal(interval) / NS_PER_HOUR}
     asked = [(received.path, tuple(received.params.items()), received.body) for received in list(bench.dialect.received)[before:]]
     assert len(set(asked)) == len(asked), "no page is asked for twice"
+
+
+@virtual
+async def test_the_venues_word_to_wait_is_kept(bench: Bench) -> None:
+    client = bench.client(signed=False)
+    await client.instruments.load_all()
+    bench.hands.requests(RequestFault(status=429, headers={"Retry-After": "7"}), times=1)
+    before = len(bench.dialect.received)
+    assert await client.fetch_bbo_prices(BTC) == (Decimal(49_999), Decimal(50_001))
+    refused, answered = list(bench.dialect.received)[before:]
+    assert answered.ts_ns - refused.ts_ns >= 7 * NS_PER_S
+
+
+@virtual
+async def test_our_own_limiter_keeps_the_venue_from_refusing(bench: Bench) -> None:
+    """Half as much again as a window allows, asked for at once: all of it is answered or held back here; the venue never says no."""
+    rates = {name: pool for name, pool in bench.spec.pools.items() if pool.kind == "rate" and pool.scope == "ip"}
+    needs(bool(rates), "rate limit by address")
+    client = bench.client(signed=False)
+    instrument = await client.instruments.load(BTC)
+    limiter, refused = client.context.limiter, []
+    before = {name: limiter.headroom(name) for name in rates}
+    await client.market_data.fetch_book(instrument)
+    costs = {name: before[name] - limiter.headroom(name) for name in rates}
+    name = max(costs, key=lambda one: costs[one] / rates[one].limit)
+    assert costs[name] > 0, "a request costs something"
+    bench.dialect.budget = bench.dialect.budget or Budget(rates[name].limit, rates[name].period_s)
+    charge = bench.dialect.budget.charge
+
+    def watched(key: str, cost: int, now_s: float) -> float:
+        wait_s: float = charge(key, cost, now_s)
+        if wait_s:
+            refused.append(cost)
+        return wait_s
+
+    bench.dialect.budget.charge = watched
+    count = int(1.5 * rates[name].limit / costs[name])
+    answers = await asyncio.gather(*(client.market_data.fetch_book(instrument) for _ in range(count)), return_exceptions=True)
+    held_back = sum(isinstance(answer, Throttled) for answer in answers)
+    assert refused == []
+    assert sum(isinstance(answer, BookSnapshot) for answer in answers) == count - held_back
+    assert held_back < count
+
+
+@virtual
+async def test_a_machine_clock_that_is_off_by_a_minute_is_seen(bench: Bench) -> None:
+    """The offset is measured, and what is signed carries the venue's time."""
+    wrong = VirtualClock(bench.runtime.clock.time_ns() + 60 * NS_PER_S - round(bench.runtime.clock.monotonic() * NS_PER_S))
+    runtime = Runtime(clock=wrong, offload=bench.runtime.offload, connector=bench.runtime.connector)
+    client = bench.client(runtime=runtime)
+    offset_ns = await client.measure_clock_offset()
+    await client.instruments.load_all()
+    offset_ns = offset_ns if offset_ns is not None else client.context.venue_time.offset_ns
+    assert offset_ns is not None
+    assert offset_ns / NS_PER_S == pytest.approx(-60, abs=1.0)
+    await client.account_manager.verify_credentials()
+    result = await client.place_limit_order(BTC, Decimal("0.01"), Decimal(49_000), "buy", purpose=Purpose.HEDGE, wait_for="open")
+    assert (result.success, result.status) == (True, OrderStatus.OPEN)
 
 
 @virtual

@@ -59,7 +59,7 @@ def scan(quotes: Iterable[FundingQuote], filters: Filters, *, now_ns: int) -> Sc
     """Rank all pairs of markets with the same base asset on different venues.
 
     Assets match by the canonical base of the instrument table and nothing else (E30): a multiplier is applied in converters, so 1000PEPE
-    on one venue and kPEPE on another are both PEPE here, and "2Z" is never "Z". Ties are broken by names, so equal input gives equal output.
+    on one venue and kPEPE on another are both PEPE here, and "2Z" is never "Z". Ties are broken by names: equal input, equal output.
     """
     by_base: dict[str, list[FundingQuote]] = defaultdict(list)
     for quote in quotes:

@@ -6,6 +6,6 @@ from exchange_clients.hyperliquid.funding_adapter.adapter import HyperliquidFund
 from exchange_clients.hyperliquid.websocket.manager import HyperliquidWebSocketManager
 from exchange_clients.venues import Venue
 
-__all__ = ["VENUE", "HyperliquidClient", "HyperliquidFundingAdapter", "get_hyperliquid_symbol_format", "normalize_symbol"]
+__all__ = ["SPEC", "VENUE", "HyperliquidClient", "HyperliquidFundingAdapter", "get_hyperliquid_symbol_format", "normalize_symbol"]
 
 VENUE = Venue(SPEC, HyperliquidClient, HyperliquidWebSocketManager, HyperliquidFundingAdapter)

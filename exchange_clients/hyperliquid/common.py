@@ -112,19 +112,19 @@ def _info(kind: str, response: Any, weight: int = 20, doc: str = "") -> Endpoint
     return Endpoint("POST", "/info", response, cost={"ip": weight}, encoding="json", fixed={"type": kind}, doc=doc)
 
 
-# Replies with rows cost 1 more per 20 rows (60 candles): pages are charged in full beforehand.
+# Replies with rows cost 1 more per 20 rows (60 candles): charged by the managers once the rows are there.
 ENDPOINTS: Final = {
     "exchange": Endpoint("POST", "/exchange", m.Reply, cost={"ip": 1}, encoding="json", signed=True, command=True, doc="signed actions"),
     "allMids": _info("allMids", dict[str, Decimal], 2, "dex"),
     "l2Book": _info("l2Book", m.L2Snapshot | None, 2, "coin, nSigFigs, mantissa; null for an unknown coin"),
-    "recentTrades": _info("recentTrades", list[m.TradeData], 25, "coin"),
-    "candleSnapshot": _info("candleSnapshot", list[m.CandleData], 104, "req: coin, interval, startTime, endTime"),
+    "recentTrades": _info("recentTrades", list[m.TradeData], doc="coin"),
+    "candleSnapshot": _info("candleSnapshot", list[m.CandleData], doc="req: coin, interval, startTime, endTime"),
     "meta": _info("meta", m.Meta, doc="dex"),
     "allPerpMetas": _info("allPerpMetas", list[m.Meta]),
     "metaAndAssetCtxs": _info("metaAndAssetCtxs", tuple[m.Meta, list[m.AssetCtx]], doc="dex"),
     "perpDexs": _info("perpDexs", list[m.PerpDex | None]),
     "spotMeta": _info("spotMeta", m.SpotMeta),
-    "fundingHistory": _info("fundingHistory", list[m.FundingRow], 45, "coin, startTime, endTime; 500 rows"),
+    "fundingHistory": _info("fundingHistory", list[m.FundingRow], doc="coin, startTime, endTime; 500 rows"),
     "predictedFundings": _info("predictedFundings", list[tuple[str, list[tuple[str, m.PredictedFunding | None]]]]),
     "exchangeStatus": _info("exchangeStatus", m.ExchangeStatus, 2),
     "clearinghouseState": _info("clearinghouseState", m.ClearinghouseState, 2, "user, dex"),
@@ -132,11 +132,11 @@ ENDPOINTS: Final = {
     "openOrders": _info("openOrders", list[m.OrderData], doc="user, dex"),
     "frontendOpenOrders": _info("frontendOpenOrders", list[m.OrderData], doc="user, dex"),
     "orderStatus": _info("orderStatus", m.OrderStatusReply, 2, "user, oid: number or client id"),
-    "historicalOrders": _info("historicalOrders", list[m.OrderUpdate], 120, "user; newest 2000"),
-    "userFills": _info("userFills", list[m.FillData], 120, "user; newest 2000"),
-    "userFillsByTime": _info("userFillsByTime", list[m.FillData], 120, "user, startTime, endTime; 2000 rows"),
-    "userFunding": _info("userFunding", list[m.UserFundingRow], 45, "user, startTime, endTime; 500 rows"),
-    "userNonFundingLedgerUpdates": _info("userNonFundingLedgerUpdates", list[m.LedgerRow], 45, "user, startTime, endTime"),
+    "historicalOrders": _info("historicalOrders", list[m.OrderUpdate], doc="user; newest 2000"),
+    "userFills": _info("userFills", list[m.FillData], doc="user; newest 2000"),
+    "userFillsByTime": _info("userFillsByTime", list[m.FillData], doc="user, startTime, endTime; 2000 rows"),
+    "userFunding": _info("userFunding", list[m.UserFundingRow], doc="user, startTime, endTime; 500 rows"),
+    "userNonFundingLedgerUpdates": _info("userNonFundingLedgerUpdates", list[m.LedgerRow], doc="user, startTime, endTime"),
     "userFees": _info("userFees", m.UserFees, doc="user"),
     "userRateLimit": _info("userRateLimit", m.UserRateLimit, doc="user"),
     "activeAssetData": _info("activeAssetData", m.ActiveAssetData, doc="user, coin"),

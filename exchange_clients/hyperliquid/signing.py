@@ -13,7 +13,8 @@ Source: dossier sections 2 and 13; https://hyperliquid.gitbook.io/hyperliquid-do
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -21,7 +22,7 @@ import msgspec
 
 from exchange_clients.errors import ConfigError
 from exchange_clients.hyperliquid import messages as m
-from exchange_clients.signing import Channel, Command, Credentials, HttpRequest, SignContext, SignedCommand
+from exchange_clients.signing import Channel, Command, Credentials, HttpRequest, NonceLease, SignContext, SignedCommand
 from exchange_clients.transport.offload import Offload
 
 if TYPE_CHECKING:
@@ -276,6 +277,25 @@ class _Post(msgspec.Struct, frozen=True):
     id: int
     request: _PostRequest
     method: str = "post"
+
+
+class VenueNonces:
+    """Milliseconds of venue time that never repeat: max(last + 1, now).
+
+    Venue time, because the venue refuses what lies below the hundred highest it has seen: a local clock that was set back must not matter.
+    """
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._last = 0
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[NonceLease]:
+        self._last = max(self._last + 1, self._now_ms())
+        yield NonceLease(self._last)
+
+    def mark_stale(self) -> None:
+        """Time needs no resync."""
 
 
 class HyperliquidSigner:

@@ -8,9 +8,9 @@ from exchange_clients.hyperliquid.client.managers.market_data import Hyperliquid
 from exchange_clients.hyperliquid.client.managers.order_manager import HyperliquidOrderManager
 from exchange_clients.hyperliquid.client.managers.position_manager import HyperliquidPositionManager
 from exchange_clients.hyperliquid.common import SPEC
-from exchange_clients.hyperliquid.signing import FAST_BACKEND, NONCE_SCOPE, HyperliquidSigner, backend_name
+from exchange_clients.hyperliquid.signing import FAST_BACKEND, NONCE_SCOPE, HyperliquidSigner, VenueNonces, backend_name
 from exchange_clients.hyperliquid.websocket.manager import HyperliquidWebSocketManager
-from exchange_clients.signing import ClockNonces, Credentials, Signer
+from exchange_clients.signing import Credentials, Signer
 from exchange_clients.spec import Endpoints
 from exchange_clients.transport.runtime import Runtime
 
@@ -33,4 +33,4 @@ class HyperliquidClient(BaseExchangeClient):
         return signer
 
     def _installed_nonces(self) -> None:
-        self.context.nonces[NONCE_SCOPE] = ClockNonces(self.context.runtime.clock)
+        self.context.nonces[NONCE_SCOPE] = VenueNonces(self.context.venue_time.now_ms)

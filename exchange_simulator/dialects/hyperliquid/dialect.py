@@ -98,6 +98,7 @@ class Wanted:
 class HyperliquidDialect(Dialect):
     name = "hyperliquid"
     ws_paths: ClassVar = {"public": "/ws"}
+    compress = False
     significant_figures: ClassVar[int] = 5
 
     def __init__(
@@ -284,26 +285,26 @@ class HyperliquidDialect(Dialect):
 
     # ---- sockets
 
-    def on_start(self) -> None:
-        self.agenda.after(5.0, self._close_silent)
-
     def on_stop(self) -> None:
         for batch in (self._books, self._bbos, self._contexts, self._candles, self._states):
             batch.clear()
 
     def on_connect(self, session: Session) -> None:
+        if not self._spoke_at:
+            self.agenda.after(SILENCE_S / 10, self._close_silent)
         self._spoke_at[session.number] = asyncio.get_running_loop().time()
 
     def on_disconnect(self, session: Session) -> None:
         self._spoke_at.pop(session.number, None)
 
     def _close_silent(self) -> None:
-        """A connection to which nothing was sent for a minute is closed."""
+        """A connection to which nothing was sent for a minute is closed. Looks again while there are any."""
         now = asyncio.get_running_loop().time()
         for session in list(self.sessions.values()):
             if now - self._spoke_at.get(session.number, now) > SILENCE_S:
                 session.close(1000)
-        self.agenda.after(5.0, self._close_silent)
+        if self._spoke_at:
+            self.agenda.after(SILENCE_S / 10, self._close_silent)
 
     def _say(self, session: Session, message: Any, *, channel: str = "") -> None:
         self._spoke_at[session.number] = asyncio.get_running_loop().time()

@@ -18,12 +18,14 @@ from exchange_clients.model import (
     FundingRateSample,
     Instrument,
     InstrumentId,
+    Lane,
     Ticker,
     Trade,
 )
 
 FUNDING_PAGE: Final = 500
 CANDLES_PAGE: Final = 5000
+ROWS_WAIT_S: Final = 60.0
 
 
 def configured_dexes(context: ClientContext) -> tuple[str, ...]:
@@ -32,6 +34,14 @@ def configured_dexes(context: ClientContext) -> tuple[str, ...]:
     if isinstance(named, str) or not all(isinstance(name, str) and name for name in named):
         raise ConfigError('venue_options["dexes"] is a list of names of builder dexes', venue=context.name)
     return ("", *dict.fromkeys(named))
+
+
+async def fetch_rows(context: ClientContext, endpoint: str, *, per_weight: int = 20, **arguments: Any) -> list[Any]:
+    """A query whose weight grows with what it returns: the rest of the weight is counted now that it is known."""
+    rows: list[Any] = await context.rest.query(endpoint, **arguments)
+    if extra := len(rows) // per_weight:
+        await context.limiter.acquire({"ip": extra}, Lane.QUERY, timeout_s=ROWS_WAIT_S)
+    return rows
 
 
 class HyperliquidMarketData(BaseMarketData):
@@ -87,7 +97,7 @@ class HyperliquidMarketData(BaseMarketData):
         self, instrument: Instrument, *, limit: int = 100, start_ns: int | None = None, end_ns: int | None = None
     ) -> list[Trade]:
         """The venue shows the newest only, however far back `start_ns` lies."""
-        rows: list[m.TradeData] = await self.rest.query("recentTrades", coin=instrument.venue_symbol)
+        rows: list[m.TradeData] = await fetch_rows(self.context, "recentTrades", coin=instrument.venue_symbol)
         trades = sorted((converters.trade(row, instrument) for row in reversed(rows)), key=lambda t: t.ts_venue_ns)
         wanted = [t for t in trades if (start_ns is None or t.ts_venue_ns >= start_ns) and (end_ns is None or t.ts_venue_ns < end_ns)]
         return wanted[-limit:]
@@ -98,7 +108,7 @@ class HyperliquidMarketData(BaseMarketData):
         found: dict[int, Candle] = {}
         while last_ms >= start_ms:
             wanted = {"coin": instrument.venue_symbol, "interval": interval, "startTime": start_ms, "endTime": last_ms}
-            rows: list[m.CandleData] = await self.rest.query("candleSnapshot", req=wanted)
+            rows: list[m.CandleData] = await fetch_rows(self.context, "candleSnapshot", per_weight=60, req=wanted)
             found |= {row.t: converters.candle(row, instrument, now_ns) for row in rows}
             if len(rows) < CANDLES_PAGE:
                 break
@@ -132,8 +142,8 @@ class HyperliquidMarketData(BaseMarketData):
         samples: list[FundingRateSample] = []
         start_ms, end_ms = start_ns // NS_PER_MS, None if end_ns is None else end_ns // NS_PER_MS
         while True:
-            rows: list[m.FundingRow] = await self.rest.query(
-                "fundingHistory", coin=instrument.venue_symbol, startTime=start_ms, endTime=end_ms
+            rows: list[m.FundingRow] = await fetch_rows(
+                self.context, "fundingHistory", coin=instrument.venue_symbol, startTime=start_ms, endTime=end_ms
             )
             samples += [converters.funding_settled(row, instrument) for row in rows]
             if len(rows) < FUNDING_PAGE:

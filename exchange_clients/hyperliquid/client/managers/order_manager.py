@@ -13,7 +13,7 @@ from exchange_clients.base_managers import LANES, BaseOrderManager
 from exchange_clients.context import ClientContext
 from exchange_clients.errors import DecodeError, OrderDenied, VenueError
 from exchange_clients.hyperliquid import messages as m
-from exchange_clients.hyperliquid.client.managers.market_data import configured_dexes, page_start
+from exchange_clients.hyperliquid.client.managers.market_data import configured_dexes, fetch_rows, page_start
 from exchange_clients.hyperliquid.client.utils import converters
 from exchange_clients.hyperliquid.client.utils.caching import venue_cache
 from exchange_clients.hyperliquid.client.utils.helpers import wire_number
@@ -294,7 +294,7 @@ class HyperliquidOrderManager(BaseOrderManager):
 
     async def fetch_order_history(self, *, since_ns: int, instrument: Instrument | None = None) -> list[OrderInfo]:
         """The newest 2000 orders."""
-        rows: list[m.OrderUpdate] = await self.rest.query("historicalOrders", user=trading_address(self.context))
+        rows: list[m.OrderUpdate] = await fetch_rows(self.context, "historicalOrders", user=trading_address(self.context))
         infos = (order_info(self.context, row) for row in rows if row.statusTimestamp * NS_PER_MS >= since_ns)
         return [info for info in infos if info is not None and (instrument is None or info.instrument == instrument.id)]
 
@@ -305,7 +305,7 @@ class HyperliquidOrderManager(BaseOrderManager):
         end_ms = None if until_ns is None else until_ns // NS_PER_MS
         found: dict[tuple[str, str, int], Fill] = {}
         while start_ms is not None:
-            rows: list[m.FillData] = await self.rest.query("userFillsByTime", user=user, startTime=start_ms, endTime=end_ms)
+            rows: list[m.FillData] = await fetch_rows(self.context, "userFillsByTime", user=user, startTime=start_ms, endTime=end_ms)
             for fill in converters.fills(rows, find, user):
                 if instrument is None or fill.instrument == instrument.id:
                     found[str(fill.instrument), fill.trade_id, fill.ts_venue_ns] = fill

@@ -6,7 +6,7 @@ from typing import Final
 
 from exchange_clients.base_managers import BasePositionManager
 from exchange_clients.hyperliquid import messages as m
-from exchange_clients.hyperliquid.client.managers.market_data import configured_dexes, page_start
+from exchange_clients.hyperliquid.client.managers.market_data import configured_dexes, fetch_rows, page_start
 from exchange_clients.hyperliquid.client.utils import converters
 from exchange_clients.hyperliquid.signing import trading_address
 from exchange_clients.model import NS_PER_MS, FundingPayment, Instrument, Position
@@ -31,8 +31,8 @@ class HyperliquidPositionManager(BasePositionManager):
         end_ms = None if until_ns is None else until_ns // NS_PER_MS
         found: dict[str, FundingPayment] = {}
         while start_ms is not None:
-            rows: list[m.UserFundingRow] = await self.rest.query(
-                "userFunding", user=trading_address(self.context), startTime=start_ms, endTime=end_ms
+            rows: list[m.UserFundingRow] = await fetch_rows(
+                self.context, "userFunding", user=trading_address(self.context), startTime=start_ms, endTime=end_ms
             )
             for row in rows:
                 market = self.context.instruments.by_contract(row.delta.coin)

@@ -100,10 +100,10 @@ class Ledger:
         account, market = position.account, position.market
         before = position.size
         if account.id == ANONYMOUS:
-            account.balance += self._move(position, side, price, size)[1]
+            account.balance += self._move(position, side, price, size, 0)[1]
             return
         fee = self._fee(position, price * size, liquidity) if kind is _NORMAL else 0
-        realised, to_balance = self._move(position, side, price, size)
+        realised, to_balance = self._move(position, side, price, size, fee)
         if order is not None:
             order.filled += size
             order.remaining -= size
@@ -145,8 +145,8 @@ class Ledger:
         rate = maker if liquidity is _MAKER else taker
         return -(-price_size * spec.notional_unit * rate // UNIT)
 
-    def _move(self, position: Position, side: Side, price: int, size: int) -> tuple[int, int]:
-        """Returns (realised PnL, what the balance gets) of adding that trade to the position."""
+    def _move(self, position: Position, side: Side, price: int, size: int, fee: int) -> tuple[int, int]:
+        """Adds that trade to the position. Returns (realised PnL, what the balance gets before the fee)."""
         market = position.market
         unit = market.spec.notional_unit
         sign = 1 if side is _BUY else -1
@@ -166,7 +166,7 @@ class Ledger:
             position.cost += sign * notional
             position.size += sign * opening
             if position.mode is _ISOLATED and position.account.id != ANONYMOUS:
-                margin = min(notional * position.initial // UNIT, max(0, position.account.balance + to_balance))
+                margin = min(notional * position.initial // UNIT, max(0, position.account.balance + to_balance - fee))
                 position.margin += margin
                 to_balance -= margin
         self._hold(position, before)

@@ -32,6 +32,7 @@ from exchange_simulator.core.types import (
     MarginTier,
     Market,
     MarketStatus,
+    NewOrder,
     OrderStatus,
     PriceSource,
     RejectReason,
@@ -227,6 +228,17 @@ def test_isolated_margin_moves_in_and_out_with_the_position() -> None:
     Witness(made)
 
 
+def test_isolated_margin_takes_no_more_than_the_balance_has_left_after_the_fee() -> None:
+    made = exchange(deposit=1_000)
+    made.open_account(0, 9, deposit=USD("25.3"))
+    made.set_margin_mode(0, 9, "BTC", MarginMode.ISOLATED)
+    trade(made, 9, 2, 1_000, 1_010)  # 25 at mark, 25.25 at the price paid, 0.2525 of fee
+    assert money(made.position(9, "BTC").margin) == Decimal("25.0475")
+    assert made.account(9).balance == 0
+    assert made.ledger.insurance == 0
+    Witness(made)
+
+
 def test_margin_mode_changes_only_when_nothing_is_open() -> None:
     made = exchange(deposit=100)
     made.submit(0, buy(1, 10, 900))
@@ -310,6 +322,18 @@ def test_liquidation_cancels_orders_first_and_closes_on_the_book() -> None:
     assert money(made.account(1).balance) == Decimal("29.75") - Decimal("19.6") - Decimal("4.8")
     assert money(made.ledger.insurance) == Decimal("4.8")
     Witness(made)
+
+
+def test_liquidation_cancels_the_orders_of_every_cross_market() -> None:
+    made = exchange(deposit=30)
+    for symbol, mode in (("ETH", MarginMode.CROSS), ("SOL", MarginMode.ISOLATED)):
+        made.add_market(0, replace(BTC, symbol=symbol), mark=MARK * REF)
+        made.set_margin_mode(0, 1, symbol, mode)
+    trade(made, 1, 2, 1_000)
+    cross, isolated = (made.submit(0, NewOrder(1, symbol, Side.BUY, 1, 900)) for symbol in ("ETH", "SOL"))
+    made.set_mark(1, "BTC", 955 * REF)
+    assert cross.cancel_reason is CancelReason.LIQUIDATION
+    assert isolated.status is OrderStatus.OPEN
 
 
 def test_partial_liquidation_stops_when_margin_is_met() -> None:

@@ -523,6 +523,22 @@ def test_stop_of_a_bracket_ends_the_take_profit() -> None:
     assert made.position(1, "BTC").size == 0
 
 
+def test_order_that_replaces_a_leg_takes_its_place_in_the_group() -> None:
+    made = exchange(Rules(amend=AmendMode.REPLACE))
+    _, take, stop = made.submit_group(0, GroupKind.OTOCO, bracket())
+    while_waiting = made.amend(0, 1, take.id, price=1_060)
+    assert isinstance(while_waiting, Order)
+    assert while_waiting.status is OrderStatus.WAITING
+    made.external_trade(1, "BTC", Side.SELL, 10)
+    moved = made.amend(1, 1, while_waiting.id, price=1_055)
+    assert isinstance(moved, Order)
+    assert state(moved) == ("open", 0, 10)
+    made.external_trade(2, "BTC", Side.BUY, 10)
+    assert state(moved) == ("filled", 10, 0)
+    assert cancelled(stop) is CancelReason.SIBLING_FILLED
+    Witness(made)
+
+
 @pytest.mark.parametrize(("starts", "status"), [(True, OrderStatus.OPEN), (False, OrderStatus.CANCELLED)])
 def test_children_of_a_parent_that_ended_partly_filled(starts: bool, status: OrderStatus) -> None:
     made = exchange(Rules(children_of_partial_parent=starts))

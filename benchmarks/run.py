@@ -61,6 +61,8 @@ class Comparison:
     figure: str
     unit: str
     sides: list[Side]
+    also: str = ""
+    """Another figure of the last side that deserves a line."""
     medians: dict[str, Figures] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -84,6 +86,9 @@ class Comparison:
             if value is not None:
                 ratio = f"{value / ours:.2f}" if ours and side.name != "ours" else ""
                 rows.append((self.title, side.name, f"{value:,.1f} {self.unit}", ratio))
+        other = self.medians.get(self.sides[-1].name, {}).get(self.also)
+        if other is not None and ours:
+            rows.append((self.title, f"{self.sides[-1].name}, off the main thread", f"{other:,.1f} {self.unit}", f"{other / ours:.2f}"))
         return rows
 
 
@@ -153,7 +158,9 @@ def comparisons(peers: dict[str, Path], url: str) -> Iterator[tuple[str, Compari
     if "lighter-sdk" in peers:
         path = str(Side("lighter-sdk", peers["lighter-sdk"], ("peer_lighter.py", "library", "-")).measure()["path"])
         library = own("sign", f"lighter {path}")
-        yield "sign", compare("sign an order: lighter, vendor library", "sign", "us CPU", library, peer("lighter-sdk", "sign", "-"))
+        vendor = compare("sign an order: lighter, vendor library", "sign", "us CPU", library, peer("lighter-sdk", "sign", "-"))
+        vendor.also = "sign_elsewhere"
+        yield "sign", vendor
         yield "sign", compare("of that on the loop's thread", "sign_on_loop", "us CPU", library)
     yield "sign", compare("sign an order: lighter, our own signer", "sign", "us CPU", own("sign", "lighter python"))
     orders = own("orders", url)
@@ -205,7 +212,7 @@ def main() -> None:
             rows += comparison.rows()
             print(
                 "\n".join(
-                    " ".join(cell.ljust(width) for cell, width in zip(row, (62, 16, 18, 6), strict=True)) for row in comparison.rows()
+                    " ".join(cell.ljust(width) for cell, width in zip(row, (70, 34, 18, 6), strict=True)) for row in comparison.rows()
                 )
             )
     for note in notes:

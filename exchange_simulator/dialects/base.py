@@ -359,6 +359,9 @@ class Session:
                     await self._ws.send_frame(item, WSMsgType.TEXT)
                 except ConnectionError:
                     return  # the reader sees the same and ends the session
+                except Exception:
+                    self.drop()
+                    raise
 
 
 # The dialect
@@ -412,6 +415,8 @@ class Dialect(ABC):
         self.received: deque[Received] = deque(maxlen=log_size)
         """Everything clients sent, oldest first. It holds credentials: never print it."""
         self.serving = False
+        self.deflate = self.compress
+        """Whether sockets offer compression; off where there is no wire to save."""
         self._numbers = itertools.count(1)
         self._session_numbers = itertools.count(1)
         self._nearer: asyncio.Event | None = None
@@ -619,7 +624,7 @@ class Dialect(ABC):
         if fault.status is not None:
             reply = self.unavailable(fault.status, received)
             return web.Response(body=reply.encoded(), status=reply.status, headers=reply.headers)
-        ws = web.WebSocketResponse(compress=self.compress, heartbeat=self.heartbeat_s, autoping=False, max_msg_size=MAX_FRAME_BYTES)
+        ws = web.WebSocketResponse(compress=self.deflate, heartbeat=self.heartbeat_s, autoping=False, max_msg_size=MAX_FRAME_BYTES)
         await ws.prepare(request)
         session = Session(self, number, request, ws, received, silent=fault.silent)
         self.sessions[number] = session
@@ -740,6 +745,7 @@ class DialectServer:
 
     async def start(self) -> None:
         """Listen; a stopped server listens again at the same address."""
+        self.dialect.deflate = self.dialect.compress and self._network is None
         if self._network is not None:
             self.sim_host = await self._network.serve(self._host, self.dialect.app(), link=self._link)
             return

@@ -83,6 +83,35 @@ def test_http_and_websocket_through_real_aiohttp() -> None:
     run(main)
 
 
+def test_large_compressed_frames_need_no_thread() -> None:
+    async def main(sim: Simulation) -> None:
+        await sim.network.serve(HOST, echo_app())
+        async with (
+            aiohttp.ClientSession(connector=sim.runtime.connector()) as session,
+            session.ws_connect(f"ws://{HOST}/ws", compress=15) as ws,
+        ):
+            text = "".join(str(n) for n in range(50_000))
+            await ws.send_str(text)
+            assert await ws.receive_str() == text
+
+    run(main)
+
+
+def test_a_handler_that_fails_is_an_error_of_the_run() -> None:
+    async def broken(_: web.Request) -> web.Response:
+        raise KeyError("bug")
+
+    async def main(sim: Simulation) -> None:
+        app = web.Application()
+        app.router.add_get("/", broken)
+        await sim.network.serve(HOST, app)
+        async with aiohttp.ClientSession(connector=sim.runtime.connector()) as session, session.get(f"http://{HOST}/") as response:
+            assert response.status == 500
+
+    with pytest.raises(LostError, match="handler of /"):
+        run(main)
+
+
 def test_keep_alive_reuses_one_connection() -> None:
     async def main(sim: Simulation) -> int:
         host = await sim.network.serve(HOST, echo_app())

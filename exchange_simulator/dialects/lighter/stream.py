@@ -78,7 +78,9 @@ class _Book:
     offset: int
     sent_nonce: int
     batch: Batch[tuple[Side, int], int]
-    top: tuple[Any, ...] = ()
+    channel: str
+    ticker: str
+    top: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -107,8 +109,9 @@ class Stream:
         self._accounts: Batch[int, None] = Batch(dialect.agenda, 0.0, self._push_accounts)
         self._changes: dict[int, _Changes] = defaultdict(_Changes)
         self._beating = False
+        self._watched: set[str] = set()
+        """Every channel somebody is subscribed to."""
         self._publishers: dict[type[Event], Callable[[Any], None]] = {
-            BookDelta: self._on_book,
             Trade: self._on_trade,
             MarkChanged: self._on_market,
             FundingSettled: self._on_market,
@@ -140,38 +143,45 @@ class Stream:
             book.sent_nonce = book.nonce
         self._changes.clear()
         self._seen.clear()
+        self._watched.clear()
         self._beating = False
 
     # events
 
     def publish(self, event: AnyEvent) -> None:
         if isinstance(event, BookDelta):
-            book = self.book(event.market)
-            book.nonce += 1
-            book.offset += 1
-        if not self._dialect.sessions:
-            return
-        publisher = self._publishers.get(type(event))
-        if publisher is not None:
-            publisher(event)
+            self._on_book(event)
+        elif self._watched:
+            publisher = self._publishers.get(type(event))
+            if publisher is not None:
+                publisher(event)
 
     def book(self, symbol: str) -> _Book:
         book = self._books.get(symbol)
         if book is None:
-            start = 10_000 * (1 + self._dialect.ids[symbol])
+            index = self._dialect.ids[symbol]
+            start = 10_000 * (1 + index)
             batch: Batch[tuple[Side, int], int] = Batch(self._dialect.agenda, BOOK_BEAT_S, lambda changes: self._push_book(symbol, changes))
-            book = self._books[symbol] = _Book(start, start // 4, start, batch)
+            book = self._books[symbol] = _Book(start, start // 4, start, batch, f"order_book:{index}", f"ticker:{index}")
         return book
 
-    def _listens(self, channel: str) -> bool:
-        return any(channel in session.subscriptions for session in self._dialect.sessions.values())
-
     def _listens_under(self, *prefixes: str) -> bool:
-        return any(channel.startswith(prefixes) for session in self._dialect.sessions.values() for channel in session.subscriptions)
+        return any(channel.startswith(prefixes) for channel in self._watched)
+
+    def _rewatch(self) -> None:
+        """Somebody's subscriptions changed."""
+        self._watched = {channel for session in self._dialect.sessions.values() for channel in session.subscriptions}
 
     def _on_book(self, event: BookDelta) -> None:
         book = self.book(event.market)
-        book.batch.put((event.side, event.price), event.size)
+        book.nonce += 1
+        book.offset += 1
+        if book.channel in self._watched:
+            book.batch.put((event.side, event.price), event.size)
+        else:
+            book.sent_nonce = book.nonce
+        if book.ticker not in self._watched:
+            return
         market = self._dialect.exchange.markets[event.market]
         top = (market.book.bids.best(), market.book.asks.best())
         sizes = (market.book.bids.total(top[0]), market.book.asks.total(top[1]))
@@ -265,7 +275,7 @@ class Stream:
 
     def _push(self, channel: str, body: dict[str, Any] | Callable[[], dict[str, Any]]) -> None:
         """`body`, or what makes it, is only touched when somebody listens."""
-        if self._listens(channel):
+        if channel in self._watched:
             made = body() if callable(body) else body
             name = channel.partition(":")[0]
             self._dialect.push(channel, {"channel": channel, "timestamp": self._stamp(), "type": f"update/{name}", **made})
@@ -274,9 +284,7 @@ class Stream:
         book, market = self.book(symbol), self._dialect.exchange.markets[symbol]
         begin, book.sent_nonce = book.sent_nonce, book.nonce
         sides = {side: [(price, size) for (of, price), size in changes.items() if of is side] for side in Side}
-        self._push(
-            f"order_book:{self._dialect.ids[symbol]}", lambda: self._book_body(market, book, sides[Side.BUY], sides[Side.SELL], begin)
-        )
+        self._push(book.channel, lambda: self._book_body(market, book, sides[Side.BUY], sides[Side.SELL], begin))
 
     def _book_body(
         self, market: MarketState, book: _Book, bids: list[tuple[int, int]], asks: list[tuple[int, int]], begin: int
@@ -307,7 +315,7 @@ class Stream:
         return {"last_updated_at": updated_us, "nonce": self.book(market.symbol).nonce, "ticker": ticker}
 
     def _push_ticker(self, market: MarketState) -> None:
-        self._push(f"ticker:{self._dialect.ids[market.symbol]}", lambda: self._ticker_body(market))
+        self._push(self.book(market.symbol).ticker, lambda: self._ticker_body(market))
 
     def _push_stats(self, markets: dict[str, None]) -> None:
         if not self._listens_under("market_stats:"):
@@ -346,7 +354,7 @@ class Stream:
         }
 
     def _push_height(self) -> None:
-        if self._listens("height"):
+        if "height" in self._watched:
             self._push("height", {"height": block_height(self._dialect.now_ns())})
             self._dialect.agenda.after(BLOCK_S, self._push_height)
 
@@ -441,6 +449,7 @@ class Stream:
 
     def disconnected(self, session: Session) -> None:
         self._seen.pop(session.number, None)
+        self._rewatch()
 
     def _beat(self) -> None:
         """Pings everybody, ends those who said nothing for two minutes."""
@@ -473,6 +482,7 @@ class Stream:
             if channel not in session.subscriptions:
                 raise refusal(30002, f": {channel}")
             del session.subscriptions[channel]
+            self._rewatch()
             session.send({"type": "unsubscribed", "channel": channel})
         elif kind == "ping":
             session.send({"type": "pong"})
@@ -530,6 +540,7 @@ class Stream:
         name, _, rest = channel.partition(":")
         body = self._snapshot(name, rest, message)
         session.subscriptions[channel] = None
+        self._watched.add(channel)
         stamped = {"channel": channel, "timestamp": self._stamp(), "type": f"subscribed/{name}", **body}
         session.send(stamped, channel=channel)
         if name == "height":

@@ -39,10 +39,11 @@ def _challenge(r: int, message: bytes) -> int:
 
 def public_key(private_key: bytes) -> bytes:
     """Raises ValueError unless `private_key` is a scalar in [1, ORDER)."""
-    return quintic.to_bytes(ecgfp5.encode(ecgfp5.combine([(_generator(), _secret(private_key))])))
+    return quintic.to_bytes(ecgfp5.encode(ecgfp5.combine([(_generator(), secret_scalar(private_key))])))
 
 
-def _secret(private_key: bytes) -> int:
+def secret_scalar(private_key: bytes) -> int:
+    """The number behind a private key. Raises ValueError unless it is in [1, ORDER)."""
     scalar = ecgfp5.scalar_from_bytes(private_key)
     if not scalar:
         raise ValueError("a private key is not zero")
@@ -56,7 +57,7 @@ def derive_nonce(private_key: bytes, message: bytes) -> int:
 
 def sign(private_key: bytes, message: bytes, k: int | None = None) -> bytes:
     """The signature of a hashed message (40 bytes: five elements). `k` is derived when not given; it must never serve two messages."""
-    secret = _secret(private_key)
+    secret = secret_scalar(private_key)
     nonce = derive_nonce(private_key, message) if k is None else k
     e = _challenge(ecgfp5.encode(ecgfp5.combine([(_generator(), nonce)])), message)
     return ecgfp5.scalar_to_bytes((nonce - e * secret) % ORDER) + ecgfp5.scalar_to_bytes(e)

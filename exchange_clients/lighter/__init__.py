@@ -6,6 +6,6 @@ from exchange_clients.lighter.funding_adapter.adapter import LighterFundingAdapt
 from exchange_clients.lighter.websocket.manager import LighterWebSocketManager
 from exchange_clients.venues import Venue
 
-__all__ = ["VENUE", "LighterClient", "LighterFundingAdapter", "get_lighter_symbol_format", "normalize_symbol"]
+__all__ = ["SPEC", "VENUE", "LighterClient", "LighterFundingAdapter", "get_lighter_symbol_format", "normalize_symbol"]
 
 VENUE = Venue(SPEC, LighterClient, LighterWebSocketManager, LighterFundingAdapter)

@@ -240,7 +240,7 @@ class Identity:
 
         try:
             key = bytes.fromhex(credentials["api_key_private_key"].strip().removeprefix("0x"))
-            schnorr.public_key(key)
+            schnorr.secret_scalar(key)
         except ValueError:
             raise ConfigError("api_key_private_key must be 80 hex digits of a valid key", venue="lighter") from None
         if chain_id is None:

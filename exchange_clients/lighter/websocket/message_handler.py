@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _ALREADY_SUBSCRIBED: Final = 30003
 _NOT_SUBSCRIBED: Final = 30002
+_BOOK: Final = len("order_book:")
 
 
 class LighterMessageHandler(BaseMessageHandler):
@@ -80,11 +81,11 @@ class LighterMessageHandler(BaseMessageHandler):
     # ---- market data
 
     def _book_snapshot(self, role: str, message: m.BookSnapshot, ts_recv_ns: int) -> None:
-        if (feed := self.manager.feed_of(message.channel[11:])) is not None:
+        if (feed := self.manager.feed_of(message.channel[_BOOK:])) is not None:
             self.manager.book_changed(order_book.snapshot(feed, message.order_book, ts_recv_ns))
 
     def _book_update(self, role: str, message: m.BookUpdate, ts_recv_ns: int) -> None:
-        if (feed := self.manager.feed_of(message.channel[11:])) is not None:
+        if (feed := self.manager.feed_of(message.channel[_BOOK:])) is not None:
             self.manager.book_changed(order_book.update(feed, message.order_book, ts_recv_ns))
 
     def _ticker(self, role: str, message: m.Ticker, ts_recv_ns: int) -> None:
@@ -101,17 +102,17 @@ class LighterMessageHandler(BaseMessageHandler):
             instrument = self.context.instruments.by_contract(str(row.market_id))
             if instrument is None:
                 continue
-            events: list[tuple[Stream, Any]] = []
-            if (mark := converters.mark_price(row, instrument, ts_recv_ns)) is not None:
-                events.append((Stream.MARK, mark))
-            if (index := converters.index_price(row, instrument, ts_recv_ns)) is not None:
-                events.append((Stream.INDEX, index))
-            samples = (converters.funding_last(row, instrument), converters.funding_streamed(row, instrument, now_ns))
-            events += [(Stream.FUNDING, sample) for sample in samples if sample is not None]
-            for stream, event in events:
-                hub.publish(event_key(stream, instrument.id), event, (instrument.id, getattr(event, "kind", None)))
-                if of_all:
-                    hub.publish(event_key(stream), event, (instrument.id, getattr(event, "kind", None)))
+            events = (
+                (Stream.MARK, "mark", converters.mark_price(row, instrument, ts_recv_ns)),
+                (Stream.INDEX, "index", converters.index_price(row, instrument, ts_recv_ns)),
+                (Stream.FUNDING, "charged", converters.funding_last(row, instrument)),
+                (Stream.FUNDING, "running", converters.funding_streamed(row, instrument, now_ns)),
+            )
+            for stream, what, event in events:
+                if event is not None:
+                    hub.publish(event_key(stream, instrument.id), event, (instrument.id, what))
+                    if of_all:
+                        hub.publish(event_key(stream), event, (instrument.id, what))
 
     def _trades(self, role: str, message: m.TradesUpdate, ts_recv_ns: int) -> None:
         instrument = self._instrument(message.channel)
@@ -126,10 +127,11 @@ class LighterMessageHandler(BaseMessageHandler):
     def _candles(self, role: str, message: m.CandlesFrame, ts_recv_ns: int) -> None:
         """The newest row is still growing; the ones before it are closed."""
         instrument, interval = self._instrument(message.channel), message.channel.split(":")[2]
-        for row in message.candles if instrument is not None else ():
-            assert instrument is not None
-            closed = row.t < max(other.t for other in message.candles)
-            self.manager.candle(converters.candle(row, instrument, interval, closed=closed))
+        if instrument is None or not message.candles:
+            return
+        newest = max(row.t for row in message.candles)
+        for row in message.candles:
+            self.manager.candle(converters.candle(row, instrument, interval, closed=row.t < newest))
 
     # ---- the connection
 

@@ -235,12 +235,45 @@ def test_exits_of_a_held_position_cancel_each_other() -> None:
     play(scene)
 
 
-def test_a_bracket_whose_exits_open_is_denied() -> None:
+def test_groups_that_cannot_be_are_denied_and_leave_no_trace() -> None:
     async def scene(s: Stage) -> None:
-        take, stop = exits(s, reduce_only=False)
-        with pytest.raises(OrderDenied, match="reduce-only exits"):
-            await s.client.place_bracket(s.intent(), take_profit=take, stop_loss=stop)
-        assert s.open_orders() == []
+        take, stop = exits(s)
+        open_take, open_stop = exits(s, reduce_only=False)
+        for entry, take_profit, stop_loss in (
+            (s.intent(), open_take, open_stop),
+            (s.intent(), None, None),
+            (s.intent(side=Side.SELL, price=D(61000)), take, stop),
+        ):
+            with pytest.raises(OrderDenied, match="reduce-only exits on the other side"):
+                await s.client.place_bracket(entry, take_profit=take_profit, stop_loss=stop_loss)
+        for first, second in ((open_take, open_stop), (take, msgspec.structs.replace(stop, quantity=D("0.02")))):
+            with pytest.raises(OrderDenied, match="of one side and of one size"):
+                await s.client.order_manager.place_exits(first, second)
+        assert s.client.context.tracker.live() == ()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("client_id", ["0", "-5", "abc", str(2**48), "1.5", ""])
+def test_client_ids_are_numbers_below_two_to_the_48(client_id: str) -> None:
+    async def scene(s: Stage) -> None:
+        with pytest.raises(OrderDenied, match="client order id"):
+            await s.client.order_manager.place(s.intent(client_order_id=client_id))
+        assert s.client.context.tracker.live() == ()
+
+    play(scene)
+
+
+def test_an_order_near_its_end_can_still_be_amended() -> None:
+    async def scene(s: Stage) -> None:
+        end = s.sim.runtime.clock.time_ns() + 320 * 10**9
+        placed = await s.client.place_limit_order("BTC", D("0.01"), D(59000), "buy", time_in_force="GTT", expire_ns=end, wait_for="open")
+        await asyncio.sleep(60)
+        amended = await s.client.amend_order(placed.client_order_id or "", price=D(58000), quantity=D("0.02"))
+        assert (amended.size, amended.price) == (D("0.02"), D(58000))
+        await s.flush()
+        (order,) = s.open_orders()
+        assert (order.price, order.size) == (580000, 2000)
 
     play(scene)
 

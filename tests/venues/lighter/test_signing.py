@@ -36,6 +36,7 @@ from exchange_clients.lighter.signing import (
     Tx,
     TxType,
     checked_library,
+    find_library,
     parse_tx_info,
     registration_text,
     tx_hash,
@@ -505,6 +506,30 @@ def test_credentials_are_named_but_never_shown() -> None:
     signer = LighterSigner(identity(), InlineOffload(), lambda _: None)
     assert KEY not in repr(signer) + repr(signer.identity)
     assert signer.address == "12345"
+
+
+def test_the_library_is_found_by_the_metadata_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def install(version: str) -> None:
+        info = tmp_path / "lighter_sdk.dist-info"
+        info.mkdir(exist_ok=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: lighter-sdk\nVersion: {version}\n")
+
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(LibraryUnavailable, match="not installed"):
+        find_library()
+    install("1.0.9")
+    with pytest.raises(LibraryUnavailable, match=r"1\.0\.9 is installed, 1\.1\.x is needed"):
+        find_library()
+    install("1.1.8")
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    with pytest.raises(LibraryUnavailable, match="no library for linux"):
+        find_library()
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    path = tmp_path / "lighter" / "signers" / "lighter-signer-linux-amd64.so"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert find_library() == path
 
 
 def test_importing_the_venue_does_not_import_the_sdk() -> None:

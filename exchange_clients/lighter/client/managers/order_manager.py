@@ -16,6 +16,7 @@ from exchange_clients.lighter.common import DEFAULT_LIFE_S, FIRST_VENUE_ID, LONG
 from exchange_clients.lighter.signing import Attribute, Tx, TxType
 from exchange_clients.model import (
     NS_PER_MS,
+    NS_PER_S,
     Fill,
     Instrument,
     Lane,
@@ -66,14 +67,24 @@ class LighterOrderManager(BaseOrderManager):
     """A yes of the venue means queued: streams and look-ups prove the order. Cancels and amends name it by either id."""
 
     def check(self, intent: OrderIntent, instrument: Instrument) -> None:
+        """Also what would not fit into the wire's integers."""
         super().check(intent, instrument)
+        client_id = intent.client_order_id
+        if client_id is not None and not (client_id.isdecimal() and 0 < int(client_id) < FIRST_VENUE_ID):
+            raise OrderDenied(f"client order id {client_id!r} is not a number from 1 to 2^48 - 1", venue=self.context.name)
+        base_amount(intent.quantity, instrument)
+        for price in (intent.price, intent.trigger_price):
+            if price is not None:
+                wire_price(price, instrument)
+
+    def prepare(self, intent: OrderIntent) -> tuple[Order, Instrument]:
         if intent.expire_ns is not None:
-            life_s = (intent.expire_ns - self.context.venue_time.now_ns()) / 1e9
+            life_s = (intent.expire_ns - self.context.venue_time.now_ns()) / NS_PER_S
             if not SHORTEST_LIFE_S <= life_s <= LONGEST_LIFE_S:
                 raise OrderDenied(
-                    f"{instrument.id}: an order lives {SHORTEST_LIFE_S:g} s to {LONGEST_LIFE_S:g} s, not {life_s:g} s",
-                    venue=self.context.name,
+                    f"an order lives {SHORTEST_LIFE_S:g} s to {LONGEST_LIFE_S:g} s, not {life_s:g} s", venue=self.context.name
                 )
+        return super().prepare(intent)
 
     # ---- place
 
@@ -87,19 +98,28 @@ class LighterOrderManager(BaseOrderManager):
     def encode_bracket(self, entry: Order, take_profit: Order | None, stop_loss: Order | None, instrument: Instrument) -> Command:
         """The exits wait for the entry and cancel each other. They close what the entry opened: their size follows it."""
         exits = [order for order in (stop_loss, take_profit) if order is not None]
-        expiry = self._expiry_ms(entry.intent) or self._expiry_ms(exits[0].intent, always=True) if exits else 0
+        expiry = self._expiry_ms(entry.intent) or self._expiry_ms(exits[0].intent, always=True)
         children = [{**self._fields(order, instrument), "BaseAmount": 0, "OrderExpiry": expiry} for order in exits]
-        if not exits or any(not o.intent.reduce_only or o.intent.side is entry.intent.side for o in exits):
-            raise OrderDenied(f"{instrument.id}: a bracket has reduce-only exits on the other side", venue=self.context.name)
         kind = _ONE_TRIGGERS_PAIR if len(exits) == 2 else _ONE_TRIGGERS_OTHER
         group = Tx(TxType.CREATE_GROUPED_ORDERS, {"GroupingType": kind}, (self._fields(entry, instrument), *children))
         return command(self.context, group, LANES[entry.intent.purpose], ids=_ids([entry, *exits]))
+
+    async def place_bracket(
+        self, entry: OrderIntent, take_profit: OrderIntent | None, stop_loss: OrderIntent | None
+    ) -> list[OrderInfo | VenueError]:
+        exits = [intent for intent in (take_profit, stop_loss) if intent is not None]
+        if not exits or any(not intent.reduce_only or intent.side is entry.side for intent in exits):
+            raise OrderDenied("a bracket has one or two reduce-only exits on the other side", venue=self.context.name)
+        return await super().place_bracket(entry, take_profit, stop_loss)
 
     async def place_exits(self, take_profit: OrderIntent, stop_loss: OrderIntent) -> list[OrderInfo | VenueError]:
         """A reduce-only take-profit and stop-loss of equal size that cancel each other (OCO).
 
         One outcome per exit; raises as `place` when one of them is refused before sending.
         """
+        alike = (take_profit.side, take_profit.quantity) == (stop_loss.side, stop_loss.quantity)
+        if not alike or not (take_profit.reduce_only and stop_loss.reduce_only):
+            raise OrderDenied("two exits are reduce-only, of one side and of one size", venue=self.context.name)
         prepared = [self.prepare(intent) for intent in (take_profit, stop_loss)]
         orders = [order for order, _ in prepared]
         expiry = self._expiry_ms(stop_loss, always=True)

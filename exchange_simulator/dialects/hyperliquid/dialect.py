@@ -61,6 +61,7 @@ BOOK_EVERY_S: Final = 0.5
 BLOCK_S: Final = 0.1
 STATE_EVERY_S: Final = 1.0
 SILENCE_S: Final = 60.0
+QUIET_BOOK_S: Final = 5.0
 MAX_SUBSCRIPTIONS: Final = 1000
 MAX_USERS: Final = 10
 LEVERAGES: Final = {"BTC": 40, "ETH": 25, "SOL": 20, "XRP": 20}
@@ -291,20 +292,21 @@ class HyperliquidDialect(Dialect):
 
     def on_connect(self, session: Session) -> None:
         if not self._spoke_at:
-            self.agenda.after(SILENCE_S / 10, self._close_silent)
+            self.agenda.after(QUIET_BOOK_S, self._housekeeping)
         self._spoke_at[session.number] = asyncio.get_running_loop().time()
 
     def on_disconnect(self, session: Session) -> None:
         self._spoke_at.pop(session.number, None)
 
-    def _close_silent(self) -> None:
-        """A connection to which nothing was sent for a minute is closed. Looks again while there are any."""
+    def _housekeeping(self) -> None:
+        """While anybody is connected: a connection to which nothing was sent for a minute is closed, and quiet books are told again."""
         now = asyncio.get_running_loop().time()
         for session in list(self.sessions.values()):
             if now - self._spoke_at.get(session.number, now) > SILENCE_S:
                 session.close(1000)
+        self._push_books({w.subject: None for s in self.sessions.values() for w in s.subscriptions.values() if w.kind == "l2Book"})
         if self._spoke_at:
-            self.agenda.after(SILENCE_S / 10, self._close_silent)
+            self.agenda.after(QUIET_BOOK_S, self._housekeeping)
 
     def _say(self, session: Session, message: Any, *, channel: str = "") -> None:
         self._spoke_at[session.number] = asyncio.get_running_loop().time()

@@ -50,6 +50,7 @@ class BaseStrategy(ABC, Generic[C]):
     def __init__(self, config: C, context: StrategyContext) -> None:
         self.config = config
         self.context = context
+        self.failed_cycles = 0
         self._stopping = asyncio.Event()
 
     @classmethod
@@ -88,10 +89,14 @@ class BaseStrategy(ABC, Generic[C]):
         """Seconds of wall time between two cycles."""
 
     async def start(self) -> None:
-        """Cycles until `stop`."""
+        """Cycles until `stop`. A cycle that fails is logged with its traceback and counted; the next one is due all the same."""
         await self.initialize()
         while not self._stopping.is_set():
-            await self.run_cycle()
+            try:
+                await self.run_cycle()
+            except Exception:
+                self.failed_cycles += 1
+                log.exception("cycle.failed strategy=%s count=%d", self.name, self.failed_cycles)
             await self._sleep()
 
     async def _sleep(self) -> None:
@@ -113,7 +118,11 @@ class BaseStrategy(ABC, Generic[C]):
 
     def get_status(self) -> dict[str, Any]:
         """For humans and the control API."""
-        return {"strategy": self.name, "pairs": {pair_id: r.state.value for pair_id, r in self.context.engine.pairs.items()}}
+        return {
+            "strategy": self.name,
+            "failed_cycles": self.failed_cycles,
+            "pairs": {pair_id: r.state.value for pair_id, r in self.context.engine.pairs.items()},
+        }
 
     # ---- decisions and state
 

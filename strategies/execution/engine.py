@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from database.errors import JournalError
 from database.ids import DurableIds
 from database.journal import Journal
 from database.records import DecisionRecord, Leg, PairRecord, PairState
@@ -203,17 +204,24 @@ class ExecutionEngine:
 
     async def close(self, pair_id: str, reason: str, decision: DecisionRecord) -> PairRecord:
         """Close a pair whatever triggered it; a second request joins the first. The decision is durable before anything is sent (E19)."""
+        return await (await self.begin_close(pair_id, reason, decision)).until_rest()
+
+    async def begin_close(self, pair_id: str, reason: str, decision: DecisionRecord) -> PairRunner:
+        """As `close`, without waiting for the end."""
         runner = self.pairs[pair_id]
-        await self.journal.write(decision, pair_id=pair_id, or_fallback=True)
+        try:
+            await self.journal.write(decision, pair_id=pair_id, or_fallback=True)
+        except JournalError as e:
+            log.error("journal.lost pair=%s decision=%s error=%s", pair_id, decision.rule, e)  # an exit is never held up by the disk
         runner.close(reason)
-        return await runner.until_rest()
+        return runner
 
     async def resume_pair(self, pair_id: str) -> PairRecord:
         """The operator has looked at a pair in ALERT: prove it again, then repair by reducing only; returns where it came to rest."""
         runner = self.pairs[pair_id]
         for trader in runner.legs.values():
             await trader.reconcile()
-        runner.resume()
+        await runner.resume()
         return await runner.until_rest()
 
     def new_pair_id(self) -> str:

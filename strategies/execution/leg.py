@@ -146,6 +146,7 @@ class LegTrader:
                 self._owners[order.order_id] = order.client_order_id
         for fill in fills:
             self.fills[fill.trade_id] = fill
+            self.last_price = fill.price
 
     # ---- one order
 

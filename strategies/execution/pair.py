@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from database.errors import JournalError
 from database.ids import DurableIds
 from database.records import DecisionRecord, Leg, PairRecord, PairState
 from exchange_clients.errors import VenueError
@@ -95,18 +96,18 @@ class PairRunner:
             await self._moved.wait()
         return self.record
 
-    def resume(self) -> asyncio.Task[None]:
-        """A human has looked at the alert: work goes on where reducing can help, with fresh budgets. Returns the new task."""
+    async def resume(self) -> None:
+        """A human has looked at the alert: work goes on where reducing can help, with fresh budgets.
+
+        Raises:
+            ValueError: the pair is not in ALERT, or an order's outcome is still unknown.
+        """
         if self.state is not PairState.ALERT or self._busy:
-            raise ValueError(f"pair {self.record.pair_id} is {self.state} and needs no resuming")
+            raise ValueError(f"pair {self.record.pair_id} is {self.state} and cannot be resumed now")
         self._orders_sent = 0
         self._unproved_since_s = None
-        self.task = asyncio.create_task(self._resume(), name=f"pair:{self.record.pair_id}")
-        return self.task
-
-    async def _resume(self) -> None:
         await self.move(Move(PairState.REPAIRING, "resumed by the operator"))
-        await self.run()
+        self.task = asyncio.create_task(self.run(), name=f"pair:{self.record.pair_id}")
 
     def close(self, reason: str) -> None:
         """Ask for the end of the pair; asking twice is asking once. The decision must be journaled before."""
@@ -370,7 +371,11 @@ class PairRunner:
         self._moved.set()
 
     async def _save(self, record: PairRecord) -> None:
-        await self._journal.write(record, pair_id=record.pair_id, or_fallback=True)
+        """On disk, or at least in memory: the way out of a position is never held up by the disk (E8)."""
+        try:
+            await self._journal.write(record, pair_id=record.pair_id, or_fallback=True)
+        except JournalError as e:
+            log.error("journal.lost pair=%s state=%s error=%s", record.pair_id, record.state, e)
         self.record = record
 
     async def begin(self, decision: DecisionRecord) -> None:

@@ -93,6 +93,15 @@ def test_dust_is_closed_with_its_name_not_tried_for_ever() -> None:
     assert step == Send(Leg.SHORT, D("0.004"), True, Purpose.CLOSE, 0), "the other leg is still closed"
 
 
+def test_a_delta_too_small_to_trade_alone_is_closed_together_with_the_rest() -> None:
+    fine = instrument("a", step="0.00001")
+    lopsided = view(PairState.REPAIRING, leg(fine, "0.00505", reduce_failures=1), leg(fine, "0.005"))
+    assert decide(lopsided) == [Move(PairState.CLOSING, "a delta of 0.00005 is too small to be traded alone")]
+    assert decide(replace(lopsided, state=PairState.CLOSING)) == [Send(Leg.LONG, D("0.00505"), True, Purpose.CLOSE, 1)]
+    first_try = replace(lopsided, state=PairState.CLOSING, long=leg(fine, "0.00505"))
+    assert decide(first_try) == [Send(Leg.LONG, D("0.00005"), True, Purpose.CLOSE, 0)]
+
+
 class World:
     """Two venues as far as the rules see them: orders fill in random parts, rest, vanish, and may be found out late."""
 

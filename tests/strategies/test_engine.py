@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from database.errors import JournalError
 from database.journal import Journal
 from database.records import FillCause, IntentState, Leg, PairState
 from exchange_clients.model import Purpose, Side
@@ -529,5 +530,119 @@ def test_adl_of_one_leg_reduces_the_other_at_once(tmp_path: Path) -> None:
         assert positions[LONG] == -positions[SHORT] == D("0.006")
         assert s.engine is not None
         assert s.engine.pairs[record.pair_id].state is PairState.HEDGED
+
+    run_stack(tmp_path, main)
+
+
+def test_an_outcome_unknown_for_too_long_is_an_alert_and_is_repaired_once_it_is_proved(tmp_path: Path) -> None:
+    """The venue of the hedge takes the order and falls silent for two minutes."""
+
+    async def main(s: Stack) -> None:
+        def cut(event: str, _: str, facts: dict[str, object]) -> None:
+            if event == "order.send" and facts["purpose"] == "hedge":
+                s.story.hook = None
+                s.venues[SHORT].host.set_black_hole(True)
+
+        s.story.hook = cut
+        record = await s.open(slice_="0.004", resolve_deadline_s=20.0)
+        assert record.state is PairState.ALERT
+        assert (record.residual_long, record.residual_short) == (D("0.004"), D(0))
+        sent = len(s.story.of("order.send"))
+        await asyncio.sleep(90)
+        assert len(s.story.of("order.send")) == sent, "nothing is sent while the hedge is unknown"
+        s.venues[SHORT].host.set_black_hole(False)
+        await asyncio.sleep(30)
+        positions = s.positions()
+        assert positions[LONG] == -positions[SHORT]
+        assert s.engine is not None
+        assert s.engine.pairs[record.pair_id].state in (PairState.HEDGED, PairState.CLOSED)
+        once_each(s)
+
+    run_stack(tmp_path, main)
+
+
+def test_the_operator_resumes_an_alert(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        for venue in s.venues.values():
+            venue.one_sided()
+        closed = await s.close(record.pair_id)
+        assert closed.state is PairState.ALERT
+        for venue in s.venues.values():
+            venue.book()
+        await asyncio.sleep(60)
+        hedged(s)
+        assert s.engine is not None
+        resumed = await s.engine.resume_pair(record.pair_id)
+        assert resumed.state is PairState.CLOSED, "what was asked for before the alert is done now"
+        flat(s)
+
+    run_stack(tmp_path, main)
+
+
+def test_two_plans_for_one_market_are_one_pair(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        found = await asyncio.gather(s.open(), s.open(), return_exceptions=True)
+        assert sorted(type(x).__name__ for x in found) == ["EntryRefused", "PairRecord"]
+        hedged(s)
+
+    run_stack(tmp_path, main)
+
+
+def test_e08_a_disk_that_takes_nothing_at_all_does_not_hold_up_an_exit(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        assert s.journal is not None
+        decision = s.decision("exit", record.pair_id)
+        read_only(s.journal, True)
+        assert s.journal._fallback is not None
+        s.journal._fallback.close()
+        assert s.engine is not None
+        closed = await s.engine.close(record.pair_id, "test", decision)
+        assert closed.state is PairState.CLOSED
+        flat(s)
+        with pytest.raises(JournalError):
+            await s.engine.open(s.plan(), decision)
+        flat(s)
+
+    run_stack(tmp_path, main)
+
+
+def test_e35_stopping_leaves_declared_states_and_no_resting_entry(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        opening = asyncio.create_task(s.open(tactics=(Tactic.TOUCH, Tactic.TOUCH), maker_timeout_s=60.0))
+        await asyncio.sleep(3)
+        assert len(await s.clients[LONG].get_active_orders("BTC")) == 1
+        assert s.engine is not None
+        began = asyncio.get_running_loop().time()
+        states = await s.engine.stop()
+        assert asyncio.get_running_loop().time() - began <= 5.0
+        assert set(states.values()) == {PairState.CLOSED}
+        assert await s.clients[LONG].get_active_orders("BTC") == []
+        assert (await opening).state is PairState.CLOSED
+
+    run_stack(tmp_path, main)
+
+
+def test_a_pair_of_maker_orders_hedges_each_partial_fill(tmp_path: Path) -> None:
+    """E13: the resting first leg fills in three parts; each is hedged when it comes."""
+
+    async def main(s: Stack) -> None:
+        venue = s.venues[LONG]
+        market = venue.exchange.markets[venue.symbol].spec
+        watch = NakedWatch(s)
+        opening = asyncio.create_task(s.open(tactics=(Tactic.INSIDE, Tactic.CROSS), maker_timeout_s=30.0))
+        await asyncio.sleep(1)
+        for part in ("0.003", "0.004", "0.003"):
+            venue.exchange.external_trade(venue.now(), venue.symbol, SimSide.SELL, market.to_steps(D(part)))
+            await asyncio.sleep(1)
+        assert (await opening).state is PairState.HEDGED
+        hedged(s)
+        assert watch.worst == D("0.004")
+        assert [facts["quantity"] for facts in s.story.of("order.send") if facts["purpose"] == "hedge"] == [
+            D("0.003"),
+            D("0.004"),
+            D("0.003"),
+        ]
 
     run_stack(tmp_path, main)

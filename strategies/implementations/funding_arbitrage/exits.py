@@ -55,7 +55,7 @@ def _critical(view: HoldView, config: RiskConfig) -> Exit | None:
     distance = view.liquidation_distance
     if config.enable_liquidation_prevention and distance is not None and distance < config.min_liquidation_distance_pct / 2:
         return Exit("liquidation_distance", f"{distance:.4f} is below half of {config.min_liquidation_distance_pct}", True)
-    if config.stop_loss_pct is not None and view.pnl_if_closed is not None:
+    if config.stop_loss_pct is not None and view.pnl_if_closed is not None and view.notional_usd > 0:
         loss = -view.pnl_if_closed / view.notional_usd
         if loss >= config.stop_loss_pct:
             return Exit("stop_loss", f"closing now loses {loss:.5f} of the notional, limit {config.stop_loss_pct}", True)
@@ -73,7 +73,8 @@ def _patient(view: HoldView, memory: HoldMemory, config: RiskConfig) -> Exit | N
         if found is not None:
             return found
     target = config.profit_target_pct
-    if target is not None and view.pnl_if_closed is not None and (combined or config.strategy == "profit_target"):
+    known = view.pnl_if_closed is not None and view.notional_usd > 0
+    if target is not None and view.pnl_if_closed is not None and known and (combined or config.strategy == "profit_target"):
         gain = view.pnl_if_closed / view.notional_usd
         if gain >= target:
             return Exit("profit_target", f"closing now gains {gain:.5f} of the notional, target {target}", False)

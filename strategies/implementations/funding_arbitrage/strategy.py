@@ -1,5 +1,6 @@
 """The cycle: scan, watch what is held, enter what passes every gate; every decision is written down before it is acted upon."""
 
+import asyncio
 import logging
 from decimal import Decimal
 from typing import ClassVar
@@ -16,6 +17,7 @@ from strategies.base_strategy import BaseStrategy, StrategyContext
 from strategies.execution import attempts, ledger
 from strategies.execution.engine import EntryRefused
 from strategies.execution.lots import LotRefused, common_lot
+from strategies.execution.pair import PairRunner
 from strategies.execution.plan import PairPlan, ladder, slice_quantity
 from strategies.execution.pricing import BPS, Quote, bound
 
@@ -24,6 +26,8 @@ from .config import FundingArbitrageConfig
 from .scanner import Scanner
 
 log = logging.getLogger("strategies.funding_arbitrage")
+
+PATIENCE_S = 20.0
 
 
 class FundingArbitrage(BaseStrategy[FundingArbitrageConfig]):
@@ -228,7 +232,7 @@ class FundingArbitrage(BaseStrategy[FundingArbitrageConfig]):
             await self._skip(o, "dry_run", decision.outcome, checks)
             return False
         try:
-            record = await self.context.engine.open(plan, decision)
+            runner = await self.context.engine.begin(plan, decision)
         except EntryRefused as e:
             await self._skip(o, e.rule, e.detail, checks)
             return False
@@ -236,20 +240,17 @@ class FundingArbitrage(BaseStrategy[FundingArbitrageConfig]):
             log.warning("entry.refused symbol=%s error=%s", o.symbol, e)
             await self._skip(o, type(e).__name__, str(e), checks)
             return False
-        await self._opened(record)
+        await self._wait_for(runner)
+        await self._finish_closed()
         return True
 
-    async def _opened(self, record: PairRecord) -> None:
-        now_ns = self.context.clock.time_ns()
-        name = attempts.key(record.symbol, record.long_venue, record.short_venue)
-        if record.state is PairState.HEDGED:
-            held = attempts.load(self.context.journal.sync, self.name, self.context.account, name)
-            if held.failures:
-                await self.context.journal.write(
-                    attempts.record(self.name, self.context.account, name, attempts.Attempts(), now_ns), or_fallback=True
-                )
-        elif record.state is PairState.CLOSED:
-            await self._settle(record)
+    async def _wait_for(self, runner: PairRunner) -> None:
+        """Usually a pair comes to rest within seconds. When it does not, the cycle goes on: other pairs have exits to make (E18)."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await runner.until_rest()
+        except TimeoutError:
+            log.warning("pair.slow pair=%s state=%s", runner.record.pair_id, runner.state)
 
     async def _skip(self, o: Opportunity, rule: str, why: str, checks: list[gate.Check] | None = None) -> None:
         """A no is a decision too."""
@@ -292,7 +293,7 @@ class FundingArbitrage(BaseStrategy[FundingArbitrageConfig]):
         if found is None:
             await self.context.journal.write(decision, pair_id=pair.pair_id, or_fallback=True)
             return
-        await self.context.engine.close(pair.pair_id, f"{found.rule}: {found.detail}", decision)
+        await self._wait_for(await self.context.engine.begin_close(pair.pair_id, f"{found.rule}: {found.detail}", decision))
 
     async def close(self, pair_id: str, why: str) -> PairRecord:
         """Leave a pair because somebody asked."""

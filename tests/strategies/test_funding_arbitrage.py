@@ -1,0 +1,238 @@
+"""The strategy over real clients and dialects on virtual time: enters, explains, holds, leaves, remembers."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from database.records import LedgerKind, PairState
+from exchange_simulator.core.types import MarketStatus, to_fraction
+from strategies.base_strategy import StrategyContext
+from strategies.implementations.funding_arbitrage.config import FundingArbitrageConfig
+from strategies.implementations.funding_arbitrage.strategy import FundingArbitrage
+from tests.strategies.stack import VENUES, Stack, decode, run_stack
+
+D = Decimal
+LONG, SHORT = VENUES
+CONFIG: dict[str, Any] = {
+    "exchanges": VENUES,
+    "account_name": "main",
+    "max_rate_age_seconds": 600,
+    "risk_config": {"min_hold_hours": 2, "flip_confirmations": 2},
+}
+
+
+def rates(s: Stack, long: str, short: str) -> None:
+    """Hourly funding on both venues, as fractions."""
+    for name, rate in ((LONG, long), (SHORT, short)):
+        venue = s.venues[name]
+        venue.exchange.set_funding_rate(venue.now(), venue.symbol, to_fraction(rate))
+
+
+async def strategy(s: Stack, **changes: Any) -> FundingArbitrage:
+    assert s.engine is not None
+    context = StrategyContext(s.clients, s.engine, s.engine.journal, s.runtime.clock, "main")
+    made = FundingArbitrage(FundingArbitrageConfig.model_validate({**CONFIG, **changes}), context)
+    s.engine.strategy = made.name
+    await made.initialize()
+    return made
+
+
+def state_of(s: Stack) -> PairState:
+    """Of the first pair there is."""
+    assert s.engine is not None
+    return next(iter(s.engine.pairs.values())).state
+
+
+async def to_the_hour(s: Stack) -> None:
+    now = s.runtime.clock.time_ns()
+    await s.runtime.clock.sleep_until_ns((now // 3_600_000_000_000 + 1) * 3_600_000_000_000 + 10_000_000_000)
+    for venue in s.venues.values():
+        venue.book()
+    await asyncio.sleep(2)
+
+
+def test_enters_holds_collects_and_leaves_when_funding_flips(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        rates(s, "0.00001", "0.0004")
+        await asyncio.sleep(2)
+        made = await strategy(s)
+        await made.run_cycle()
+        assert s.engine is not None
+        (runner,) = s.engine.pairs.values()
+        assert state_of(s) is PairState.HEDGED
+        pair_id = runner.record.pair_id
+        assert s.positions()[LONG] == -s.positions()[SHORT] > 0
+        for _ in range(3):
+            await to_the_hour(s)
+            await made.run_cycle()
+            assert state_of(s) is PairState.HEDGED
+        rates(s, "0.0004", "0.00001")
+        for _ in range(2):
+            await to_the_hour(s)
+            await made.run_cycle()
+        await to_the_hour(s)
+        await made.run_cycle()
+        assert state_of(s) is PairState.CLOSED, runner.record.reason
+        assert s.journal is not None
+        funding = s.journal.funding(pair_id)
+        assert len(funding) >= 10
+        assert sum(p.amount for p in funding[:6]) > 0
+        kinds = [d.kind for d in s.journal.decisions(pair_id)]
+        assert kinds[0] == "enter"
+        assert kinds[-1] == "exit"
+        exit_ = s.journal.decisions(pair_id)[-1]
+        assert exit_.rule == "funding_flip"
+        assert "edge_hourly" in decode(exit_.inputs)
+        assert "flip_confirmations" in decode(exit_.thresholds)
+        found = made.results[pair_id]
+        assert found.unexplained is not None
+        assert abs(found.unexplained) < D("0.01")
+        lines = s.journal.ledger(pair_id)
+        assert {x.kind for x in lines} == {LedgerKind.FEE, LedgerKind.FUNDING, LedgerKind.PRICE, LedgerKind.SLIPPAGE}
+        assert sum(x.amount for x in lines) == found.total
+
+    run_stack(tmp_path, main)
+
+
+def test_e21_a_closed_gate_is_a_written_no(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        rates(s, "0", "0.0004")
+        await asyncio.sleep(2)
+        before = {v: s.venues[v].commands() for v in VENUES}
+        cases: list[tuple[str, dict[str, Any]]] = [
+            ("loop_lag", {"max_loop_lag_ms": 1}),
+            ("step", {"default_position_size_usd": "0.1"}),
+            ("min_notional", {"default_position_size_usd": 12}),
+            ("dry_run", {"dry_run": True}),
+        ]
+        for rule, changes in cases:
+            made = await strategy(s, **changes)
+            if rule == "loop_lag":
+                for client in s.clients.values():
+                    client.loop_lag._samples.append(0.5)
+            await made.run_cycle()
+            assert s.journal is not None
+            last = s.journal.decisions(strategy=made.name)[-1]
+            assert (last.kind, last.rule) == ("skip", rule), last.outcome
+            await asyncio.sleep(60)
+            for venue in s.venues.values():
+                venue.book()
+            await asyncio.sleep(1)
+        assert {v: s.venues[v].commands() for v in VENUES} == before
+
+    run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize("trouble", ["halted", "one_sided", "unreadable", "poor"])
+def test_e21_e22_trouble_on_one_venue_keeps_us_out(tmp_path: Path, trouble: str) -> None:
+    async def main(s: Stack) -> None:
+        rates(s, "0", "0.0004")
+        venue = s.venues[SHORT]
+        if trouble == "halted":
+            venue.exchange.set_status(venue.now(), venue.symbol, MarketStatus.HALTED)
+        elif trouble == "one_sided":
+            venue.one_sided()
+        elif trouble == "unreadable":
+            venue.faults("server_error times=0")
+        await asyncio.sleep(2)
+        made = await strategy(s)
+        for client in s.clients.values():
+            if trouble == "halted":
+                await client.instruments.load_all(force=True)
+        await made.run_cycle()
+        assert s.engine is not None
+        assert s.engine.pairs == {}
+        assert s.venues[LONG].commands() == s.venues[SHORT].commands() == 0
+
+    run_stack(tmp_path, main, deposit="1" if trouble == "poor" else "100000")
+
+
+def test_e16_a_failed_open_is_booked_and_cooled_down(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        rates(s, "0", "0.0004")
+        await asyncio.sleep(2)
+        made = await strategy(s)
+
+        def thin(event: str, _: str, facts: dict[str, object]) -> None:
+            if event == "fill":
+                s.venues[SHORT if facts["venue"] == LONG else LONG].one_sided()
+                s.story.hook = None
+
+        s.story.hook = thin
+        await made.run_cycle()
+        assert s.engine is not None
+        (runner,) = s.engine.pairs.values()
+        assert runner.state is PairState.CLOSED
+        assert runner.record.opened_at is None
+        found = made.results[runner.record.pair_id]
+        assert found.total < 0, "what the attempt cost is on the books"
+        assert found.sum("fee") < 0
+        for venue in s.venues.values():
+            venue.book()
+        await asyncio.sleep(60)
+        for venue in s.venues.values():
+            venue.book()
+        await asyncio.sleep(1)
+        await s.restart()
+        again = await strategy(s)
+        await again.run_cycle()
+        assert s.journal is not None
+        last = s.journal.decisions(strategy=again.name)[-1]
+        assert (last.kind, last.rule) == ("skip", "cooldown")
+        assert "cooling down" in last.outcome
+
+    run_stack(tmp_path, main)
+
+
+def test_a_restart_while_holding_remembers_and_goes_on(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        rates(s, "0", "0.0004")
+        await asyncio.sleep(2)
+        made = await strategy(s)
+        await made.run_cycle()
+        assert s.engine is not None
+        (pair_id,) = s.engine.pairs
+        for _ in range(2):
+            await to_the_hour(s)
+            await made.run_cycle()
+        rates(s, "0.0004", "0")
+        await to_the_hour(s)
+        await made.run_cycle()
+        assert s.engine.pairs[pair_id].state is PairState.HEDGED, "one look is not enough"
+        await s.down()
+        await s.up(start=False)
+        assert s.engine is not None
+        s.engine.strategy = made.name
+        await s.engine.start()
+        again = await strategy(s)
+        await to_the_hour(s)
+        s.engine.halt("no new pair after this one")
+        await again.run_cycle()
+        assert s.engine.pairs[pair_id].state is PairState.CLOSED, "the look before the restart counts"
+        assert set(s.positions().values()) == {D(0)}
+
+    run_stack(tmp_path, main)
+
+
+def test_exits_of_one_pair_do_not_wait_for_another_that_is_stuck(tmp_path: Path) -> None:
+    """The venue of the short leg is gone: closing waits, the cycle does not."""
+
+    async def main(s: Stack) -> None:
+        rates(s, "0", "0.0004")
+        await asyncio.sleep(2)
+        made = await strategy(s, risk_config={"min_hold_hours": 0, "max_position_age_hours": "0.5"})
+        await made.run_cycle()
+        await to_the_hour(s)
+        s.venues[SHORT].host.set_black_hole(True)
+        async with asyncio.timeout(120):
+            await made.run_cycle()
+        assert s.engine is not None
+        assert state_of(s) in (PairState.HEDGED, PairState.CLOSING)
+        s.venues[SHORT].host.set_black_hole(False)
+        await asyncio.sleep(60)
+        assert state_of(s) is PairState.CLOSED
+
+    run_stack(tmp_path, main)

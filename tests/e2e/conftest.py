@@ -3,11 +3,12 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -48,6 +49,10 @@ class Served:
 
         self.loop.call_soon_threadsafe(do)
         return done.result(timeout=10)
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on its loop to its end."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=30)
 
 
 @pytest.fixture
@@ -90,3 +95,19 @@ def all_venues(keyless: None) -> Iterator[list[Served]]:
     """All registered venues at once."""
     with ExitStack() as stack:
         yield [stack.enter_context(serve(name)) for name in venues.names()]
+
+
+@pytest.fixture
+def settings(all_venues: list[Served], tmp_path: Path) -> list[str]:
+    """Options that reach all venues, each in its own environment."""
+    path = tmp_path / "venues.yaml"
+    path.write_text("".join(f"{one.bench.spec.name}: {{environment: {one.bench.environment}}}\n" for one in all_venues), encoding="utf-8")
+    return ["--config", str(path), *(part for one in all_venues for part in one.options[2:])]
+
+
+@pytest.fixture
+def keys(all_venues: list[Served], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of somebody who trades on all of them."""
+    for one in all_venues:
+        for variable, value in one.variables.items():
+            monkeypatch.setenv(variable, value)

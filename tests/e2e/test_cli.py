@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,14 +102,6 @@ def test_a_broken_venue_is_told(venue: Served, capsys: pytest.CaptureFixture[str
 
 
 # ---- funding
-
-
-@pytest.fixture
-def settings(all_venues: list[Served], tmp_path: Path) -> list[str]:
-    """Options that reach all venues, each in its own environment."""
-    path = tmp_path / "venues.yaml"
-    path.write_text("".join(f"{one.bench.spec.name}: {{environment: {one.bench.environment}}}\n" for one in all_venues), encoding="utf-8")
-    return ["--config", str(path), *(part for one in all_venues for part in one.options[2:])]
 
 
 def post(served: Served, rate: Decimal) -> None:

@@ -25,7 +25,7 @@ def main(home: Path, lock: Path) -> None:
     for old in home.glob(".ready-*"):
         old.unlink()
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
-    _run([*pip, "--require-hashes", "--requirement", str(lock)])
+    _run([*pip, "--no-deps", "--require-hashes", "--requirement", str(lock)])  # the lock is complete: nothing is left to resolve
     _run([*pip, "--no-deps", "--no-build-isolation", "--editable", "."])
     stamp.touch()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_DOWN, Decimal
 from types import TracebackType
@@ -52,6 +53,7 @@ from exchange_clients.model import (
 )
 from exchange_clients.signing import Credentials, Signer
 from exchange_clients.spec import Capabilities, Endpoints, Stream, VenueSpec
+from exchange_clients.transport.backoff import Backoff
 from exchange_clients.transport.loop_lag import LoopLag
 from exchange_clients.transport.rest import Raw
 from exchange_clients.transport.runtime import Runtime
@@ -59,7 +61,7 @@ from exchange_clients.wiring import build_context, get_exchange_logger
 
 Symbol = InstrumentId | str
 _INFLIGHT_EVERY_S = 2.0
-_RECONCILE_RETRY_S = 2.0
+_RECONCILE_RETRY_S = (1.0, 30.0)
 
 __all__ = ["BaseExchangeClient", "ClientConfig", "EndpointOverride", "get_exchange_logger"]
 
@@ -208,17 +210,23 @@ class BaseExchangeClient:
 
     async def _reconcile_after_gaps(self) -> None:
         """After a loss of the account's stream: no entries until streams are back and everything missed is known (E10)."""
+        first_s, cap_s = _RECONCILE_RETRY_S
+        backoff = Backoff(random.Random(self.spec.name), first_s=first_s, cap_s=cap_s)  # noqa: S311 - jitter, not secrecy
         while True:
             await self._reconcile_wanted.wait()
             self._reconcile_wanted.clear()
             try:
                 await self.ws_manager.connect()
                 await self.reconcile()
-            except VenueError as e:
-                self.context.log.warning("reconcile.failed reason=%s", e)
+            except Exception as e:
+                if not isinstance(e, VenueError):
+                    self.context.log.exception("reconcile.broken")
+                delay = backoff.next()
+                self.context.log.warning("reconcile.failed attempt=%d wait_s=%.2f reason=%s", backoff.attempt, delay, e)
                 self._reconcile_wanted.set()
-                await self.context.runtime.clock.sleep(_RECONCILE_RETRY_S)
+                await self.context.runtime.clock.sleep(delay)
                 continue
+            backoff.reset()
             if not self._reconcile_wanted.is_set():
                 self.context.entries_allowed = True
                 self.context.log.info("reconcile.done")
@@ -227,7 +235,10 @@ class BaseExchangeClient:
         """Looks up orders that stay unproven: an accepted order that no stream ever mentions is not assumed to exist."""
         while True:
             await self.context.runtime.clock.sleep(_INFLIGHT_EVERY_S)
-            await self.order_manager.check_unresolved()
+            try:
+                await self.order_manager.check_unresolved()
+            except Exception:
+                self.context.log.exception("in_flight.broken")  # an order that cannot be read must not end the look-out for the others
 
     # ---- markets
 

@@ -79,7 +79,7 @@ class BaseMessageHandler:
         """One frame. The seam for a faster decoder: whatever stands behind it, books and events change as if this code had run."""
         try:
             message = type(self).decode(data)
-        except (msgspec.DecodeError, DecodeError, UnicodeDecodeError) as e:
+        except (msgspec.DecodeError, DecodeError, UnicodeDecodeError, RecursionError) as e:
             self._bad_frame(role, data, e)
             return
         self._in_a_row = 0
@@ -177,7 +177,7 @@ class BaseWebSocketManager:
             for topic in set(self.private_topics()).difference(self.registry.wanted()):
                 self.registry.want(topic, now)
         for role in self._roles():
-            if role not in self._tasks:
+            if (task := self._tasks.get(role)) is None or task.done():
                 self._sockets[role] = self._make_socket(role)
                 self._tasks[role] = asyncio.create_task(self._sockets[role].run(), name=f"{self.context.name}-{role}")
         clock = self.context.runtime.clock
@@ -215,6 +215,8 @@ class BaseWebSocketManager:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._sockets.clear()
+        for role in self._roles():
+            self.registry.lost_connection(role, self.context.runtime.clock.monotonic())
         self.context.socket_commands.lost("disconnected by us")
         for feed in self.feeds.values():
             feed.lost("disconnected")
@@ -261,14 +263,10 @@ class BaseWebSocketManager:
         return socket
 
     def reconnect(self, role: str, reason: str) -> None:
-        """Give up this connection now."""
+        """Give up this connection now; the next one comes after the pause that the last losses ask for."""
         self.context.log.warning("stream.reconnect role=%s reason=%s", role, reason)
-        task = self._tasks.get(role)
-        if task is not None:
-            task.cancel()
-            self._lost(role, reason)
-            self._sockets[role] = self._make_socket(role)
-            self._tasks[role] = asyncio.create_task(self._sockets[role].run(), name=f"{self.context.name}-{role}")
+        if (socket := self._sockets.get(role)) is not None:
+            socket.end(reason)
 
     def _lost(self, role: str, reason: str) -> None:
         """Everything this socket carried is unproven from here on, and every reader is told."""

@@ -22,7 +22,9 @@ from exchange_clients.transport.runtime import Runtime
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 CONFIRM_WITHIN_S = 10.0
 """A topic that the venue neither confirms nor refuses for so long is asked for again (E32)."""
-_FATAL_STATUS = (401, 403, 404)
+HEALTHY_AFTER_S = 10.0
+"""A connection that carried data for so long is taken for a good one: the next loss waits briefly again."""
+_FATAL_STATUS = ("401", "403", "404")
 _DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 
 log = logging.getLogger("exchange_clients.stream")
@@ -106,7 +108,8 @@ class VenueSocket:
     """One socket of one role, kept connected by `run()` until it is canceled.
 
     `on_frame(data, ts_recv_ns)` gets every frame, `on_open()` runs after the first subscriptions were written, `on_lost(reason)` after each
-    loss. Silence is a loss: no frame at all for the heartbeat's timeout, or no data for `stale_after_s` while `expects_data()`.
+    loss. Silence is a loss: no frame at all for the heartbeat's timeout, or no data for `stale_after_s` while `expects_data()`. An error of
+    our own while a frame is handled is logged and ends the connection like any other loss.
     """
 
     def __init__(
@@ -150,35 +153,49 @@ class VenueSocket:
         self._last_frame = 0.0
         self._last_data = 0.0
         self.connects = 0
+        self._opened = 0.0
         self._reason = ""
-        self.last_error: VenueError | None = None
+        self._told = False
+        self._closing: asyncio.Task[bool] | None = None
 
     @property
     def is_connected(self) -> bool:
         return self._ws is not None
 
     async def run(self) -> None:
-        """Connect again and again. Raises AuthError or ConnectFailed only for refusals that trying again cannot mend."""
+        """Connect again and again. Raises for what trying again cannot mend: a login refused, or a first connection refused for good."""
         while True:
+            self._reason, self._told = "", False
             try:
                 reason = await self._one_connection()
             except VenueError as e:
-                self._lost(str(e))
-                if isinstance(e, AuthError | ConfigError) or e.code in map(str, _FATAL_STATUS):
-                    self.last_error = e
-                    raise
                 reason = str(e)
-            else:
-                self._lost(reason)
+                if isinstance(e, AuthError) or (not self.connects and (isinstance(e, ConfigError) or e.code in _FATAL_STATUS)):
+                    self._lost(reason)
+                    raise
+            except Exception as e:
+                log.exception("stream.failed venue=%s role=%s", self.venue, self.role)
+                reason = f"{type(e).__name__} in our own code"
+            self._lost(reason)
             delay = self._backoff.next()
             log.warning(
                 "stream.lost venue=%s role=%s attempt=%d wait_s=%.2f reason=%s", self.venue, self.role, self._backoff.attempt, delay, reason
             )
             await self._runtime.clock.sleep(delay)
 
+    def end(self, reason: str) -> None:
+        """Give up this connection now; the loop makes the next one after its pause."""
+        ws = self._ws
+        if ws is not None:
+            self._reason = reason
+            self._closing = asyncio.create_task(ws.close(), name=f"{self.venue}-{self.role}-close")
+            self._lost(reason)
+
     def _lost(self, reason: str) -> None:
         self._ws = None
-        self._on_lost(reason)
+        if not self._told:
+            self._told = True
+            self._on_lost(reason)
 
     async def send(self, message: str | bytes) -> None:
         """Write one message. Raises ConnectFailed when there is no connection: nothing was sent."""
@@ -237,7 +254,7 @@ class VenueSocket:
             await self._dialect.login(self.role, login)
             self._ws = ws
             self.connects += 1
-            self._last_frame = self._last_data = clock.monotonic()
+            self._opened = self._last_frame = self._last_data = clock.monotonic()
             watch = asyncio.create_task(self._watch(ws), name=f"{self.venue}-{self.role}-watch")
             await self.flush()
             self._on_open()
@@ -251,6 +268,9 @@ class VenueSocket:
                 watch.cancel()
                 await asyncio.gather(watch, return_exceptions=True)
             self._ws = None
+            if self._closing is not None:
+                closing, self._closing = self._closing, None
+                await asyncio.gather(closing, return_exceptions=True)
             await ws.close()
 
     async def _read(self, ws: aiohttp.ClientWebSocketResponse) -> str:
@@ -261,9 +281,11 @@ class VenueSocket:
                 ts_recv_ns = clock.time_ns()
                 self._last_frame = clock.monotonic()
                 on_frame(message.data, ts_recv_ns)
+                if self._reason:
+                    return self._reason
                 if not is_heartbeat(message.data):
                     self._last_data = self._last_frame
-                    if self._backoff.attempt:
+                    if self._backoff.attempt and self._last_data - self._opened > HEALTHY_AFTER_S:
                         self._backoff.reset()
             elif message.type is aiohttp.WSMsgType.ERROR:
                 return f"broken frame: {message.data}"
@@ -271,35 +293,48 @@ class VenueSocket:
                 return self._reason or f"closed by the venue (code {ws.close_code})"
 
     async def _watch(self, ws: aiohttp.ClientWebSocketResponse) -> None:
-        """Send heartbeats and end the connection when it has gone silent."""
+        """Send heartbeats and end the connection when it has gone silent, or when this cannot be watched any more."""
+        asking: asyncio.Task[None] | None = None
         heartbeat, clock = self._dialect.heartbeat, self._runtime.clock
-        self._reason = ""
         tick = min(1.0, heartbeat.every_s, self._stale_after_s / 4)
         next_beat = clock.monotonic() + heartbeat.every_s
-        while True:
-            await clock.sleep(tick)
-            now = clock.monotonic()
-            if heartbeat.message is not None and now - self._last_frame > heartbeat.timeout_s:
-                self._reason = f"silent for {now - self._last_frame:.1f} s"
-            elif now - self._last_data > self._stale_after_s and self._expects_data():
-                self._reason = f"no data for {now - self._last_data:.1f} s"
-            if self._reason:
-                await ws.close()
-                return
-            await self._ask_again(now)
-            if heartbeat.message is not None and now >= next_beat:
-                next_beat = now + heartbeat.every_s
-                try:
+        try:
+            while not self._reason:
+                await clock.sleep(tick)
+                now = clock.monotonic()
+                if heartbeat.message is not None and now - self._last_frame > heartbeat.timeout_s:
+                    self.end(f"silent for {now - self._last_frame:.1f} s")
+                elif now - self._last_data > self._stale_after_s and self._expects_data():
+                    self.end(f"no data for {now - self._last_data:.1f} s")
+                elif asking is None and (lost := self._unanswered(now)):
+                    asking = asyncio.create_task(
+                        self._ask_again(lost, now), name=f"{self.venue}-{self.role}-ask"
+                    )  # may wait for the limiter
+                elif asking is not None and asking.done():
+                    asking.result()
+                    asking = None
+                if heartbeat.message is not None and now >= next_beat and not self._reason:
+                    next_beat = now + heartbeat.every_s
                     await ws.send_str(heartbeat.message)
-                except (aiohttp.ClientError, ConnectionError):
-                    return  # the reader sees the loss itself
+        except (aiohttp.ClientError, ConnectionError):
+            return  # the reader sees the loss itself
+        except VenueError as e:
+            self.end(str(e))
+        except Exception as e:
+            log.exception("stream.watch_failed venue=%s role=%s", self.venue, self.role)
+            self.end(f"{type(e).__name__} in our own code")
+        finally:
+            if asking is not None:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
 
-    async def _ask_again(self, now: float) -> None:
-        """Subscribe anew to what was sent and never answered."""
+    def _unanswered(self, now: float) -> list[Topic]:
         registry = self._registry
-        lost = [t for t in registry.overdue(now, CONFIRM_WITHIN_S) if t.role == self.role and registry.refusal(t) is None]
-        if lost:
-            log.warning("stream.unconfirmed venue=%s role=%s channels=%s", self.venue, self.role, [t.channel for t in lost])
-            for topic in lost:
-                registry.again(topic, now)
-            await self.flush()
+        return [t for t in registry.overdue(now, CONFIRM_WITHIN_S) if t.role == self.role and registry.refusal(t) is None]
+
+    async def _ask_again(self, lost: Sequence[Topic], now: float) -> None:
+        """Subscribe anew to what was sent and never answered."""
+        log.warning("stream.unconfirmed venue=%s role=%s channels=%s", self.venue, self.role, [t.channel for t in lost])
+        for topic in lost:
+            self._registry.again(topic, now)
+        await self.flush()

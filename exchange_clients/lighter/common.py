@@ -160,9 +160,9 @@ SPEC: Final = VenueSpec(
         CredentialField("api_key_index", "LIGHTER{env}_API_KEY_INDEX", secret=False, help="4 to 254; 0 to 3 belong to the web front ends"),
     ),
     pools={
-        # What a standard account has; better tiers are raised to their own numbers when connected.
+        # What a standard account has (60 requests of the usual weight); better tiers are raised to their own numbers when connected.
+        "weight": Pool(limit=18_000, period_s=60.0, scope="ip"),
         "requests": Pool(limit=60, period_s=60.0, scope="ip"),
-        "weight": Pool(limit=24_000, period_s=60.0, scope="ip"),
         "ws": Pool(limit=200, period_s=60.0, scope="ip"),
     },
     endpoints=ENDPOINTS,

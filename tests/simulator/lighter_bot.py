@@ -29,12 +29,15 @@ class Bot:
         self._server = server
         self._clock = runtime.clock
         self._chain_id = chain_id
+        self._streams: list[Stream] = []
         self._session = aiohttp.ClientSession(connector=runtime.connector())
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        for stream in self._streams:
+            await stream.ws.close()
         await self._session.close()
 
     @property
@@ -107,6 +110,7 @@ class Bot:
 
     async def stream(self) -> Stream:
         stream = Stream(await self._session.ws_connect(self._server.ws["public"], compress=15))
+        self._streams.append(stream)
         await stream.until(type="connected")
         return stream
 

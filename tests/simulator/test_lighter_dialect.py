@@ -532,7 +532,7 @@ def test_funding_units_percent_per_hour_on_the_stream_fraction_per_eight_hours_o
         ours = next(r for r in rates if r["exchange"] == "lighter" and r["symbol"] == "ETH")
         assert ours["rate"] == pytest.approx(0.000096)
         assert {r["exchange"] for r in rates} > {"lighter"}
-        await asyncio.sleep(3600)
+        await asyncio.sleep(3601)
         settled = await s.bot.get(
             "fundings", market_id=ETH, resolution="1h", start_timestamp=0, end_timestamp=s.bot.now_ms // 1000, count_back=10
         )
@@ -552,7 +552,7 @@ def test_funding_units_percent_per_hour_on_the_stream_fraction_per_eight_hours_o
 def test_negative_funding_shows_its_direction_apart() -> None:
     async def scene(s: Stage) -> None:
         s.exchange.set_funding_rate(s.now(), "ETH", to_fraction("-0.0000199"))
-        await asyncio.sleep(3600)
+        await asyncio.sleep(3601)
         rows = await s.bot.get("fundings", market_id=ETH, resolution="1h", start_timestamp=0, end_timestamp=2 * 10**9, count_back=1)
         assert (rows["fundings"][0]["rate"], rows["fundings"][0]["direction"]) == ("0.0019", "short")  # cut, not rounded
         stream = await s.bot.stream()

@@ -17,13 +17,14 @@ from database.journal import Journal
 from database.records import DecisionRecord, Leg, PairRecord
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.signing import Credentials
+from exchange_clients.transport.clock import SteppingClock
 from exchange_clients.transport.runtime import Runtime
 from exchange_clients.venues import Venue
 from exchange_simulator.core.events import AnyEvent, OrderAccepted
 from exchange_simulator.core.exchange import Exchange
 from exchange_simulator.dialects.base import Dialect, DialectServer, SimAccount
 from exchange_simulator.faults import FaultPlan, parse_fault
-from exchange_simulator.simloop import SimHost, SimNetwork, Simulation, run
+from exchange_simulator.simloop import EPOCH_NS, SimHost, SimNetwork, Simulation, run
 from strategies.execution.engine import ExecutionEngine
 from strategies.execution.plan import ExecutionLimits, PairPlan, Tactic
 
@@ -229,6 +230,11 @@ class Stack:
         assert self.engine is not None
         return await self.engine.close(pair_id, reason, self.decision("exit", pair_id))
 
+    def step_to(self, ts_ns: int) -> None:
+        """Wall time jumps, as in the demo."""
+        assert isinstance(self.runtime.clock, SteppingClock)
+        self.runtime.clock.step_to(ts_ns)
+
     def positions(self) -> dict[str, Decimal]:
         return {name: venue.position() for name, venue in self.venues.items()}
 
@@ -275,12 +281,22 @@ def decode(text: str) -> dict[str, Any]:
 
 
 def run_stack(
-    folder: Path, main: Callable[[Stack], Coroutine[Any, Any, T]], *, seed: int = 0, start: bool = True, deposit: str = "100000"
+    folder: Path,
+    main: Callable[[Stack], Coroutine[Any, Any, T]],
+    *,
+    seed: int = 0,
+    start: bool = True,
+    deposit: str = "100000",
+    stepping: bool = False,
 ) -> T:
-    """`main` over a fresh stack on virtual time."""
+    """`main` over a fresh stack on virtual time; with `stepping`, wall time can jump (`Stack.step_to`) while asyncio time does not."""
 
     async def go(sim: Simulation) -> T:
-        async with stack(sim.runtime, folder, network=sim.network, seed=seed, start=start, deposit=deposit) as built:
+        runtime = sim.runtime
+        if stepping:
+            sim.network.clock = SteppingClock(EPOCH_NS, elapsed=sim.loop.time)
+            runtime = Runtime(sim.network.clock, sim.runtime.offload, sim.runtime.connector)
+        async with stack(runtime, folder, network=sim.network, seed=seed, start=start, deposit=deposit) as built:
             return await main(built)
 
     return run(go, seed=seed)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from database.records import LedgerKind, PairState
+from exchange_clients.model import NS_PER_HOUR, NS_PER_S
 from exchange_simulator.core.types import MarketStatus, to_fraction
 from strategies.base_strategy import StrategyContext
 from strategies.implementations.funding_arbitrage.config import FundingArbitrageConfig
@@ -47,8 +48,8 @@ def state_of(s: Stack) -> PairState:
 
 
 async def to_the_hour(s: Stack) -> None:
-    now = s.runtime.clock.time_ns()
-    await s.runtime.clock.sleep_until_ns((now // 3_600_000_000_000 + 1) * 3_600_000_000_000 + 10_000_000_000)
+    s.step_to((s.runtime.clock.time_ns() // NS_PER_HOUR + 1) * NS_PER_HOUR + 10 * NS_PER_S)
+    await asyncio.sleep(0.5)
     for venue in s.venues.values():
         venue.book()
     await asyncio.sleep(2)
@@ -94,7 +95,7 @@ def test_enters_holds_collects_and_leaves_when_funding_flips(tmp_path: Path) -> 
         assert {x.kind for x in lines} == {LedgerKind.FEE, LedgerKind.FUNDING, LedgerKind.PRICE, LedgerKind.SLIPPAGE}
         assert sum(x.amount for x in lines) == found.total
 
-    run_stack(tmp_path, main)
+    run_stack(tmp_path, main, stepping=True)
 
 
 def test_e21_a_closed_gate_is_a_written_no(tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_a_restart_while_holding_remembers_and_goes_on(tmp_path: Path) -> None:
         assert s.engine.pairs[pair_id].state is PairState.CLOSED, "the look before the restart counts"
         assert set(s.positions().values()) == {D(0)}
 
-    run_stack(tmp_path, main)
+    run_stack(tmp_path, main, stepping=True)
 
 
 def test_exits_of_one_pair_do_not_wait_for_another_that_is_stuck(tmp_path: Path) -> None:
@@ -235,4 +236,4 @@ def test_exits_of_one_pair_do_not_wait_for_another_that_is_stuck(tmp_path: Path)
         await asyncio.sleep(60)
         assert state_of(s) is PairState.CLOSED
 
-    run_stack(tmp_path, main)
+    run_stack(tmp_path, main, stepping=True)

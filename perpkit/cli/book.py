@@ -1,6 +1,7 @@
 """`perpkit book`: the order book of one market, once or live."""
 
 import asyncio
+from contextlib import suppress
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -42,9 +43,12 @@ def book(
     json:
         Print JSON; with --watch one document per line.
     """
-    asyncio.run(
-        _follow(venue, symbol, levels, watch, target or Target(), json) if watch else _once(venue, symbol, levels, target or Target(), json)
-    )
+    where = target or Target()
+    if watch is None:
+        asyncio.run(_once(venue, symbol, levels, where, json))
+        return OK
+    with suppress(KeyboardInterrupt):  # the usual end of watching
+        asyncio.run(_follow(venue, symbol, levels, watch, where, json))
     return OK
 
 

@@ -32,7 +32,7 @@ def report(error: BaseException, arguments: Sequence[str], *, kind: str = "", co
         traceback.print_exception(error)
     found_kind, found_code, found_hint = _classify(error)
     kind, code, hint = kind or found_kind, found_code if code is None else code, hint or found_hint
-    message = " ".join(str(error).split()) or type(error).__name__
+    message = "interrupted" if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split()) or type(error).__name__
     print(f"perpkit: {message}" + (f"; {hint}" if hint else ""), file=sys.stderr)
     if "--json" in arguments:
         from perpkit.cli.output import emit_json

@@ -1,10 +1,11 @@
 """Entry of the `perpkit` command: which commands exist, and how their failures become one line and an exit code."""
 
+import os
 import sys
 from collections.abc import Sequence
 
 from perpkit import __version__
-from perpkit.cli.failure import USAGE, report
+from perpkit.cli.failure import OK, USAGE, report
 
 COMMANDS = {
     "venues": "The venues that are installed and what each can do.",
@@ -42,9 +43,12 @@ def run(arguments: Sequence[str]) -> int:
         code = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as e:
         return report(e, arguments, kind="usage", code=USAGE, hint=f"see perpkit {_command(arguments)}--help")
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the flush at exit
+        return OK
     except (Exception, KeyboardInterrupt) as e:
         return report(e, arguments)
-    return code if isinstance(code, int) else 0
+    return code if isinstance(code, int) else OK
 
 
 def _command(arguments: Sequence[str]) -> str:

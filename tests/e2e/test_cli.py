@@ -1,9 +1,12 @@
 """The commands as a user runs them, against simulated venues over real sockets."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -208,3 +211,62 @@ def test_the_command_as_a_process(venue: Served) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["bids"]
+
+
+def process(*arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen([sys.executable, "-m", "perpkit", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_watching_ends_with_ctrl_c(venue: Served) -> None:
+    with process("book", venue.bench.spec.name, "BTC", "--watch", "60", "--json", *venue.options) as watching:
+        assert watching.stdout is not None
+        assert json.loads(watching.stdout.readline())["bids"]
+        watching.send_signal(signal.SIGINT)
+        _, err = watching.communicate(timeout=20)
+    assert (watching.returncode, err) == (0, "")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(venue: Served) -> None:
+    with process("book", venue.bench.spec.name, "BTC", "--watch", "3", "--json", *venue.options) as watching:
+        assert watching.stdout is not None
+        assert watching.stdout.readline()
+        watching.stdout.close()
+        for n in range(20):
+            venue.call(lambda n=n: venue.bench.set_level(core.Side.BUY, 49_999, Decimal(3 + n)))  # type: ignore[misc]
+            time.sleep(0.1)
+        assert watching.stderr is not None
+        err = watching.stderr.read()
+    assert (watching.returncode, err) == (0, "")
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hyperliquid: {nonsense: 1}", "nonsense"),
+        ("hyperliquid: {environment: moon}", "moon"),
+        ("- a\n- list", "must map venue names"),
+        ("{unclosed", "not YAML"),
+    ],
+)
+def test_wrong_settings_are_one_line(text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text, encoding="utf-8")
+    code, told, err = call(capsys, "book", "hyperliquid", "BTC", "--config", str(path))
+    assert code == 2
+    assert said in told["error"]["message"]
+    assert err.count("\n") == 1
+
+
+def test_a_missing_settings_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told, _ = call(capsys, "funding", "--config", str(tmp_path / "nowhere.yaml"))
+    assert code == 2
+    assert "nowhere.yaml" in told["error"]["message"]
+
+
+def test_an_address_that_is_none_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    code, told, _ = call(capsys, "book", "lighter", "BTC", "--endpoint", "localhost")
+    assert code == 2
+    assert "localhost" in told["error"]["message"]

@@ -298,6 +298,37 @@ def test_an_order_lives_five_minutes_to_thirty_days() -> None:
     play(scene)
 
 
+@pytest.mark.parametrize("order_type", [OrderType.MARKET, OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET])
+def test_market_kinds_are_immediate_whatever_time_in_force_is_said(order_type: OrderType) -> None:
+    async def scene(s: Stage) -> None:
+        trigger = None if order_type is OrderType.MARKET else D(70000)
+        intent = s.intent(order_type=order_type, price=D(60200), trigger_price=trigger, time_in_force=TimeInForce.GTC)
+        order, instrument = s.client.order_manager.prepare(intent)
+        fields = s.client.order_manager.encode_place(order, instrument).payload.fields
+        assert (fields["TimeInForce"], fields["OrderExpiry"] > 0) == (0, trigger is not None)
+
+    play(scene)
+
+
+def test_an_order_is_found_by_the_venues_own_id_open_or_ended() -> None:
+    async def scene(s: Stage) -> None:
+        placed = await s.client.place_limit_order("BTC", D("0.01"), D(59000), "buy", wait_for="open")
+        manager = s.client.order_manager
+        found = await manager.fetch_order(None, order_id=placed.order_id)
+        assert found is not None
+        assert found.status is OrderStatus.OPEN
+        await s.client.cancel_order(placed.order_id or "")
+        ended = await manager.fetch_order(None, order_id=placed.order_id)
+        assert ended is not None
+        assert ended.status is OrderStatus.CANCELED
+        assert await manager.fetch_order(None, order_id=str(2**49)) is None
+        asked = len(s.dialect.received)
+        assert await manager.fetch_order(None, order_id="12") is None
+        assert len(s.dialect.received) == asked, "a small number is no id of the venue"
+
+    play(scene)
+
+
 def test_the_switch_has_its_limits_and_can_be_undone() -> None:
     async def scene(s: Stage) -> None:
         for timeout_s in (299.0, 16 * 86400.0):

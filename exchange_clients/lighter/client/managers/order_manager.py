@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from exchange_clients.base_managers import LANES, BaseOrderManager
 from exchange_clients.context import ClientContext
-from exchange_clients.errors import DecodeError, OrderDenied, VenueError
+from exchange_clients.errors import DecodeError, OrderDenied, OrderOutcomeUnknown, VenueError
 from exchange_clients.lighter import messages as m
 from exchange_clients.lighter.client.utils import converters
 from exchange_clients.lighter.client.utils.caching import identity_of
@@ -15,6 +15,7 @@ from exchange_clients.lighter.client.utils.helpers import base_amount, wire_pric
 from exchange_clients.lighter.common import DEFAULT_LIFE_S, FIRST_VENUE_ID, LONGEST_LIFE_S, NONCE_SCOPE, SHORTEST_LIFE_S, SWITCH_S
 from exchange_clients.lighter.signing import Attribute, Tx, TxType
 from exchange_clients.model import (
+    MARKET_TYPES,
     NS_PER_MS,
     NS_PER_S,
     Fill,
@@ -32,6 +33,7 @@ from exchange_clients.orders import Order
 from exchange_clients.signing import Channel, Command
 
 PAGE: Final = 100
+LOOKUP_PAGES: Final = 10
 _TYPES: Final = {
     OrderType.LIMIT: 0,
     OrderType.MARKET: 1,
@@ -133,7 +135,6 @@ class LighterOrderManager(BaseOrderManager):
     def _fields(self, order: Order, instrument: Instrument) -> dict[str, int]:
         intent = order.intent
         assert intent.price is not None  # `check` saw to it
-        immediate = intent.time_in_force is TimeInForce.IOC
         return {
             "MarketIndex": int(instrument.contract_id),
             "ClientOrderIndex": int(order.client_order_id or 0),
@@ -141,7 +142,7 @@ class LighterOrderManager(BaseOrderManager):
             "Price": wire_price(intent.price, instrument),
             "IsAsk": int(intent.side is Side.SELL),
             "Type": _TYPES[intent.order_type],
-            "TimeInForce": _IMMEDIATE if immediate else _POST_ONLY if intent.post_only else _GOOD_TILL_TIME,
+            "TimeInForce": _IMMEDIATE if _is_immediate(intent) else _POST_ONLY if intent.post_only else _GOOD_TILL_TIME,
             "ReduceOnly": int(intent.reduce_only),
             "TriggerPrice": wire_price(intent.trigger_price, instrument) if intent.trigger_price is not None else 0,
             "OrderExpiry": self._expiry_ms(intent),
@@ -149,7 +150,7 @@ class LighterOrderManager(BaseOrderManager):
 
     def _expiry_ms(self, intent: OrderIntent, *, always: bool = False) -> int:
         """0 for what ends at once; triggers end even when what they send is immediate."""
-        if intent.time_in_force is TimeInForce.IOC and intent.trigger_price is None and not always:
+        if _is_immediate(intent) and intent.trigger_price is None and not always:
             return 0
         if intent.expire_ns is not None:
             return intent.expire_ns // NS_PER_MS
@@ -214,7 +215,11 @@ class LighterOrderManager(BaseOrderManager):
     async def fetch_order(
         self, instrument: Instrument | None, *, order_id: str | None = None, client_order_id: str | None = None
     ) -> OrderInfo | None:
-        """By client id where there is one: a look-up of its own. Else among open orders, then in the history."""
+        """By client id where there is one: a look-up of its own. Else among open orders, then in the newest of the history.
+
+        Raises:
+            OrderOutcomeUnknown: the venue has no look-up by its own id, and the newest 1,000 ended orders do not show it.
+        """
         account = identity_of(self.context).account_index
         if client_order_id is not None:
             reply: m.Orders = await self.rest.query("accountOrders", account_index=account, client_order_indexes=client_order_id)
@@ -222,10 +227,22 @@ class LighterOrderManager(BaseOrderManager):
             if order_id is not None:
                 found = [info for info in found if info.order_id == order_id] or found
             return max(found, key=lambda info: info.created_ns or 0, default=None)
+        if order_id is None or not order_id.isdecimal() or int(order_id) < FIRST_VENUE_ID:
+            return None
         for info in await self.fetch_open_orders(instrument):
             if info.order_id == order_id:
                 return info
-        return next((info for info in await self.fetch_order_history(since_ns=0, instrument=instrument) if info.order_id == order_id), None)
+        cursor: str | None = None
+        for _ in range(LOOKUP_PAGES):
+            infos, cursor = await self._history_page(instrument, cursor)
+            for info in infos:
+                if info.order_id == order_id:
+                    return info
+            if cursor is None:
+                return None
+        raise OrderOutcomeUnknown(
+            f"order {order_id} is too old to be found", client_order_id="", order_id=order_id, venue=self.context.name
+        )
 
     async def fetch_open_orders(self, instrument: Instrument | None = None) -> list[OrderInfo]:
         market = instrument.contract_id if instrument is not None else None
@@ -239,18 +256,21 @@ class LighterOrderManager(BaseOrderManager):
         found: dict[str, OrderInfo] = {}
         cursor: str | None = None
         while True:
-            reply: m.Orders = await self.rest.query(
-                "accountInactiveOrders",
-                account_index=identity_of(self.context).account_index,
-                limit=PAGE,
-                market_id=instrument.contract_id if instrument is not None else None,
-                cursor=cursor,
-            )
-            infos = self._infos(reply.orders)
+            infos, cursor = await self._history_page(instrument, cursor)
             found |= {info.order_id or "": info for info in infos if (info.updated_ns or 0) >= since_ns}
-            cursor = reply.next_cursor or None
-            if cursor is None or not reply.orders or any((info.updated_ns or 0) < since_ns for info in infos):
+            if cursor is None or any((info.updated_ns or 0) < since_ns for info in infos):
                 return list(found.values())
+
+    async def _history_page(self, instrument: Instrument | None, cursor: str | None) -> tuple[list[OrderInfo], str | None]:
+        """Ended orders and where the next page begins, None after the last."""
+        reply: m.Orders = await self.rest.query(
+            "accountInactiveOrders",
+            account_index=identity_of(self.context).account_index,
+            limit=PAGE,
+            market_id=instrument.contract_id if instrument is not None else None,
+            cursor=cursor,
+        )
+        return self._infos(reply.orders), (reply.next_cursor or None) if reply.orders else None
 
     def _infos(self, rows: Sequence[m.OrderRow]) -> list[OrderInfo]:
         pairs = ((row, self.context.instruments.by_contract(str(row.market_index))) for row in rows)
@@ -279,6 +299,11 @@ class LighterOrderManager(BaseOrderManager):
             cursor = reply.next_cursor or None
             if cursor is None or not reply.trades or any(f.ts_venue_ns < since_ns for f in fills):
                 return sorted(found.values(), key=lambda fill: fill.ts_venue_ns)
+
+
+def _is_immediate(intent: OrderIntent) -> bool:
+    """Whether what reaches the book takes at once or ends: market orders do, whatever time in force is said."""
+    return intent.time_in_force is TimeInForce.IOC or intent.order_type in MARKET_TYPES
 
 
 def _index(order: Order) -> int:

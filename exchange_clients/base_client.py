@@ -187,7 +187,9 @@ class BaseExchangeClient:
         sent_ns = self.context.runtime.clock.time_ns()
         venue_ns = await self.market_data.fetch_server_time_ns()
         if venue_ns is not None:
-            self.context.venue_time.observe(venue_ns, sent_ns, self.context.runtime.clock.time_ns())
+            received_ns = self.context.runtime.clock.time_ns()
+            resolution_ns = self.market_data.server_time_resolution_ns
+            self.context.venue_time.observe(venue_ns, sent_ns, received_ns, resolution_ns=resolution_ns)
         return self.context.venue_time.offset_ns
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -28,6 +28,7 @@ from exchange_clients.errors import (
     VenueError,
 )
 from exchange_clients.model import (
+    NS_PER_MS,
     NS_PER_S,
     TRIGGER_TYPES,
     AccountState,
@@ -79,12 +80,14 @@ class BaseManager:
 class BaseMarketData(BaseManager):
     """Public data."""
 
+    server_time_resolution_ns: ClassVar[int] = NS_PER_MS
+
     async def fetch_instruments(self) -> Sequence[Instrument]:
         """Every perpetual market, delisted ones included where the venue still lists them."""
         raise self._unsupported("fetch_instruments")
 
     async def fetch_server_time_ns(self) -> int | None:
-        """The venue's clock, None where it has none."""
+        """The venue's clock, rounded down to `server_time_resolution_ns`; None where it has none to ask."""
         return None
 
     async def fetch_book(self, instrument: Instrument, *, depth: int = 20) -> BookSnapshot:

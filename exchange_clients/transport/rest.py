@@ -171,6 +171,7 @@ class RestTransport:
         if request.query:
             url += "?" + urlencode(request.query)
         limit = timeout_s or self._timeout_s
+        sent_ns = self._runtime.clock.time_ns()
         try:
             async with self.session.request(
                 request.method,
@@ -197,7 +198,7 @@ class RestTransport:
             raise RequestTimeout(f"{request.method} {request.path}: no answer in {limit:g} s", venue=self.spec.name) from e
         except aiohttp.ClientError as e:
             raise Disconnected(f"{request.method} {request.path}: {type(e).__name__}", venue=self.spec.name) from e
-        self._venue_time.observe_headers(headers)
+        self._venue_time.observe_headers(headers, sent_ns, self._runtime.clock.time_ns())
         self.raise_for_error(status, body, headers)
         return body
 

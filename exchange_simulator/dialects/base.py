@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from email.utils import formatdate
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
@@ -471,6 +472,10 @@ class Dialect(ABC):
         """The same for one message on a socket; by default the socket breaks."""
         session.drop()
 
+    def admit(self, received: Received) -> Reply | None:
+        """Asked before a socket opens: None lets it, else what the venue answers instead (too many connections)."""
+        return None
+
     def budget_key(self, received: Received) -> str:
         """Who pays for a request."""
         return received.remote
@@ -533,7 +538,12 @@ class Dialect(ABC):
         for path in dict.fromkeys(self.ws_paths.values()):
             app.router.add_get(path, self._socket)
         app.cleanup_ctx.append(self._lifetime)
+        app.on_response_prepare.append(self._stamp_date)
         return app
+
+    async def _stamp_date(self, _: web.BaseRequest, response: web.StreamResponse) -> None:
+        # aiohttp stamps the machine's time; clients measure their clock's offset from this header.
+        response.headers["Date"] = formatdate(self.clock.time_ns() // 10**9, usegmt=True)
 
     async def _lifetime(self, _: web.Application) -> AsyncIterator[None]:
         driver = asyncio.create_task(self._drive(), name=f"{self.name}-driver")
@@ -624,6 +634,9 @@ class Dialect(ABC):
         if fault.status is not None:
             reply = self.unavailable(fault.status, received)
             return web.Response(body=reply.encoded(), status=reply.status, headers=reply.headers)
+        refused = self.admit(received)
+        if refused is not None:
+            return web.Response(body=refused.encoded(), status=refused.status, headers=refused.headers)
         ws = web.WebSocketResponse(compress=self.deflate, heartbeat=self.heartbeat_s, autoping=False, max_msg_size=MAX_FRAME_BYTES)
         await ws.prepare(request)
         session = Session(self, number, request, ws, received, silent=fault.silent)

@@ -33,6 +33,8 @@ TRADE_PAGE: Final = 100
 
 
 class LighterMarketData(BaseMarketData):
+    server_time_resolution_ns = NS_PER_S
+
     async def fetch_markets(self) -> list[m.Market]:
         """Every perpetual with its state: one request."""
         reply: m.Markets = await self.rest.query("orderBookDetails", filter=PERP)
@@ -42,9 +44,9 @@ class LighterMarketData(BaseMarketData):
         return [converters.instrument(market) for market in await self.fetch_markets()]
 
     async def fetch_server_time_ns(self) -> int | None:
-        """The venue tells whole seconds: the middle of that second."""
+        """The venue tells whole seconds."""
         status: m.Status = await self.rest.query("status")
-        return status.timestamp * NS_PER_S + NS_PER_S // 2
+        return status.timestamp * NS_PER_S
 
     async def fetch_book(self, instrument: Instrument, *, depth: int = 20) -> BookSnapshot:
         """Levels of the best 250 orders of each side."""

@@ -469,7 +469,7 @@ class SimNetwork:
             raise ValueError(f"{host} is served already")
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         served = SimHost(host, runner, link or Link())
-        app.on_response_prepare.append(self._stamp_date)
+        app.on_response_prepare.insert(0, self._stamp_date)  # the application may know better
         app.middlewares.insert(0, served.track)
         await runner.setup()
         self.hosts[host] = served

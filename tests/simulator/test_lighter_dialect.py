@@ -781,3 +781,92 @@ def test_halted_market_refuses_and_liquidation_is_told() -> None:
         assert {b["symbol"]: b["status"] for b in books} == {"ETH": "active", "BTC": "inactive"}
 
     play(scene)
+
+
+def test_standard_accounts_have_a_limit_per_type_of_transaction() -> None:
+    async def scene(s: Stage) -> None:
+        codes = [(await s.bot.place(ETH, "buy", 1000, MID - 500 - n))["code"] for n in range(41)]
+        assert codes == [200] * 40 + [23000]
+        assert (await s.bot.send(16, {"TimeInForce": 0, "Time": 0}))["code"] == 200  # another type
+        await asyncio.sleep(61)
+        assert (await s.bot.place(ETH, "buy", 1000, MID - 500))["code"] == 200
+
+    play(scene, tier="standard")
+
+
+def test_an_address_that_reconnects_in_a_storm_is_refused() -> None:
+    async def scene(s: Stage) -> None:
+        async with aiohttp.ClientSession(connector=s.sim.runtime.connector()) as session:
+            for _ in range(255):
+                async with session.ws_connect(s.server.ws["public"]):
+                    pass
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await session.ws_connect(s.server.ws["public"])
+            assert refused.value.status == 429
+            await asyncio.sleep(61)
+            async with session.ws_connect(s.server.ws["public"]) as ws:
+                assert (await ws.receive_json())["type"] == "connected"
+
+    play(scene)
+
+
+def test_read_only_sessions_and_tokens_look_and_do_not_touch() -> None:
+    async def scene(s: Stage) -> None:
+        expiry = s.bot.now_ms // 1000 + 90_000
+        form = {"name": "monitor", "account_index": str(s.bot.account), "expiry": str(expiry), "sub_account_access": "false"}
+        made = await s.bot.post("tokens/create", {**form, "auth": s.bot.token()})
+        assert made["api_token"].startswith(f"ro:{s.bot.account}:single:{expiry}:")
+        await s.bot.place(ETH, "buy", 1000, MID - 500, client=1)
+        await s.settle()
+        seen = await s.bot.get("accountActiveOrders", account_index=s.bot.account, auth=made["api_token"])
+        assert len(seen["orders"]) == 1
+        soon = {**form, "expiry": str(s.bot.now_ms // 1000 + 60), "auth": s.bot.token()}
+        assert (await s.bot.post("tokens/create", soon))["code"] == 61001
+        await asyncio.sleep(91_000)
+        assert (await s.bot.get("accountActiveOrders", account_index=s.bot.account, auth=made["api_token"]))["code"] == 20001
+        async with (
+            aiohttp.ClientSession(connector=s.sim.runtime.connector()) as session,
+            session.ws_connect(s.server.ws["public"] + "?readonly=true") as ws,
+        ):
+            await ws.receive_json()
+            order = s.bot.sign(14, s.bot.order(ETH, "buy", 1000, MID - 500))
+            await ws.send_json({"type": "jsonapi/sendtx", "data": {"id": "a", "tx_type": 14, "tx_info": order}})
+            assert (await ws.receive_json())["error"]["code"] == 30006
+
+    play(scene, limited=False)
+
+
+def test_tier_changes_only_without_orders_and_positions() -> None:
+    async def scene(s: Stage) -> None:
+        async def change(tier: str) -> int:
+            form = {"account_index": str(s.bot.account), "new_tier": tier, "auth": s.bot.token()}
+            found: int = (await s.bot.post("changeAccountTier", form))["code"]
+            return found
+
+        assert await change("diamond") == 62002
+        assert await change("premium") == 62003
+        await s.bot.place(ETH, "buy", 1000, MID - 500, client=1)
+        await s.settle()
+        assert await change("standard") == 62005
+        await s.bot.cancel(ETH, 1)
+        await s.settle()
+        assert await change("standard") == 200
+        limits = await s.bot.get("accountLimits", True, account_index=s.bot.account)
+        assert (limits["user_tier"], limits["current_taker_fee_tick"]) == ("standard", 0)
+        await s.bot.place(ETH, "buy", 1000, MID + 100, client=2, Type=1)
+        await s.settle()
+        trades = await s.bot.get("trades", True, account_index=s.bot.account, sort_by="timestamp", limit=1)
+        assert "taker_fee" not in trades["trades"][0]
+
+    play(scene)
+
+
+def test_a_shutdown_is_announced() -> None:
+    async def scene(s: Stage) -> None:
+        stream = await s.bot.stream()
+        s.dialect.stream.announce_shutdown(2.0)
+        assert await stream.next() == {"type": "shutdown", "close_in_ms": 2000}
+        assert (await stream.ws.receive()).type is aiohttp.WSMsgType.CLOSE
+        assert s.sim.loop.time() >= 2
+
+    play(scene)

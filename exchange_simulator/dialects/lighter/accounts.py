@@ -11,6 +11,8 @@ from exchange_simulator.dialects.lighter.errors import refusal
 from exchange_simulator.dialects.lighter.tx import MAX_NONCE, Token, Tx
 
 MAX_TOKEN_S = 8 * 3600
+MIN_READ_TOKEN_S, MAX_READ_TOKEN_S = 86_400, 10 * 366 * 86_400
+MAX_READ_TOKENS = 10
 MAX_KNOWN_TOKENS = 1000
 
 
@@ -25,12 +27,14 @@ class Tier:
     maker_s: float
     cancel_s: float
     weight_per_minute: int
+    orders_per_minute: int = 0
+    """Transactions of one type, 0 for no limit but the weight."""
 
 
 TIERS = {
     t.name: t
     for t in (
-        Tier("standard", 0, 0, 0.300, 0.200, 0.200, 18_000),  # 60 requests of weight 300
+        Tier("standard", 0, 0, 0.300, 0.200, 0.200, 18_000, 40),  # 60 requests of weight 300
         Tier("plus", UNIT // 20_000, UNIT // 20_000, 0.200, 0.100, 0.100, 120_000),
         Tier("premium", 40 * UNIT // 10**6, 280 * UNIT // 10**6, 0.140, 0.005, 0.005, 24_000),
     )
@@ -79,6 +83,7 @@ class Owners:
         self._owners: dict[int, Owner] = {}
         self._by_address: dict[str, list[Owner]] = {}
         self._tokens: dict[str, bytes] = {}
+        self._read_tokens: dict[str, tuple[int, int]] = {}
 
     def add(self, owner: Owner) -> None:
         self._owners[owner.index] = owner
@@ -110,6 +115,8 @@ class Owners:
         """
         if not text:
             raise refusal(20001, ": auth query param and Authorization header are empty")
+        if text in self._read_tokens:
+            return self._reader(text, now_s, account)
         token = Token.parse(text)
         if not now_s <= token.deadline_s <= now_s + MAX_TOKEN_S + 60:
             raise refusal(20001, ": auth token is expired" if token.deadline_s < now_s else ": auth token is not valid yet", status=401)
@@ -124,6 +131,28 @@ class Owners:
         if account is not None and token.account != account:
             raise refusal(20001, ": auth token is of another account", status=401)
         return owner
+
+    def _reader(self, text: str, now_s: int, account: int | None) -> Owner:
+        index, expiry_s = self._read_tokens[text]
+        if expiry_s < now_s or account not in (None, index):
+            raise refusal(20001, ": auth token is expired" if expiry_s < now_s else ": auth token is of another account", status=401)
+        return self.get(index)
+
+    def create_read_token(self, owner: Owner, name: str, expiry_s: int, now_s: int) -> tuple[int, str]:
+        """(number, text) of a token that may look and not touch. Raises Refusal."""
+        if not name or len(name) > 50:
+            raise refusal(61008 if name else 61007)
+        if expiry_s < now_s + MIN_READ_TOKEN_S:
+            raise refusal(61001)
+        if expiry_s > now_s + MAX_READ_TOKEN_S:
+            raise refusal(61002)
+        if sum(index == owner.index for index, _ in self._read_tokens.values()) >= MAX_READ_TOKENS:
+            raise refusal(61003)
+        number = len(self._read_tokens) + 1
+        secret = hashlib.sha256(f"{owner.index}-{number}-{owner.l1_address}".encode()).hexdigest()
+        text = f"ro:{owner.index}:single:{expiry_s}:{secret}"
+        self._read_tokens[text] = (owner.index, expiry_s)
+        return number, text
 
 
 def next_nonce(key: ApiKey, tx: Tx, expected: int) -> int:

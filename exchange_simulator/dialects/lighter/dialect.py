@@ -203,6 +203,11 @@ class LighterDialect(Dialect):
             self._number(event.market.symbol)
         self.stream.publish(event)
 
+    def admit(self, received: Received) -> Reply | None:
+        if self.budget is None or self.stream.admit(received):
+            return None
+        return Reply({"code": 23003, "message": WORDS[23003]}, 429)
+
     def on_connect(self, session: Session) -> None:
         self.stream.connected(session)
 

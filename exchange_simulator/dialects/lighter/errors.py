@@ -74,9 +74,19 @@ WORDS: dict[int, str] = {
     30002: "Not Subscribed to ",
     30003: "Already Subscribed to ",
     30005: "Invalid Channel",
+    30006: "Operation isn't supported ",
     30007: "Invalid Data",
     30009: "Too Many Websocket Messages!",
     30012: "Failed to subscribe",
+    61001: "api token expiry is before minimum allowed expiry of 1 day",
+    61002: "api token expiry is after maximum allowed expiry of 10 years",
+    61003: "maximum number of 10 api tokens for the account exceeded",
+    61007: "api token name cannot be empty",
+    61008: "api token name cannot exceed 50 characters",
+    62002: "invalid tier",
+    62003: "account already part of requested tier",
+    62004: "account has open positions",
+    62005: "account has open orders",
 }
 
 

@@ -10,7 +10,7 @@ from exchange_simulator.core.market import MarketState
 from exchange_simulator.core.orders import Order
 from exchange_simulator.core.types import UNIT, Side, TradeKind
 from exchange_simulator.dialects.base import Received, Reply, Route
-from exchange_simulator.dialects.lighter.accounts import Owner
+from exchange_simulator.dialects.lighter.accounts import TIERS, Owner
 from exchange_simulator.dialects.lighter.errors import refusal
 from exchange_simulator.dialects.lighter.stream import RESOLUTIONS_S
 from exchange_simulator.dialects.lighter.tx import Tx
@@ -67,6 +67,8 @@ class Rest:
             Route("GET", "/info", self._info, 300),
             Route("POST", f"{V1}/sendTx", self._send_tx, 6),
             Route("POST", f"{V1}/sendTxBatch", self._send_tx_batch, 6),
+            Route("POST", f"{V1}/tokens/create", self._create_token, 23_000),
+            Route("POST", f"{V1}/changeAccountTier", self._change_tier, 3_000),
         ]
 
     # parameters
@@ -289,6 +291,30 @@ class Rest:
             for i in wanted
         ]
         return _ok(api_keys=rows)
+
+    async def _create_token(self, received: Received) -> Reply:
+        """A read-only token, the account's own and nothing else in scope."""
+        owner = self._owner(received)
+        expiry, name = _integer(received.params.get("expiry"), "expiry"), received.params.get("name", "")
+        number, text = self._dialect.owners.create_read_token(owner, name, expiry, self._dialect.now_ns() // 10**9)
+        fields = {"token_id": number, "api_token": text, "name": name, "account_index": owner.index, "expiry": expiry}
+        return _ok(**fields, sub_account_access=False, revoked=False, scopes="read.*")
+
+    async def _change_tier(self, received: Received) -> Reply:
+        owner = self._owner(received)
+        tier = TIERS.get(received.params.get("new_tier", ""))
+        if tier is None:
+            raise refusal(62002)
+        if tier is owner.tier:
+            raise refusal(62003)
+        account = self._exchange.account(owner.index)
+        if any(p.size for p in account.positions.values()):
+            raise refusal(62004)
+        if account.orders:
+            raise refusal(62005)
+        owner.tier = tier
+        self._exchange.set_fees(self._dialect.now_ns(), owner.index, tier.maker_fee, tier.taker_fee)
+        return _ok()
 
     # orders
 

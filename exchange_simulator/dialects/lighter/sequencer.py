@@ -28,6 +28,7 @@ from exchange_simulator.core.types import (
     Trigger,
     TriggerKind,
 )
+from exchange_simulator.dialects.base import Budget
 from exchange_simulator.dialects.lighter.accounts import ApiKey, Owner, next_nonce
 from exchange_simulator.dialects.lighter.errors import refusal
 from exchange_simulator.dialects.lighter.tx import Attribute, Tx, TxType
@@ -75,6 +76,7 @@ class Sequencer:
         self._exchange = dialect.exchange
         self.records: dict[str, Record] = {}
         self._sequence = 0
+        self._limits: dict[str, Budget] = {}
         self._checks: dict[TxType, Callable[[Tx, Owner], float]] = {
             TxType.CREATE_ORDER: self._check_create,
             TxType.CREATE_GROUPED_ORDERS: self._check_group,
@@ -112,6 +114,7 @@ class Sequencer:
         owner = self._dialect.owners.get(first.account)
         if first.api_key > 254:
             raise refusal(21110)
+        self._count(owner, txs)
         key = self._signing_key(first, owner)
         expected = key.next_nonce
         accepted: list[tuple[Tx, str, float]] = []
@@ -127,6 +130,15 @@ class Sequencer:
             key.registered_us = self._dialect.now_ns() // 1000
             owner.keys[first.api_key] = key
         return [self._queue(tx, name, owner, delay_s) for tx, name, delay_s in accepted]
+
+    def _count(self, owner: Owner, txs: Sequence[Tx]) -> None:
+        """Tiers without a budget of their own have a limit per type of transaction."""
+        if self._dialect.budget is None or not owner.tier.orders_per_minute:
+            return
+        limit = self._limits.setdefault(owner.tier.name, Budget(owner.tier.orders_per_minute, 60.0))
+        now_s = self._dialect.clock.monotonic()
+        if any(limit.charge(f"{owner.index} {tx.type}", 1, now_s) for tx in txs):
+            raise refusal(23000, status=429)
 
     def _signing_key(self, tx: Tx, owner: Owner) -> ApiKey:
         """A registration is signed by the key it registers."""

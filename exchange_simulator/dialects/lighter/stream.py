@@ -55,6 +55,8 @@ BLOCK_S = 0.4
 PING_S = 60.0
 IDLE_LIMIT_S = 120.0
 MAX_SUBSCRIPTIONS = 500
+MAX_CONNECTIONS = 255
+"""Of one address, at once and per minute."""
 MAX_BATCH = 15
 RECENT_TRADES = 50
 RESOLUTIONS_S = {
@@ -103,6 +105,7 @@ class Stream:
         self._books: dict[str, _Book] = {}
         self._seen: dict[int, float] = {}
         self._messages = Budget(200, 60.0)
+        self._connects = Budget(MAX_CONNECTIONS, 60.0)
         self._stats: Batch[str, None] = Batch(dialect.agenda, STATS_BEAT_S, self._push_stats)
         self._candles: Batch[str, None] = Batch(dialect.agenda, STATS_BEAT_S, self._push_candles)
         self._tape: Batch[int, Trade] = Batch(dialect.agenda, 0.0, self._push_trades)
@@ -447,6 +450,17 @@ class Stream:
             self._beating = True
             self._dialect.agenda.after(PING_S, self._beat)
 
+    def announce_shutdown(self, close_in_s: float) -> None:
+        """Tell every session that the server goes away, and end them then."""
+        for session in self._dialect.sessions.values():
+            session.send({"type": "shutdown", "close_in_ms": round(close_in_s * 1000)})
+            self._dialect.agenda.after(close_in_s, session.close, 1001)
+
+    def admit(self, received: Received) -> bool:
+        """May this address open one more socket?"""
+        held = sum(session.remote == received.remote for session in self._dialect.sessions.values())
+        return held < MAX_CONNECTIONS and not self._connects.charge(received.remote, 1, self._dialect.clock.monotonic())
+
     def disconnected(self, session: Session) -> None:
         self._seen.pop(session.number, None)
         self._rewatch()
@@ -486,6 +500,8 @@ class Stream:
             session.send({"type": "unsubscribed", "channel": channel})
         elif kind == "ping":
             session.send({"type": "pong"})
+        elif kind in ("jsonapi/sendtx", "jsonapi/sendtxbatch") and session.params.get("readonly") == "true":
+            raise refusal(30006)
         elif kind == "jsonapi/sendtx":
             self._send(session, message)
         elif kind == "jsonapi/sendtxbatch":

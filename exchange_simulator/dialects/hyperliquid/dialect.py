@@ -99,7 +99,6 @@ class Wanted:
 class HyperliquidDialect(Dialect):
     name = "hyperliquid"
     ws_paths: ClassVar = {"public": "/ws"}
-    compress = False
     significant_figures: ClassVar[int] = 5
 
     def __init__(

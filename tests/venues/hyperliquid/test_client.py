@@ -744,3 +744,35 @@ async def test_every_documented_read_is_reachable_and_typed(bench: Bench) -> Non
         answer = await getattr(client.raw, name)(**arguments.get(name, {} if name in public else {"user": user}))
         assert answer is not None or name == "subAccounts", name
     assert isinstance((await client.raw.userFills(user=user))[0], m.FillData)
+
+
+@virtual
+async def test_exits_that_wait_for_their_entry_are_listed_and_go_with_it(bench: Bench) -> None:
+    client = await bench.connected()
+    stop = intent(client, D(44_000), Side.SELL, order_type=OrderType.STOP_MARKET, trigger_price=D(45_000), reduce_only=True)
+    outcomes = await client.order_manager.place_bracket(intent(client, D(49_000)), None, stop)
+    assert [outcome.status for outcome in outcomes if isinstance(outcome, OrderInfo)] == [OrderStatus.OPEN, OrderStatus.PENDING]
+    listed = await client.get_active_orders("BTC")
+    assert {(info.order_type, info.status) for info in listed} == {
+        (OrderType.LIMIT, OrderStatus.OPEN),
+        (OrderType.STOP_MARKET, OrderStatus.PENDING),
+    }
+    await client.cancel_all_orders()
+    assert bench.exchange.open_orders(bench.account.account) == []
+
+
+@virtual
+async def test_an_order_of_a_dex_that_is_not_listed_is_not_taken_for_none(bench: Bench) -> None:
+    client = await bench.connected()
+    other = await bench.connected(**BUILDER)
+    placed = await other.place_limit_order("xyz:TSLA", D(1), D(240), "buy", wait_for="open")
+    await asyncio.sleep(0.5)
+    with pytest.raises(errors.UnknownInstrument, match="xyz:TSLA"):
+        await client.get_order_info(placed.order_id or "")
+    assert await client.get_order_info("999999") is None
+
+
+@virtual
+async def test_options_that_do_not_exist_are_refused(bench: Bench) -> None:
+    with pytest.raises(ConfigError, match="no such venue option: dexs"):
+        bench.client(venue_options={"dexs": ["xyz"]})

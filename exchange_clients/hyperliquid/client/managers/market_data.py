@@ -23,6 +23,7 @@ from exchange_clients.model import (
     Trade,
 )
 
+OPTIONS: Final = frozenset({"dexes", "fast_books"})
 FUNDING_PAGE: Final = 500
 CANDLES_PAGE: Final = 5000
 ROWS_WAIT_S: Final = 60.0
@@ -30,7 +31,10 @@ ROWS_WAIT_S: Final = 60.0
 
 def configured_dexes(context: ClientContext) -> tuple[str, ...]:
     """The main dex "" and the builder dexes of `venue_options["dexes"]`: what this client lists, trades and accounts for."""
-    named = context.config.venue_options.get("dexes", ())
+    options = context.config.venue_options
+    if unknown := sorted(set(options) - OPTIONS):
+        raise ConfigError(f"no such venue option: {', '.join(unknown)}; there are {', '.join(sorted(OPTIONS))}", venue=context.name)
+    named = options.get("dexes", ())
     if isinstance(named, str) or not all(isinstance(name, str) and name for name in named):
         raise ConfigError('venue_options["dexes"] is a list of names of builder dexes', venue=context.name)
     return ("", *dict.fromkeys(named))

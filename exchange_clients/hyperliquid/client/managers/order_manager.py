@@ -11,7 +11,7 @@ import msgspec
 
 from exchange_clients.base_managers import LANES, BaseOrderManager
 from exchange_clients.context import ClientContext
-from exchange_clients.errors import DecodeError, OrderDenied, VenueError
+from exchange_clients.errors import DecodeError, OrderDenied, UnknownInstrument, VenueError
 from exchange_clients.hyperliquid import messages as m
 from exchange_clients.hyperliquid.client.managers.market_data import configured_dexes, fetch_rows, page_start
 from exchange_clients.hyperliquid.client.utils import converters
@@ -281,14 +281,19 @@ class HyperliquidOrderManager(BaseOrderManager):
             return None  # the venue's own ids are numbers
         oid: int | str = client_order_id if client_order_id is not None else int(order_id or 0)
         reply: m.OrderStatusReply = await self.rest.query("orderStatus", user=trading_address(self.context), oid=oid)
-        return order_info(self.context, reply.order) if reply.order is not None else None
+        if reply.order is None:
+            return None
+        if (info := order_info(self.context, reply.order)) is None:
+            raise UnknownInstrument(f"order {oid} is in {reply.order.order.coin}, which is not listed here", venue=self.context.name)
+        return info
 
     async def fetch_open_orders(self, instrument: Instrument | None = None) -> list[OrderInfo]:
-        """One request per dex."""
+        """One request per dex. Orders that wait for their entry are listed as its children."""
         found: list[OrderInfo] = []
         for dex in configured_dexes(self.context) if instrument is None else (instrument.id.dex,):
             rows: list[m.OrderData] = await self.rest.query("frontendOpenOrders", user=trading_address(self.context), dex=dex)
-            infos = (order_info(self.context, m.OrderUpdate(row, "open", row.timestamp)) for row in rows)
+            every = [entry for row in rows for entry in (row, *row.children)]
+            infos = (order_info(self.context, m.OrderUpdate(row, "open", row.timestamp)) for row in every)
             found += [info for info in infos if info is not None and (instrument is None or info.instrument == instrument.id)]
         return found
 

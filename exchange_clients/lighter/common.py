@@ -202,7 +202,7 @@ SPEC: Final = VenueSpec(
         client_id_reusable=True,
         min_gtt_s=SHORTEST_LIFE_S,
         max_gtt_s=LONGEST_LIFE_S,
-        lookup_grace_s=10.0,
+        lookup_grace_s=13.0,
     ),
     client_id=IdFormat.UINT48,
     funding_interval_hours=Decimal(1),

@@ -31,8 +31,10 @@ from exchange_clients.errors import ConfigError
 from exchange_clients.signing import Channel, Command, Credentials, HttpRequest, SignContext, SignedCommand
 from exchange_clients.transport.offload import Offload
 
-TX_LIFE_MS: Final = 599_000
-"""A transaction that the sequencer has not taken by then is void; what the vendor's library stamps."""
+TX_LIFE_MS: Final = 10_000
+"""A transaction of ours that the sequencer has not taken by then is void: one whose answer was lost cannot appear later.
+
+The vendor's library always gives 599 s."""
 TOKEN_LIFE_S: Final = 3600
 LIBRARY_VERSION: Final = "1.1"
 _MAX_ATTRIBUTES: Final = 4

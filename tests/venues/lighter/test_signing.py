@@ -438,7 +438,7 @@ async def test_commands_become_requests_and_frames() -> None:
     info = form["tx_info"][0]
     assert form["tx_type"] == ["15"]
     assert verify_tx(identity().public_key(), SignedTx(TxType.CANCEL_ORDER, info, rest.fingerprint or ""), 304)
-    assert json.loads(info)["ExpiredAt"] == NOW_MS + 599_000
+    assert json.loads(info)["ExpiredAt"] == NOW_MS + signing.TX_LIFE_MS
 
     frame = await signer.sign_command(Command("sendTx", cancel, "cancel", channel=Channel.WS), context)
     message = json.loads(frame.message or "")

@@ -14,7 +14,7 @@ from exchange_clients.transport.runtime import Runtime
 from exchange_simulator.core.exchange import Exchange
 from exchange_simulator.dialects.base import Dialect, DialectServer, SimAccount
 from exchange_simulator.dialects.history import PastFunding
-from exchange_simulator.simloop import SimNetwork
+from exchange_simulator.simloop import Link, SimNetwork
 from exchange_simulator.world.feed import drive
 from exchange_simulator.world.funding import WorldFunding
 from exchange_simulator.world.profiles import Listing, VenueProfile
@@ -88,6 +88,7 @@ async def ready_venue(
     live: bool = False,
     port: int = 0,
     network: SimNetwork | None = None,
+    link: Link | None = None,
     **options: Any,
 ) -> AsyncIterator[ReadyVenue]:
     """Serve one venue until the block ends.
@@ -115,7 +116,7 @@ async def ready_venue(
         for spec in specs.values():
             seed_funding(dialect, world.funding(kind.name), spec.symbol, start_ns)
     account = dialect.open_account(deposit)
-    async with DialectServer(dialect, port=port, network=network) as server:
+    async with DialectServer(dialect, port=port, network=network, link=link) as server:
         feeding = asyncio.create_task(drive(world, runtime.clock), name=f"{kind.name}-world") if world is not None else None
         try:
             yield ReadyVenue(exchange, dialect, server, account)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from exchange_simulator.core.exchange import Exchange
 from exchange_simulator.core.types import REF, MarketStatus, Side, to_fraction
 from exchange_simulator.dialects.base import DialectServer, Lose, NoFaults, Received, RequestFault
 from exchange_simulator.dialects.lighter import LighterDialect
-from exchange_simulator.simloop import Simulation, run
+from exchange_simulator.ready import ready_venue
+from exchange_simulator.simloop import Chunk, Link, Simulation, run
 from tests.simulator.lighter_bot import Bot
 
 ETH, BTC = 0, 1
@@ -870,3 +872,47 @@ def test_a_shutdown_is_announced() -> None:
         assert s.sim.loop.time() >= 2
 
     play(scene)
+
+
+def trace(seed: int) -> str:
+    """Hash of every byte the venue sent, and when, while a bot trades in a moving market."""
+    digest = hashlib.sha256()
+
+    def tap(chunk: Chunk) -> None:
+        random_key = chunk.data.startswith(b"HTTP/1.1 101")  # the handshake answers the client's random key
+        said = b"" if random_key or chunk.direction == "up" else chunk.data
+        digest.update(f"{chunk.ts_ns} {chunk.connection} {chunk.direction} {len(chunk.data)} ".encode() + said)
+
+    async def main(sim: Simulation) -> None:
+        sim.network.tap = tap
+        link = Link(up_s=(0.002, 0.02), down_s=(0.002, 0.02))
+        async with (
+            ready_venue(LighterDialect, sim.runtime, seed=seed, live=True, network=sim.network, link=link) as venue,
+            Bot(venue.server, venue.account, sim.runtime) as bot,
+        ):
+            stream = await bot.stream()
+            for channel in (f"order_book/{ETH}", f"trade/{ETH}", "market_stats/all"):
+                await stream.subscribe(channel)
+            await stream.subscribe(f"account_all_orders/{bot.account}", auth=bot.token())
+            for n in range(1, 30):
+                bid, ask = venue.exchange.best("ETH")
+                await bot.place(
+                    ETH,
+                    "buy" if n % 2 else "sell",
+                    1000 + n,
+                    bid - 50 if n % 3 else ask + 50,
+                    client=n,
+                    **({"Type": 1} if n % 5 == 0 else {}),
+                )
+                await asyncio.sleep(sim.rng.random() * 3)
+                await bot.cancel(ETH, n)
+                while (await stream.next()).get("type") != "update/order_book":
+                    pass
+
+    run(main, seed=seed)
+    return digest.hexdigest()
+
+
+@pytest.mark.slow
+def test_same_seed_same_bytes_through_the_whole_venue() -> None:
+    assert trace(3) == trace(3) != trace(4)

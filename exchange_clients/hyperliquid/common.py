@@ -36,6 +36,9 @@ from exchange_clients.model import Ack, MarginMode, OrderType, TimeInForce
 from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, IdFormat, Pool, Stream, VenueSpec
 
 ROLE: Final = "public"
+LOOKUP_GRACE_S: Final = 5.0 + ORDER_LIFE_MS / 1000 + 3.0
+"""By then an order that had to wait for the limiter (at most 5 s) and was held up on its way is void, and the second is over in which the
+venue says "unknown" of orders it has."""
 BATCH: Final = 39
 """Orders in one action: the most that cost one request of the address limit."""
 
@@ -211,7 +214,7 @@ SPEC: Final = VenueSpec(
         subaccounts=True,
         client_id_reusable=True,
         reduce_only_below_minimum=True,
-        lookup_grace_s=ORDER_LIFE_MS / 1000 + 3.0,  # its orders are void by then, and 1 s of "unknownOid" is over
+        lookup_grace_s=LOOKUP_GRACE_S,
     ),
     client_id=IdFormat.HEX128,
     funding_interval_hours=Decimal(1),

@@ -173,6 +173,7 @@ async def run(script: str, env: str, *, mainnet: bool) -> dict[str, Any]:
     return said
 
 
+@pytest.mark.slow
 async def test_ccxt_trades_against_the_dialect() -> None:
     """Load markets, stream a book, place, see, amend, watch, cancel, take, and read the account."""
     assert await run(CCXT, "ccxt", mainnet=True) == {
@@ -197,6 +198,7 @@ async def test_ccxt_trades_against_the_dialect() -> None:
     }
 
 
+@pytest.mark.slow
 async def test_the_official_sdk_trades_against_the_dialect() -> None:
     """The same with the venue's own client, which signs for testnet, plus a trigger, the switch, and a key that nobody knows."""
     said = await run(SDK, "hyperliquid-sdk", mainnet=False)

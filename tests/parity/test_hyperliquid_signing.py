@@ -88,6 +88,7 @@ def random_order(rng: random.Random) -> tuple[dict[str, Any], m.OrderWire]:
     return theirs, m.OrderWire(asset, buy, wire_number(px), wire_number(sz), reduce_only, ours, cloid)
 
 
+@pytest.mark.slow
 def test_200_random_orders_are_byte_identical() -> None:
     rng = random.Random(20261121)
     cases: list[dict[str, Any]] = []

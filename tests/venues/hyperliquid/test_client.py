@@ -90,6 +90,22 @@ async def test_a_sub_account_is_traded_as_vault_and_asked_about_by_its_own_addre
 
 
 @virtual
+async def test_a_sub_account_named_as_account_is_refused(bench: Bench) -> None:
+    """Its orders would go to the master while we looked at the sub-account."""
+    sub = bench.dialect.open_sub_account(bench.account, D(5_000)).environ["HYPERLIQUID_VAULT_ADDRESS"]
+    with pytest.raises(PermissionDenied, match="named by vault_address"):
+        await bench.client(bench.credentials(account_address=sub)).connect()
+
+
+@virtual
+async def test_fees_of_builder_markets_are_a_multiple(bench: Bench) -> None:
+    client = await bench.connected(**BUILDER)
+    main, builder = await client.get_fee_rates("BTC"), await client.get_fee_rates("xyz:TSLA")
+    assert (main.taker, main.maker) == (D("0.00045"), D("0.00015"))
+    assert (builder.taker, builder.maker) == (D("0.0009"), D("0.0003"))
+
+
+@virtual
 async def test_a_sub_account_of_another_master_is_refused(bench: Bench) -> None:
     foreign = bench.dialect.open_sub_account(bench.dialect.open_account(D(10)), D(10))
     with pytest.raises(PermissionDenied):
@@ -444,7 +460,11 @@ async def test_an_order_that_arrives_late_is_void(bench: Bench) -> None:
     bench.faults.request = lambda received: RequestFault(before_s=10.0) if is_action(received, "order") else None
     with pytest.raises(OrderOutcomeUnknown) as caught:
         await client.place_limit_order("BTC", D("0.01"), D(50_100), "buy", time_in_force="IOC")
-    await asyncio.sleep(20)
+    await asyncio.sleep(9)
+    early = await client.get_order_info(caught.value.client_order_id)
+    assert early is not None
+    assert early.status is OrderStatus.UNKNOWN, "nothing is proven while it may still arrive"
+    await asyncio.sleep(12)
     assert bench.exchange.position(bench.account.account, "BTC").size == 0
     info = await client.get_order_info(caught.value.client_order_id)
     assert info is not None
@@ -518,6 +538,7 @@ async def test_a_socket_lost_before_the_answer_leaves_the_order_unknown_until_as
     assert info.status is OrderStatus.OPEN
 
 
+@pytest.mark.slow
 @virtual
 async def test_histories_longer_than_a_page_are_whole(bench: Bench) -> None:
     client = await bench.connected()

@@ -54,6 +54,7 @@ async def run(script: str, *arguments: str) -> str:
     return out.decode()
 
 
+@pytest.mark.slow
 async def test_market_data() -> None:
     said = await run("market_data.py", "--dex=xyz", "--symbol=xyz:TSLA")
     assert "2 markets; TSLA-USDC-PERP@xyz.hyperliquid: tick 0.001, step 0.001" in said
@@ -61,6 +62,7 @@ async def test_market_data() -> None:
     assert "an hour" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channel", ["rest", "ws"])
 async def test_orders(channel: str) -> None:
     said = await run("orders.py", f"--channel={channel}")

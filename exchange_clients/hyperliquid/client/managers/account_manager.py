@@ -14,7 +14,7 @@ from exchange_clients.hyperliquid.client.utils import converters
 from exchange_clients.hyperliquid.client.utils.caching import venue_cache
 from exchange_clients.hyperliquid.common import refusal
 from exchange_clients.hyperliquid.signing import signer_of, trading_address
-from exchange_clients.model import AccountState, FeeRates, Instrument, Lane, LeverageInfo, MarginMode
+from exchange_clients.model import ZERO, AccountState, FeeRates, Instrument, Lane, LeverageInfo, MarginMode
 from exchange_clients.signing import Command
 
 WARN_DAYS: Final = 7
@@ -36,9 +36,13 @@ class HyperliquidAccountManager(BaseAccountManager):
             raise PermissionDenied(
                 f"the key's address {_short(master)} is neither an account nor an approved agent ({role.role})", venue=self.context.name
             )
-        for address in dict.fromkeys((signer.account, signer.address)):
-            if address != master:
-                await self._verify_owned(address, master)
+        if signer.account != master:
+            raise PermissionDenied(
+                f"the key belongs to {_short(master)}, not to {_short(signer.account)}; a vault or sub-account is named by vault_address",
+                venue=self.context.name,
+            )
+        if signer.vault is not None:
+            await self._verify_owned(signer.vault, master)
         venue_cache(self.context).shared_collateral = await self.rest.query("userAbstraction", user=signer.address) in _SHARED_COLLATERAL
         budget: m.UserRateLimit = await self.rest.query("userRateLimit", user=signer.address)
         self.context.limiter.observe("address", used=budget.nRequestsUsed - budget.nRequestsSurplus, limit=budget.nRequestsCap)
@@ -49,7 +53,7 @@ class HyperliquidAccountManager(BaseAccountManager):
         if owned.role == "vault":
             return
         if owned.role != "subAccount" or owned.data is None or (owned.data.master or "").lower() != master:
-            raise PermissionDenied(f"the key belongs to {_short(master)}, not to {_short(address)} ({owned.role})", venue=self.context.name)
+            raise PermissionDenied(f"{_short(address)} is no sub-account of {_short(master)} ({owned.role})", venue=self.context.name)
 
     async def _warn_of_expiry(self, agent: str, master: str) -> None:
         agents: list[m.ExtraAgent] = await self.rest.query("extraAgents", user=master)
@@ -76,8 +80,10 @@ class HyperliquidAccountManager(BaseAccountManager):
         return converters.account(states, spot, asset=asset, ts_ns=self.context.runtime.clock.time_ns())
 
     async def fetch_fee_rates(self, instrument: Instrument) -> FeeRates:
-        """The account's perpetual rates; builder markets may charge a multiple of them."""
-        return converters.fee_rates(await self.rest.query("userFees", user=trading_address(self.context)))
+        """The account's rates; builder markets charge a multiple of them and share no rebate (an upper bound)."""
+        rates = converters.fee_rates(await self.rest.query("userFees", user=trading_address(self.context)))
+        scale = venue_cache(self.context).fee_scale(instrument)
+        return rates if scale == 1 else FeeRates(maker=max(ZERO, rates.maker) * scale, taker=rates.taker * scale)
 
     async def fetch_leverage(self, instrument: Instrument) -> LeverageInfo:
         data: m.ActiveAssetData = await self.rest.query("activeAssetData", user=trading_address(self.context), coin=instrument.venue_symbol)

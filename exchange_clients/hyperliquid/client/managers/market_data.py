@@ -10,7 +10,7 @@ from exchange_clients.context import ClientContext
 from exchange_clients.errors import ConfigError, ProtocolError
 from exchange_clients.hyperliquid import messages as m
 from exchange_clients.hyperliquid.client.utils import converters
-from exchange_clients.hyperliquid.client.utils.caching import VenueCache
+from exchange_clients.hyperliquid.client.utils.caching import BUILDER_SCALE, ONE, VenueCache
 from exchange_clients.model import (
     NS_PER_MS,
     BookSnapshot,
@@ -59,22 +59,25 @@ class HyperliquidMarketData(BaseMarketData):
 
     async def fetch_instruments(self) -> Sequence[Instrument]:
         found: list[Instrument] = []
-        indices = await self._dex_indices()
+        builders = await self._builders()
         for dex in self.dexes:
             meta: m.Meta = await self.rest.query("meta", dex=dex)
             instruments = converters.instruments(meta, dex=dex, quote=await self._quote(meta.collateralToken))
-            self.cache.add(meta, instruments, indices[dex])
+            index, builder = builders.get(dex, (0, None))
+            scale = BUILDER_SCALE * max(ONE, builder.deployerFeeScale or ONE) if builder is not None else ONE
+            self.cache.add(meta, instruments, index, scale)
             found += [i for i in instruments if i is not None]
         return found
 
-    async def _dex_indices(self) -> dict[str, int]:
+    async def _builders(self) -> dict[str, tuple[int, m.PerpDex]]:
+        """Place and figures of every builder's dex, if one is wanted."""
         if len(self.dexes) == 1:
-            return {"": 0}
+            return {}
         listed: list[m.PerpDex | None] = await self.rest.query("perpDexs")
-        indices = {dex.name if dex is not None else "": place for place, dex in enumerate(listed)}
-        if unknown := [dex for dex in self.dexes if dex not in indices]:
-            raise ConfigError(f"no such dex: {', '.join(unknown)}; there are {', '.join(sorted(indices)[1:])}", venue=self.context.name)
-        return indices
+        builders = {dex.name: (place, dex) for place, dex in enumerate(listed) if dex is not None}
+        if unknown := [dex for dex in self.dexes if dex and dex not in builders]:
+            raise ConfigError(f"no such dex: {', '.join(unknown)}; there are {', '.join(sorted(builders))}", venue=self.context.name)
+        return builders
 
     async def _quote(self, token: int) -> str:
         """The collateral of a dex by its token number; asked for once when it is not USDC."""

@@ -155,6 +155,8 @@ class HyperliquidOrderManager(BaseOrderManager):
 
     def _statuses(self, reply: m.Reply) -> list[m.Status | str]:
         body = reply.response
+        if reply.status == "err":
+            raise refusal(str(body))
         if reply.status != "ok" or not isinstance(body, m.ReplyBody) or not isinstance(body.data, m.ReplyData):
             raise DecodeError(f"answer {reply.status!r} has no statuses", venue=self.context.name)
         return body.data.statuses
@@ -270,6 +272,11 @@ class HyperliquidOrderManager(BaseOrderManager):
         if timeout_s < SHORTEST_SWITCH_S:
             raise OrderDenied(f"the switch needs at least {SHORTEST_SWITCH_S:g} s", venue=self.context.name)
         return command(self.context, m.ScheduleCancel(self.context.venue_time.now_ms() + round(timeout_s * 1000)), Lane.CANCEL)
+
+    def decode_cancel_all(self, reply: m.Reply) -> None:
+        """The answer to the switch."""
+        if reply.status != "ok":
+            raise refusal(str(reply.response))
 
     # ---- queries
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 FIRST_BUILDER_ASSET: Final = 100_000
 ASSETS_PER_DEX: Final = 10_000
+ONE: Final = Decimal(1)
+BUILDER_SCALE: Final = Decimal(2)
+GROWTH_SCALE: Final = Decimal("0.1")
 MAX_REPLACED: Final = 5_000
 
 
@@ -27,17 +30,19 @@ class VenueCache:
         self.shared_collateral = False
         """Unified or portfolio margin: the collateral of all dexes is the spot balance."""
         self._numbers: dict[InstrumentId, int] = {}
+        self._fee_scales: dict[InstrumentId, Decimal] = {}
         self._tiers: dict[InstrumentId, tuple[tuple[Decimal, Decimal], ...]] = {}
         self._amending: dict[str, tuple[str | None, Decimal]] = {}
         self._replaced: OrderedDict[str, Decimal] = OrderedDict()
 
-    def add(self, meta: m.Meta, found: list[Instrument | None], dex_index: int) -> None:
-        """The universe of one dex; 0 is the main one."""
+    def add(self, meta: m.Meta, found: list[Instrument | None], dex_index: int, fee_scale: Decimal = ONE) -> None:
+        """The universe of one dex; 0 is the main one. Fees in growth mode are a tenth."""
         first = FIRST_BUILDER_ASSET + dex_index * ASSETS_PER_DEX if dex_index else 0
         tables = dict(meta.marginTables)
         for index, (asset, instrument) in enumerate(zip(meta.universe, found, strict=True)):
             if instrument is not None:
                 self._numbers[instrument.id] = first + index
+                self._fee_scales[instrument.id] = fee_scale * GROWTH_SCALE if asset.growthMode == "enabled" else fee_scale
                 table = tables.get(asset.marginTableId) if asset.marginTableId is not None else None
                 self._tiers[instrument.id] = converters.brackets(table) if table is not None else ()
 
@@ -49,6 +54,10 @@ class VenueCache:
 
     def tiers(self, instrument: Instrument) -> tuple[tuple[Decimal, Decimal], ...]:
         return self._tiers.get(instrument.id, ())
+
+    def fee_scale(self, instrument: Instrument) -> Decimal:
+        """By what the account's fee rates are multiplied in this market."""
+        return self._fee_scales.get(instrument.id, ONE)
 
     def begin_amend(self, client_order_id: str, order_id: str | None, filled: Decimal) -> None:
         """Until `end_amend` the end of `order_id` is no end of the order, and another id under the same client id is its successor."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -602,5 +603,39 @@ def test_the_side_is_the_exchanges() -> None:
         assert (position.side, position.quantity) == ("short", D("-0.01"))
         held = s.venue.exchange.position(s.venue.account.account, "BTC")
         assert held.size < 0
+
+    play(scene)
+
+
+def spoil(value: Any, rng: random.Random) -> Any:
+    """A recorded message with some of its values replaced or missing."""
+    if isinstance(value, list):
+        return [spoil(item, rng) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = {name: spoil(item, rng) for name, item in value.items()}
+    if found and rng.random() < 0.15:
+        found[rng.choice(list(found))] = rng.choice([None, "NaN", -1, 1e300, [], {}, "x", True, 2**70, "1e999"])
+    if found and rng.random() < 0.05:
+        found.pop(rng.choice(list(found)))
+    return found
+
+
+def test_spoiled_frames_are_counted_and_break_nothing(payloads: Path) -> None:
+    paths = sorted((payloads / "lighter" / "ws").glob("*.jsonl"))
+    recorded = [json.loads(line)["payload"] for path in paths for line in path.read_text().splitlines()]
+
+    async def scene(s: Stage) -> None:
+        handler, rng = s.client.ws_manager.handler, random.Random(5)
+        await s.client.ws_manager.prepare_market_feed(s.client.instruments.get("ETH"))
+        for _ in range(2_000):
+            handler.feed("public", json.dumps(spoil(rng.choice(recorded), rng)), 1)
+        assert handler.undecoded > 100
+        await s.flush()
+        await s.client.ws_manager.connect()
+        await s.client.ws_manager.prepare_market_feed(s.client.instruments.get("ETH"))
+        bid, ask = await s.client.fetch_bbo_prices("ETH")
+        assert bid < ask
+        assert s.client.context.positions == {} or all(p.quantity.is_finite() for p in s.client.context.positions.values())
 
     play(scene)

@@ -223,7 +223,8 @@ def main() -> None:
 
 def write(rows: list[tuple[str, ...]], rounds: int) -> None:
     target = ROOT / "docs" / "performance.md"
-    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, CPython {platform.python_version()}"
+    load = f"load {os.getloadavg()[2]:.1f} over the last quarter of an hour (durations, unlike CPU times, suffer from it)"
+    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, CPython {platform.python_version()}, {load}"
     intro = [
         "# Performance",
         "",

@@ -323,8 +323,12 @@ def loopback(test: Callable[[Bench], Awaitable[None]]) -> Callable[[str], Awaita
 
     @functools.wraps(test)
     async def on_sockets(venue: str) -> None:
-        async with await set_up(venue, Runtime.system()) as bench:
-            await test(bench)
+        runtime = Runtime.system()
+        try:
+            async with await set_up(venue, runtime) as bench:
+                await test(bench)
+        finally:
+            runtime.offload.close()
 
     return _takes_venue(on_sockets)
 

@@ -172,7 +172,7 @@ class _Pipe:
 
     def __init__(self, loop: SimLoop, connection: _Connection, direction: str, delay_s: tuple[float, float]) -> None:
         self._loop = loop
-        self._connection = connection
+        self.connection = connection
         self._direction = direction
         self._delay_s = delay_s
         self._queue: deque[tuple[int, bytes | None]] = deque()  # (due, bytes or None for end of file)
@@ -185,7 +185,7 @@ class _Pipe:
 
     def put(self, data: bytes | None) -> None:
         low, high = self._delay_s
-        delay_ns = int(self._connection.network.rng.uniform(low, high) * NS_PER_S) if high > 0 else 0
+        delay_ns = int(self.connection.network.rng.uniform(low, high) * NS_PER_S) if high > 0 else 0
         self._last_due_ns = max(self._last_due_ns, self._loop.time_ns() + delay_ns)
         self._queue.append((self._last_due_ns, data))
         self.size += len(data) if data else 0
@@ -193,7 +193,7 @@ class _Pipe:
 
     def pump(self) -> None:
         """Deliver when due, unless the reader pauses or the host is a black hole; whoever ends that calls again."""
-        if self._delivery is not None or not self._queue or self.reader.paused or self._connection.host.black_hole:
+        if self._delivery is not None or not self._queue or self.reader.paused or self.connection.host.black_hole:
             return
         due_ns = self._queue[0][0]
         if due_ns <= self._loop.time_ns():
@@ -203,7 +203,7 @@ class _Pipe:
 
     def _deliver(self) -> None:
         self._delivery = None
-        if self.reader.paused or self._connection.host.black_hole:
+        if self.reader.paused or self.connection.host.black_hole:
             return
         now_ns = self._loop.time_ns()
         parts: list[bytes] = []
@@ -217,7 +217,7 @@ class _Pipe:
         if parts:
             chunk = b"".join(parts) if len(parts) > 1 else parts[0]
             self.size -= len(chunk)
-            self._connection.tap(self._direction, chunk)
+            self.connection.tap(self._direction, chunk)
             self.reader.receive(chunk)
             self.writer.on_drained()
         if at_end:
@@ -355,10 +355,7 @@ class _SimTransport(asyncio.Transport):
         if not self._lost:
             self._lost = True
             self._protocol.connection_lost(reason)
-            self._outgoing_connection().end_closed()
-
-    def _outgoing_connection(self) -> _Connection:
-        return self._outgoing._connection
+            self._outgoing.connection.end_closed()
 
 
 class _Connection:

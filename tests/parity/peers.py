@@ -1,6 +1,6 @@
 """Environments of clients that we did not write. They never share ours: their pins and ours do not agree.
 
-Where: `$PERPKIT_PARITY_ENVS`, else `venvs` beside the checkout when that exists, else `~/.cache/perpkit/parity`. Made by `python
+Where: `$PERPKIT_PARITY_ENVS`, else `venvs` beside the checkout when they are there, else `~/.cache/perpkit/parity`. Made by `python
 tests/parity/run.py`, and by CI before its tests.
 """
 
@@ -30,7 +30,7 @@ def folder() -> Path:
     if named:
         return Path(named)
     beside = Path(__file__).resolve().parents[3] / "venvs"
-    if beside.is_dir():
+    if any((beside / name).is_dir() for name in PEERS):
         return beside
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perpkit" / "parity"
 

@@ -20,6 +20,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.fixturenames.insert(0, "nothing_left_running")
 
 
+def pytest_collection_finish() -> None:
+    """What exists before the first test is never looked at again, so that collecting after each test costs little."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 async def nothing_left_running() -> AsyncIterator[None]:
     """Fails a test that leaves a task, a socket or a thread, or that loses the exception of a task."""
@@ -33,7 +39,7 @@ async def nothing_left_running() -> AsyncIterator[None]:
         if loop.time() > deadline:
             break
         await asyncio.sleep(0.01)
-    gc.collect(1)
+    gc.collect()
     assert not left, f"left behind: {left}"
     assert not lost, f"lost: {lost}"
 

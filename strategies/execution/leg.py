@@ -94,6 +94,7 @@ class LegTrader:
         self._owners: dict[str, str] = {}
         self._orders: dict[str, OrderRecord] = {}
         self._orphans: OrderedDict[str, Fill] = OrderedDict()
+        self._explained: OrderedDict[str, None] = OrderedDict()
         self._booking = asyncio.Lock()
         self._wake = asyncio.Event()
         self._step: Send | None = None
@@ -382,7 +383,7 @@ class LegTrader:
             await self._take(fill)
 
     async def _take(self, fill: Fill) -> None:
-        if fill.trade_id in self.fills:
+        if fill.trade_id in self.fills or fill.trade_id in self._explained:
             return
         owner = self._owner(fill)
         forced = fill.kind in (FillKind.LIQUIDATION, FillKind.ADL, FillKind.SETTLEMENT) and self.foreign == 0 and self.own > 0
@@ -472,8 +473,8 @@ class LegTrader:
         missing = await self.position() - self.expected_position
         if missing == 0:
             return True
-        others = [f for f in self._orphans.values() if f.ts_venue_ns >= self.created_ns]
-        if sum((f.signed_quantity for f in others), ZERO) != missing:
+        others = self._explaining(missing)
+        if others is None:
             return False
         against = -self.leg.sign * missing
         async with self._booking:
@@ -482,9 +483,24 @@ class LegTrader:
                     await self._book(fill, None, FillCause.EXTERNAL)
             else:
                 self.foreign += missing
-                self._orphans.clear()
+                for fill in others:
+                    del self._orphans[fill.trade_id]
+                    self._explained[fill.trade_id] = None
+                while len(self._explained) > MAX_ORPHANS:
+                    self._explained.popitem(last=False)
         self.say("position.external", change=missing, foreign=self.foreign)
         return True
+
+    def _explaining(self, missing: Decimal) -> list[Fill] | None:
+        """The newest fills of others that add up to exactly that change, or None. Older ones may have been explained before a restart."""
+        found: list[Fill] = []
+        total = ZERO
+        for fill in sorted(self._orphans.values(), key=lambda f: (f.ts_venue_ns, f.trade_id), reverse=True):
+            found.append(fill)
+            total += fill.signed_quantity
+            if total == missing:
+                return found
+        return None
 
     # ---- small things
 

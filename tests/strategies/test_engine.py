@@ -101,6 +101,23 @@ def test_e02_ambiguous_submit_is_resolved_by_client_id(tmp_path: Path, where: st
     run_stack(tmp_path, main)
 
 
+@pytest.mark.parametrize("where", VENUES)
+def test_e02_a_lost_answer_whose_fill_is_told_late_is_not_sent_again(tmp_path: Path, where: str) -> None:
+    """Nothing speaks for the order at first: no answer, no fill. Only asking by client id shows that it was done."""
+
+    async def main(s: Stack) -> None:
+        venue = s.venues[where]
+        venue.faults(f"lost_ack where={COMMAND_PATHS[where]} nth=1", f"late_fill delay=3 account={venue.account.account}")
+        watch = NakedWatch(s)
+        record = await s.open(slice_="0.004", hedge_deadline_s=8.0)
+        assert record.state is PairState.HEDGED, record.reason
+        hedged(s)
+        once_each(s)
+        assert watch.worst <= D("0.004"), "one slice, once"
+
+    run_stack(tmp_path, main)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_e02_random_lost_acks_never_double_an_order(tmp_path: Path, seed: int) -> None:
     async def main(s: Stack) -> None:
@@ -313,9 +330,12 @@ def test_e11_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
         record = await s.open()
         assert (record.state, record.foreign_long, record.foreign_short) == (PairState.HEDGED, D("0.02"), D(0))
         assert s.positions()[LONG] == D("0.03")
+        await client.place_limit_order("BTC", D("0.005"), D(100_500), Side.BUY, time_in_force="IOC", wait_for="terminal")
+        await asyncio.sleep(45)
+        assert s.positions() == {LONG: D("0.035"), SHORT: D("-0.01")}, "bought by hand meanwhile: not ours, nothing to repair"
         closed = await s.close(record.pair_id)
         assert closed.state is PairState.CLOSED, closed.reason
-        assert s.positions() == {LONG: D("0.02"), SHORT: D(0)}
+        assert s.positions() == {LONG: D("0.025"), SHORT: D(0)}
         assert [o.client_order_id for o in await client.get_active_orders("BTC")] == [resting.client_order_id]
 
     run_stack(tmp_path, main)

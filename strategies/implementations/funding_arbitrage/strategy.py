@@ -9,7 +9,8 @@ import msgspec
 from pydantic import BaseModel
 
 from database.errors import JournalError
-from database.records import Leg, PairRecord, PairState
+from database.journal import Record
+from database.records import Leg, PairRecord, PairState, StateRecord
 from exchange_clients.errors import VenueError
 from exchange_clients.model import NS_PER_HOUR, NS_PER_S, ZERO, InstrumentId, Side
 from funding_rate_service.opportunity import Filters, FundingQuote, Opportunity, Scan, scan
@@ -371,15 +372,22 @@ class FundingArbitrage(BaseStrategy[FundingArbitrageConfig]):
             return
         found = self.result(pair, totals=totals)
         journal = self.context.journal
-        booked = ledger.lines(pair, journal.sync.fills(pair.pair_id), journal.sync.funding(pair.pair_id), found, now_ns)
-        if booked:
-            await journal.write(*booked, pair_id=pair.pair_id, or_fallback=True)
+        records: list[Record] = [
+            *ledger.lines(pair, journal.sync.fills(pair.pair_id), journal.sync.funding(pair.pair_id), found, now_ns),
+            self._attempt(pair, -found.total, now_ns),
+        ]
+        await journal.write(*records, pair_id=pair.pair_id, or_fallback=True)
         self.results[pair.pair_id] = found
+
+    def _attempt(self, pair: PairRecord, cost_usd: Decimal, now_ns: int) -> StateRecord:
+        """A pair that was never hedged counts against its venues; one that was clears the count."""
+        limits = self.config.execution.attempts()
+        name = attempts.key(pair.symbol, pair.long_venue, pair.short_venue)
+        after = attempts.Attempts()
         if pair.opened_at is None:
-            name = attempts.key(pair.symbol, pair.long_venue, pair.short_venue)
-            held = attempts.load(journal.sync, self.name, self.context.account, name)
-            after = attempts.after_failure(held, self.config.execution.attempts(), now_ns=now_ns, cost_usd=-found.total, reason=pair.reason)
-            await journal.write(attempts.record(self.name, self.context.account, name, after, now_ns), or_fallback=True)
+            held = attempts.load(self.context.journal.sync, self.name, self.context.account, name)
+            after = attempts.after_failure(held, limits, now_ns=now_ns, cost_usd=cost_usd, reason=pair.reason)
+        return attempts.record(self.name, self.context.account, name, after, now_ns)
 
     async def _venue_totals(self, pair: PairRecord) -> dict[Leg, Decimal] | None:
         """What each account gained meanwhile; None unless this pair was alone on them."""

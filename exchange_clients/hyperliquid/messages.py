@@ -739,18 +739,17 @@ class LimitSpec(Sent, frozen=True):
     tif: str
 
 
-class Limit(Sent, frozen=True):
-    limit: LimitSpec
-
-
 class TriggerSpec(Sent, frozen=True):
     isMarket: bool
     triggerPx: str
     tpsl: str
 
 
-class Trigger(Sent, frozen=True):
-    trigger: TriggerSpec
+class OrderKind(Sent, frozen=True):
+    """Exactly one is set."""
+
+    limit: LimitSpec | None = None
+    trigger: TriggerSpec | None = None
 
 
 class OrderWire(Sent, frozen=True):
@@ -761,7 +760,7 @@ class OrderWire(Sent, frozen=True):
     p: str
     s: str
     r: bool
-    t: Limit | Trigger
+    t: OrderKind
     c: str | None = None
 
 

@@ -75,15 +75,15 @@ def random_order(rng: random.Random) -> tuple[dict[str, Any], m.OrderWire]:
     cloid = f"0x{rng.getrandbits(128):032x}" if rng.random() < 0.5 else None
     asset, buy, reduce_only = rng.choice([0, 1, 173, 110_000, 110_042]), rng.random() < 0.5, rng.random() < 0.5
     spec: dict[str, Any]
-    ours: m.Limit | m.Trigger
+    ours: m.OrderKind
     if rng.random() < 0.7:
         tif = rng.choice(["Gtc", "Ioc", "Alo"])
-        spec, ours = {"limit": {"tif": tif}}, m.Limit(m.LimitSpec(tif))
+        spec, ours = {"limit": {"tif": tif}}, m.OrderKind(limit=m.LimitSpec(tif))
     else:
         trigger = Decimal(rng.randint(1, 99999)).scaleb(rng.randint(-4, 0))
         market, kind = rng.random() < 0.5, rng.choice(["tp", "sl"])
         spec = {"trigger": {"triggerPx": str(trigger), "isMarket": market, "tpsl": kind}}
-        ours = m.Trigger(m.TriggerSpec(market, wire_number(trigger), kind))
+        ours = m.OrderKind(trigger=m.TriggerSpec(market, wire_number(trigger), kind))
     theirs = {"asset": asset, "is_buy": buy, "px": str(px), "sz": str(sz), "order_type": spec, "reduce_only": reduce_only, "cloid": cloid}
     return theirs, m.OrderWire(asset, buy, wire_number(px), wire_number(sz), reduce_only, ours, cloid)
 
@@ -127,7 +127,7 @@ def same(ours: Any, theirs: dict[str, Any]) -> None:
 ACTIONS: list[Any] = [
     m.CancelOrders([m.CancelWire(0, n) for n in (0, 127, 128, 255, 256, 65535, 65536, 2**32, 2**53)]),
     m.CancelByCloid([m.CancelByCloidWire(3, "0x" + "ab" * 16)]),
-    m.BatchModify([m.ModifyWire(5, m.OrderWire(1, True, "1", "2", False, m.Limit(m.LimitSpec("Alo")), "0x" + "01" * 16))]),
+    m.BatchModify([m.ModifyWire(5, m.OrderWire(1, True, "1", "2", False, m.OrderKind(limit=m.LimitSpec("Alo")), "0x" + "01" * 16))]),
     m.UpdateLeverage(110_003, False, 7),
     m.UpdateIsolatedMargin(4, True, -1_000_000),
     m.UpdateIsolatedMargin(4, True, 31),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -257,13 +257,10 @@ class Actions:
         )
 
     def _price(self, market: MarketState, text: str, asset: int) -> int:
-        """Ticks; at most five significant figures unless whole."""
+        """Ticks of a valid price."""
         price = Decimal(text)
-        wrong = Refusal("order", f"Price must be divisible by tick size. asset={asset}")
-        if price <= 0 or price % market.spec.tick_size != 0:
-            raise wrong
-        if price != price.to_integral_value(ROUND_FLOOR) and len(price.normalize().as_tuple().digits) > 5:
-            raise wrong
+        if not wire.valid_price(market.spec, price):
+            raise Refusal("order", f"Price must be divisible by tick size. asset={asset}")
         return market.spec.to_ticks(price)
 
     def _status(self, order: Order, asset: int) -> Any:

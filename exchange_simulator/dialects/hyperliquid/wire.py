@@ -92,6 +92,13 @@ def leverage_limit(market: Market) -> int:
     return int(market.max_leverage)
 
 
+def valid_price(market: Market, price: Decimal) -> bool:
+    """On the tick, and of at most five significant figures unless whole."""
+    if price <= 0 or price % market.tick_size != 0:
+        return False
+    return price == price.to_integral_value() or len(price.normalize().as_tuple().digits) <= 5
+
+
 # ---- markets
 
 

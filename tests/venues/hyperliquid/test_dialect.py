@@ -68,7 +68,7 @@ async def wire(bench: Bench) -> AsyncIterator[Wire]:
 
 
 def order(price: str = "49000", size: str = "0.01", *, asset: int = 0, buy: bool = True, tif: str = "Gtc", **more: Any) -> m.OrderWire:
-    return m.OrderWire(asset, buy, price, size, more.get("reduce_only", False), m.Limit(m.LimitSpec(tif)), more.get("cloid"))
+    return m.OrderWire(asset, buy, price, size, more.get("reduce_only", False), m.OrderKind(limit=m.LimitSpec(tif)), more.get("cloid"))
 
 
 def place(*orders: m.OrderWire, grouping: str = "na") -> m.PlaceOrders:

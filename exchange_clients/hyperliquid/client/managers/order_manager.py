@@ -118,16 +118,16 @@ class HyperliquidOrderManager(BaseOrderManager):
 
     def _wire(self, order: Order, intent: OrderIntent, instrument: Instrument, *, filled: Decimal = ZERO) -> m.OrderWire:
         assert intent.price is not None  # `check` saw to it
-        kind: m.Limit | m.Trigger
+        kind: m.OrderKind
         if intent.order_type in TRIGGER_TYPES:
             assert intent.trigger_price is not None
             trigger = wire_number(instrument.to_venue_price(intent.trigger_price))
             tpsl = "tp" if intent.order_type in _TAKE_PROFITS else "sl"
-            kind = m.Trigger(m.TriggerSpec(intent.order_type in MARKET_TYPES, trigger, tpsl))
+            kind = m.OrderKind(trigger=m.TriggerSpec(intent.order_type in MARKET_TYPES, trigger, tpsl))
         elif intent.time_in_force is TimeInForce.IOC:
-            kind = m.Limit(m.LimitSpec("Ioc"))
+            kind = m.OrderKind(limit=m.LimitSpec("Ioc"))
         else:
-            kind = m.Limit(m.LimitSpec("Alo" if intent.post_only else "Gtc"))
+            kind = m.OrderKind(limit=m.LimitSpec("Alo" if intent.post_only else "Gtc"))
         return m.OrderWire(
             a=venue_cache(self.context).number(instrument),
             b=intent.side is Side.BUY,

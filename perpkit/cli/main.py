@@ -9,7 +9,7 @@ from perpkit.cli.failure import OK, USAGE, report
 
 COMMANDS = {
     "venues": "The venues that are installed and what each can do.",
-    "doctor": "Check keys, clock, latency, permissions, modes and limits of venues; says what to do about each finding.",
+    "doctor": "Check reach, clock, latency, keys, streams, account and limits of venues; says what to do about each finding.",
     "book": "The order book of one market, once or live.",
     "funding": "Funding rates of all venues side by side, and where they differ most.",
     "demo": "The main job end to end on simulated venues: no account, no key, no network.",
@@ -32,11 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit code. Errors are one line on stderr, and with `--json` also an object on stdout."""
     try:
-        from cyclopts import App, CycloptsError
+        from cyclopts import App, CycloptsError, Parameter
     except ImportError:
         print('perpkit: the command line is not installed: pip install "perpkit[cli]"', file=sys.stderr)
         return USAGE
-    app = App(name="perpkit", help=HELP, version=__version__, result_action="return_value", help_format="plaintext")
+    app = App(
+        name="perpkit",
+        help=HELP,
+        version=__version__,
+        result_action="return_value",
+        help_format="plaintext",
+        default_parameter=Parameter(negative=""),
+    )
     for name, line in COMMANDS.items():
         app.command(f"perpkit.cli.{name}:{name}", name=name, help=line)
     try:

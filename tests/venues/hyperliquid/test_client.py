@@ -15,7 +15,7 @@ from exchange_clients.hyperliquid import HyperliquidFundingAdapter, signing
 from exchange_clients.hyperliquid import messages as m
 from exchange_clients.hyperliquid.common import ERRORS, read_error, refusal
 from exchange_clients.hyperliquid.websocket.market_switcher import channel_of
-from exchange_clients.model import FillKind, MarginMode, OrderInfo, OrderIntent, OrderStatus, OrderType, Side, TimeInForce
+from exchange_clients.model import FillKind, MarginMode, OrderInfo, OrderIntent, OrderStatus, OrderType, Purpose, Side, TimeInForce
 from exchange_simulator.core.types import NANOS_PER_HOUR, NewOrder
 from exchange_simulator.core.types import Side as CoreSide
 from exchange_simulator.core.types import TimeInForce as CoreTif
@@ -371,16 +371,47 @@ async def test_the_old_half_of_an_amend_does_not_end_the_order(bench: Bench) -> 
 
 @virtual
 async def test_a_lost_answer_of_an_amend_is_found_out(bench: Bench) -> None:
-    client = await bench.connected()
+    client = await bench.connected(command_timeout_s=1.0)
     placed = await client.place_limit_order("BTC", D("0.05"), D(49_900), "buy", wait_for="open")
     bench.faults.request = lambda received: RequestFault(lose=Lose.REPLY) if is_action(received, "batchModify") else None
-    with pytest.raises(OrderOutcomeUnknown):
-        await client.amend_order(placed.client_order_id or "", price=D(49_800))
-    await asyncio.sleep(0.5)
-    info = await client.get_order_info(placed.client_order_id or "", force_refresh=True)
-    assert info is not None
-    assert (info.status, info.order_id != placed.order_id) == (OrderStatus.OPEN, True)
+    bench.faults.push = lambda channel, payload: () if channel.startswith("orderUpdates") else None
+    amended = await client.amend_order(placed.client_order_id or "", price=D(49_800), quantity=D("0.03"))
+    assert (amended.status, amended.order_id != placed.order_id) == (OrderStatus.OPEN, True)
+    assert (amended.price, amended.size) == (D(49_800), D("0.03"))
+    assert len(bench.bodies("batchModify")) == 1
+    bench.faults.push = lambda channel, payload: None
     assert (await client.cancel_order(placed.client_order_id or "")).status is OrderStatus.CANCELED
+    assert bench.exchange.open_orders(bench.account.account) == []
+
+
+@virtual
+async def test_an_amend_that_never_arrives_is_proved_not_to_have(bench: Bench) -> None:
+    """It hangs: the order stays as it was, whatever arrives later."""
+    client = await bench.connected(command_timeout_s=1.0)
+    placed = await client.place_limit_order("BTC", D("0.05"), D(49_900), "buy", wait_for="open")
+    bench.faults.request = lambda received: RequestFault(before_s=8.0) if is_action(received, "batchModify") else None
+    with pytest.raises(errors.RequestTimeout, match="did not arrive") as caught:
+        await client.amend_order(placed.client_order_id or "", price=D(49_800))
+    assert caught.value.outcome is errors.Outcome.NOT_SENT
+    (order,) = bench.exchange.open_orders(bench.account.account)
+    info = await client.get_order_info(placed.client_order_id or "")
+    assert info is not None
+    assert (info.status, info.price, info.order_id) == (OrderStatus.OPEN, D(49_900), str(order.id))
+
+
+@virtual
+async def test_an_order_under_a_used_client_id_is_another_order(bench: Bench) -> None:
+    """Somebody amends our order elsewhere: ours ends, and what takes its place is seen and can be canceled."""
+    client = await bench.connected()
+    placed = await client.place_limit_order("BTC", D("0.05"), D(49_900), "buy", wait_for="open")
+    bench.exchange.amend(bench.now(), bench.account.account, int(placed.order_id or 0), price=498_000)
+    await asyncio.sleep(1)
+    mine = await client.get_order_info(placed.client_order_id or "")
+    assert mine is not None
+    assert mine.status is OrderStatus.CANCELED
+    (other,) = await client.get_active_orders("BTC")
+    assert (other.price, other.external, other.order_id != placed.order_id) == (D(49_800), True, True)
+    await client.cancel_all_orders()
     assert bench.exchange.open_orders(bench.account.account) == []
 
 
@@ -574,6 +605,11 @@ async def test_the_action_budget_of_the_account_is_known_from_the_start(bench: B
     wallet.requests = 9_900
     client = await bench.connected()
     assert 99 <= client.context.limiter.headroom("address") <= 101
+    hedge = intent(client, D(50_100), time_in_force=TimeInForce.IOC, purpose=Purpose.HEDGE)
+    await client.order_manager.place(hedge)
+    await asyncio.sleep(0.1)
+    assert 590 <= client.context.limiter.headroom("address") <= 600, "500 USD traded are 500 actions more"
+    bench.dialect.initial_actions -= 500
     wallet.requests = 10_000
     wallet.last_request_ms = bench.dialect.now_ms()
     with pytest.raises(OrderOutcomeUnknown) as caught:

@@ -45,6 +45,7 @@ class HyperliquidAccountManager(BaseAccountManager):
             await self._verify_owned(signer.vault, master)
         venue_cache(self.context).shared_collateral = await self.rest.query("userAbstraction", user=signer.address) in _SHARED_COLLATERAL
         budget: m.UserRateLimit = await self.rest.query("userRateLimit", user=signer.address)
+        venue_cache(self.context).action_cap = Decimal(budget.nRequestsCap)
         self.context.limiter.observe("address", used=budget.nRequestsUsed - budget.nRequestsSurplus, limit=budget.nRequestsCap)
 
     async def _verify_owned(self, address: str, master: str) -> None:

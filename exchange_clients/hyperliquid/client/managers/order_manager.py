@@ -11,13 +11,13 @@ import msgspec
 
 from exchange_clients.base_managers import LANES, BaseOrderManager
 from exchange_clients.context import ClientContext
-from exchange_clients.errors import DecodeError, OrderDenied, UnknownInstrument, VenueError
+from exchange_clients.errors import DecodeError, OrderDenied, OrderOutcomeUnknown, Outcome, RequestTimeout, UnknownInstrument, VenueError
 from exchange_clients.hyperliquid import messages as m
 from exchange_clients.hyperliquid.client.managers.market_data import configured_dexes, fetch_rows, page_start
 from exchange_clients.hyperliquid.client.utils import converters
 from exchange_clients.hyperliquid.client.utils.caching import venue_cache
 from exchange_clients.hyperliquid.client.utils.helpers import wire_number
-from exchange_clients.hyperliquid.common import refusal
+from exchange_clients.hyperliquid.common import LOOKUP_GRACE_S, refusal
 from exchange_clients.hyperliquid.signing import NONCE_SCOPE, trading_address
 from exchange_clients.model import (
     MARKET_TYPES,
@@ -39,6 +39,7 @@ from exchange_clients.orders import Order
 from exchange_clients.signing import Channel, Command
 
 FILLS_PAGE: Final = 2000
+AMEND_QUERY_EVERY_S: Final = 1.0
 SHORTEST_SWITCH_S: Final = 5.0
 _CLIENT_ID: Final = re.compile(r"0x[0-9a-f]{32}")
 _UNTRIGGERED: Final = frozenset({OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PENDING})
@@ -48,7 +49,9 @@ _TAKE_PROFITS: Final = frozenset({OrderType.TAKE_PROFIT_MARKET, OrderType.TAKE_P
 def command(
     context: ClientContext, action: m.Action, lane: Lane, *, weight: int = 1, counted: int = 0, ids: tuple[str, ...] = ()
 ) -> Command:
-    """An action over the configured channel. `counted` actions draw on the address budget; cancels never wait for it."""
+    """An action over the configured channel. `counted` ones draw on the address budget, for which cancels, that have more, never wait."""
+    if lane is Lane.CANCEL and context.limiter.headroom("address") < counted:
+        counted = 0
     over_socket = context.config.command_channel == "ws" and context.socket_commands.is_open
     cost = {"ip": weight, "address": counted} | ({"ws": 1, "posts": 1} if over_socket else {})
     return Command(
@@ -68,12 +71,19 @@ def order_info(context: ClientContext, update: m.OrderUpdate) -> OrderInfo | Non
     if instrument is None:
         return None
     info = converters.order_update(update, instrument, filled_before=venue_cache(context).filled_before(update.order))
-    if update.order.orderType is None and info.status is OrderStatus.OPEN and update.status == "open":
-        # The short form of the stream does not say that it speaks of a trigger order; what we sent does.
-        known = context.tracker.find(info.client_order_id or info.order_id or "")
-        if known is not None and known.intent.order_type in TRIGGER_TYPES and known.status in _UNTRIGGERED:
-            return msgspec.structs.replace(info, status=OrderStatus.PENDING)
+    known = context.tracker.find(info.client_order_id or info.order_id or "")
+    if update.order.orderType is None and update.status == "open" and _waits_for_trigger(known, info):
+        return msgspec.structs.replace(info, status=OrderStatus.PENDING)
+    if known is not None and known.status.is_terminal and info.order_id not in (known.order_id, *known.previous_ids):
+        # Client ids may be used again, and somebody else may amend our order: what lives under the id of one that ended is another order.
+        return msgspec.structs.replace(info, client_order_id=None)
     return info
+
+
+def _waits_for_trigger(known: Order | None, info: OrderInfo) -> bool:
+    """The short form of the stream does not say that it speaks of a trigger order; what we sent does."""
+    trigger = known is not None and known.intent.order_type in TRIGGER_TYPES and known.status in _UNTRIGGERED
+    return trigger and info.status is OrderStatus.OPEN
 
 
 class HyperliquidOrderManager(BaseOrderManager):
@@ -106,6 +116,8 @@ class HyperliquidOrderManager(BaseOrderManager):
 
         One outcome per exit; raises as `place` when one of them is refused before sending.
         """
+        for intent in exits:
+            self.check(intent, self.context.instruments.get(intent.instrument))
         prepared = [self.prepare(intent) for intent in exits]
         orders = [order for order, _ in prepared]
         wires = [self._wire(order, order.intent, instrument) for order, instrument in prepared]
@@ -203,7 +215,7 @@ class HyperliquidOrderManager(BaseOrderManager):
         else:
             action = m.CancelByCloid([m.CancelByCloidWire(a, o.client_order_id or "") for a, o in zip(numbers, orders, strict=True)])
         ids = tuple(order.client_order_id or "" for order in orders)
-        return command(self.context, action, Lane.CANCEL, weight=1 + len(orders) // 40, ids=ids)
+        return command(self.context, action, Lane.CANCEL, weight=1 + len(orders) // 40, counted=len(orders), ids=ids)
 
     def decode_cancel(self, reply: m.Reply, order: Order) -> None:
         error = self.decode_cancel_many(reply, [order])[0]
@@ -255,14 +267,37 @@ class HyperliquidOrderManager(BaseOrderManager):
         order = self.context.tracker.find(any_id)
         if order is None or order.client_order_id is None:
             return await super().amend(any_id, price=price, quantity=quantity)
-        venue_cache(self.context).begin_amend(order.client_order_id, order.order_id, order.filled)
+        replaced = order.order_id
+        venue_cache(self.context).begin_amend(order.client_order_id, replaced, order.filled)
         try:
             return await super().amend(any_id, price=price, quantity=quantity)
+        except OrderOutcomeUnknown as e:
+            return await self._find_out_amend(order, replaced, e)
         except VenueError:
-            await self._refresh_quietly(order)  # the lookup by client id finds whichever of the two there is
+            await self._refresh_quietly(order)
             raise
         finally:
             venue_cache(self.context).end_amend(order.client_order_id)
+
+    async def _find_out_amend(self, order: Order, replaced: str | None, error: OrderOutcomeUnknown) -> OrderInfo:
+        """Ask until the successor shows, or until the amend could no longer arrive: then nothing was changed, and that is raised."""
+        clock = self.context.runtime.clock
+        end = clock.monotonic() + LOOKUP_GRACE_S
+        while clock.monotonic() < end:
+            await clock.sleep(AMEND_QUERY_EVERY_S)
+            try:
+                found = await self.fetch_order(None, client_order_id=order.client_order_id)
+            except VenueError as e:
+                self.context.log.debug("amend.query_failed id=%s reason=%s", order.client_order_id, e)
+                continue
+            if found is not None and found.order_id != replaced:
+                intent = msgspec.structs.replace(order.intent, price=found.price, quantity=found.size)
+                self.context.tracker.amended(order, intent, found.order_id)
+                return self.context.tracker.on_order(found).info()
+        await self._refresh_quietly(order)
+        raise RequestTimeout(
+            f"the amend of {order.client_order_id} did not arrive: {error.message}", venue=self.context.name, outcome=Outcome.NOT_SENT
+        ) from error
 
     # ---- dead-man switch
 

@@ -51,8 +51,14 @@ class HyperliquidWebSocketHandlers:
             self.fill(fill)
 
     def fill(self, fill: Fill) -> None:
-        """Each once, whichever channel brought it; a liquidation fill also tells those who watch for liquidations."""
-        if self.context.tracker.on_fill(fill) and (event := converters.liquidation(fill)) is not None:
+        """Each once, whichever channel brought it. What was traded raises the action budget; a liquidation is told to those who watch."""
+        if not self.context.tracker.on_fill(fill):
+            return
+        cache = venue_cache(self.context)
+        if cache.action_cap is not None:
+            cache.action_cap += fill.price * fill.quantity
+            self.context.limiter.observe("address", limit=float(cache.action_cap))
+        if (event := converters.liquidation(fill)) is not None:
             self.manager.liquidation(event)
 
     def clearinghouse_state(self, role: str, message: m.ClearinghouseStateFrame, ts_recv_ns: int) -> None:

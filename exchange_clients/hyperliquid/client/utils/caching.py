@@ -29,6 +29,8 @@ class VenueCache:
     def __init__(self) -> None:
         self.shared_collateral = False
         """Unified or portfolio margin: the collateral of all dexes is the spot balance."""
+        self.action_cap: Decimal | None = None
+        """Actions that the account may send in its life; grows by one per USD traded."""
         self._numbers: dict[InstrumentId, int] = {}
         self._fee_scales: dict[InstrumentId, Decimal] = {}
         self._tiers: dict[InstrumentId, tuple[tuple[Decimal, Decimal], ...]] = {}

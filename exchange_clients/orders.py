@@ -356,8 +356,8 @@ class OrderTracker:
         ids = (order.client_order_id, order.order_id)
         for key, fill in tuple(self._orphans.items()):
             if (fill.client_order_id is not None and fill.client_order_id in ids) or (fill.order_id is not None and fill.order_id in ids):
-                del self._orphans[key]
-                self._count(order, fill)
+                if self._orphans.pop(key, None) is not None:  # counting one may name the order, and with that take the others
+                    self._count(order, fill)
 
     def _count(self, order: Order, fill: Fill) -> None:
         order.fill_quantity += fill.quantity

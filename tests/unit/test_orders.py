@@ -275,6 +275,15 @@ def test_fills_of_a_stranger_before_its_order(desk: Desk) -> None:
     assert order.filled == D("0.1")
 
 
+def test_several_early_fills_name_the_order_one_by_one(desk: Desk) -> None:
+    """The first names the venue id, which takes the second along."""
+    desk.fill("t1", "0.1", client_id="c9", order_id="v7")
+    desk.fill("t2", "0.2", client_id="c9", order_id="v7")
+    desk.fill("t3", "0.3", client_id=None, order_id="v7")
+    order = desk.view(S.OPEN, client_id="c9", order_id=None)
+    assert order.filled == D("0.6")
+
+
 # ---- amends
 
 

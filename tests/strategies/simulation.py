@@ -1,0 +1,399 @@
+"""One seed, one storm: the whole real stack on virtual time, all that goes wrong drawn from the seed, invariants held against the
+exchanges' own truth.
+
+    python -m tests.strategies.simulation --seeds 0:1000 --jobs 2
+    python -m tests.strategies.simulation --seeds 417 --trace
+
+A failing seed prints the command that replays it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+from database.records import Leg, PairRecord, PairState
+from exchange_clients.errors import VenueError
+from exchange_simulator.core.events import OrderFilled
+from exchange_simulator.core.types import NewOrder, Side
+from exchange_simulator.simloop import Link
+from strategies.execution.engine import EntryRefused
+from strategies.execution.plan import Tactic
+from tests.strategies.stack import COMMAND_PATHS, MID, VENUES, SimVenue, Stack, accepted_by_client_id, run_stack
+
+D = Decimal
+ZERO = D(0)
+STEP = D("0.00001")
+STORM_S = 40.0
+REST_S = 240.0
+MAX_ORDERS = 120
+
+REQUESTS = ("lost_ack", "lost_request", "slow", "server_error", "rate_limited")
+EVENTS = ("late_fill", "duplicate_fill", "out_of_order_fills")
+SOCKETS = ("silent_socket", "accept_then_close", "refused_socket")
+PUSHES = ("sequence_gap", "garbage", "frozen_stream")
+
+
+class Violation(AssertionError):
+    """An invariant does not hold; the message names it."""
+
+
+@dataclass
+class Storm:
+    """What one seed does."""
+
+    seed: int
+    trace: bool = False
+    rng: random.Random = field(init=False)
+    log: list[str] = field(default_factory=list)
+    foreign: dict[str, Decimal] = field(default_factory=dict)
+    direction: dict[str, int] = field(default_factory=dict)
+    slice: Decimal = ZERO
+    quantity: Decimal = ZERO
+    worst: Decimal = ZERO
+    pair_id: str | None = None
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(f"storm-{self.seed}")
+
+    def say(self, s: Stack, text: str) -> None:
+        line = f"{s.venues[VENUES[0]].now() / 1e9 % 100_000:10.3f} {text}"
+        self.log.append(line)
+        if self.trace:
+            print(line, flush=True)
+
+    # ---- what goes wrong
+
+    def fault_line(self, venue: str) -> str:
+        rng = self.rng
+        group = rng.choice((REQUESTS, REQUESTS, EVENTS, SOCKETS, PUSHES))
+        kind = rng.choice(group)
+        at = round(rng.uniform(0, STORM_S * 0.7), 2)
+        times = rng.choice((1, 1, 2, 4))
+        line = f"{kind} at={at} times={times}"
+        if kind in REQUESTS and rng.random() < 0.7:
+            line += f" where={COMMAND_PATHS[venue]}"
+        if kind in ("slow", "late_fill", "duplicate_fill", "out_of_order_fills", "accept_then_close"):
+            line += f" delay={round(rng.uniform(0.05, 4), 2)}"
+        if kind == "rate_limited":
+            line += f" retry_after={rng.choice((1, 3))}"
+        if kind == "frozen_stream":
+            line = f"{kind} at={at} times=0 lasting={round(rng.uniform(1, 12), 1)}"
+        return line
+
+    def faults(self, s: Stack) -> None:
+        for name, venue in s.venues.items():
+            lines = [self.fault_line(name) for _ in range(self.rng.choice((0, 1, 1, 2, 3)))]
+            if self.rng.random() < 0.08:
+                lines.append(f"halt at={self.rng.uniform(1, 20):.1f} lasting={self.rng.uniform(1, 15):.1f} market={venue.symbol}")
+            if self.rng.random() < 0.08:
+                lines.append(f"partial_then_halt at={self.rng.uniform(0, 10):.1f} lasting={self.rng.uniform(1, 10):.1f}")
+            if self.rng.random() < 0.15:
+                lines.append("reduce_only_ignored at=0")
+            venue.faults(*lines)
+            for line in lines:
+                self.say(s, f"plan {name}: {line}")
+
+    # ---- actors
+
+    def book(self, venue: SimVenue) -> None:
+        rng = self.rng
+        if rng.random() < 0.05:
+            venue.one_sided()
+            return
+        mid = MID * (1 + D(rng.randrange(-20, 21)) / 10_000)
+        size = rng.choice(("0.0005", "0.002", "0.004", "0.02", "1"))
+        venue.book(mid=mid, half_bps=rng.choice(("0.5", "1", "3")), size=size, levels=rng.randrange(2, 8))
+
+    async def market(self, s: Stack) -> None:
+        while True:
+            await asyncio.sleep(self.rng.uniform(0.2, 2.0))
+            venue = s.venues[self.rng.choice(VENUES)]
+            if self.rng.random() < 0.3:
+                side = self.rng.choice((Side.BUY, Side.SELL))
+                venue.exchange.external_trade(venue.now(), venue.symbol, side, self.rng.randrange(10, 500))
+            else:
+                self.book(venue)
+
+    async def weather(self, s: Stack) -> None:
+        for _ in range(self.rng.choice((0, 0, 1, 2, 3))):
+            await asyncio.sleep(self.rng.uniform(0.5, 12))
+            venue = s.venues[self.rng.choice(VENUES)]
+            if self.rng.random() < 0.5:
+                self.say(s, f"{venue.name}: connections reset")
+                venue.host.drop_connections()
+            else:
+                hole = self.rng.uniform(0.5, 8)
+                self.say(s, f"{venue.name}: black hole for {hole:.1f} s")
+                venue.host.set_black_hole(True)
+                await asyncio.sleep(hole)
+                venue.host.set_black_hole(False)
+
+    async def life(self, s: Stack) -> None:
+        """Open, perhaps close, perhaps die and come back."""
+        rng = self.rng
+        await self.try_open(s)
+        for _ in range(rng.choice((0, 1, 1, 2))):
+            await asyncio.sleep(rng.uniform(0.1, 10))
+            action = rng.random()
+            if action < 0.55:
+                self.say(s, "killed and started again")
+                await s.down()
+                await asyncio.sleep(rng.uniform(0, 3))
+                await self.come_up(s)
+            elif action < 0.85:
+                self.ask_close(s, "drawn from the seed")
+            elif s.engine is not None:
+                self.say(s, "halt")
+                s.engine.halt("drawn from the seed")
+
+    async def come_up(self, s: Stack) -> None:
+        while True:
+            try:
+                await s.up()
+                return
+            except VenueError as e:
+                self.say(s, f"start failed: {e}")
+                await s.down()
+                await asyncio.sleep(2)
+
+    async def try_open(self, s: Stack) -> None:
+        rng = self.rng
+        long, short = rng.sample(VENUES, 2)
+        self.quantity = D(rng.randrange(20, 1500)) * STEP * 10
+        self.slice = max(D("0.0002"), (self.quantity / rng.randrange(1, 5) / STEP).to_integral_value() * STEP)
+        self.quantity = max(self.quantity, self.slice)
+        self.direction = {long: 1, short: -1}
+        for name in VENUES:
+            self.foreign[name] = ZERO
+            if rng.random() < 0.2:
+                self.foreign[name] = self.direction[name] * D("0.003")
+                venue = s.venues[name]
+                market = venue.exchange.markets[venue.symbol].spec
+                venue.book()
+                side = Side.BUY if self.direction[name] > 0 else Side.SELL
+                price = market.to_ticks(MID * (D("1.01") if side is Side.BUY else D("0.99")))
+                venue.exchange.submit(
+                    venue.now(), NewOrder(venue.account.account, venue.symbol, side, market.to_steps(D("0.003")), price, client_id="777")
+                )
+        for venue in s.venues.values():
+            venue.exchange.subscribe(lambda event: self.look(s))
+        tactics = rng.choice(
+            ((Tactic.CROSS,) * 3, (Tactic.TOUCH, Tactic.CROSS, Tactic.CROSS), (Tactic.TOUCH, Tactic.INSIDE, Tactic.MARKET))
+        )
+        plan = s.plan(
+            long=long,
+            short=short,
+            first=rng.choice((Leg.LONG, Leg.SHORT)),
+            quantity=str(self.quantity),
+            slice_=str(self.slice),
+            tactics=tactics,
+            maker_timeout_s=3.0,
+            open_deadline_s=30.0,
+        )
+        self.say(s, f"open long {long} short {short} {self.quantity} in slices of {self.slice}, {plan.first_leg} first, {tactics[0]}")
+        decision = s.decision()
+        for attempt in range(8):
+            try:
+                assert s.engine is not None
+                self.pair_id = (await s.engine.begin(plan, decision)).record.pair_id
+                return
+            except (EntryRefused, VenueError) as e:
+                self.say(s, f"not begun: {e}")
+                await asyncio.sleep(1 + attempt)
+
+    def ask_close(self, s: Stack, why: str) -> None:
+        if s.engine is not None and self.pair_id in s.engine.pairs:
+            self.say(s, "close asked for")
+            s.engine.pairs[self.pair_id].close(why)
+
+    # ---- invariants
+
+    def own(self, s: Stack) -> dict[str, Decimal]:
+        """Our share of each true position, signed."""
+        return {name: position - self.foreign[name] for name, position in s.positions().items()}
+
+    def look(self, s: Stack) -> None:
+        """After every event of an exchange."""
+        own = self.own(s)
+        for name, quantity in own.items():
+            held = quantity * self.direction[name]
+            if held < 0:
+                raise Violation(f"E17: {name} holds {quantity}, the opposite of its leg")
+            if held > self.quantity:
+                raise Violation(f"E13: {name} holds {held}, planned were {self.quantity}")
+        delta = abs(sum(own.values(), ZERO))
+        self.worst = max(self.worst, delta)
+        if delta > self.slice + STEP:
+            raise Violation(f"E12: {delta} naked, a slice is {self.slice}")
+
+    def check_end(self, s: Stack, record: PairRecord) -> None:
+        own = self.own(s)
+        for name, venue in s.venues.items():
+            for client_id, count in accepted_by_client_id(venue).items():
+                if count > 1 and client_id:
+                    raise Violation(f"E2: {name} accepted {count} orders with client id {client_id}")
+            if venue.commands() > MAX_ORDERS * 2:
+                raise Violation(f"E20: {venue.commands()} commands at {name}")
+        working = [o for v in s.venues.values() for o in v.exchange.open_orders(v.account.account)]
+        if record.state is PairState.CLOSED and (any(own.values()) and not record.residual_long and not record.residual_short):
+            raise Violation(f"E7: closed with {own}")
+        if record.state in (PairState.CLOSED, PairState.HEDGED) and working:
+            raise Violation(f"E7: {record.state} with working orders {working}")
+        if record.state is PairState.HEDGED and abs(sum(own.values(), ZERO)) > STEP:
+            raise Violation(f"E12: hedged with {own}")
+        if record.state is PairState.ALERT:
+            told = {record.long_venue: record.residual_long or ZERO, record.short_venue: record.residual_short or ZERO}
+            if told != own:
+                raise Violation(f"E16: alert tells {told}, the venues hold {own} ({record.reason})")
+        self.check_fills(s)
+
+    def check_fills(self, s: Stack) -> None:
+        """E5, E27: the journal's fills are the venues' fills of our orders, each once."""
+        assert s.journal is not None
+        assert self.pair_id is not None
+        booked = s.journal.fills(self.pair_id)
+        for name, venue in s.venues.items():
+            market = venue.exchange.markets[venue.symbol].spec
+            ours = {i.client_order_id for i in s.journal.intents(self.pair_id)}
+            truth = ZERO
+            for event in venue.events:
+                if isinstance(event, OrderFilled) and event.account == venue.account.account and event.client_id in ours:
+                    truth += market.size(event.size) * (1 if event.side is Side.BUY else -1)
+            journal = sum((f.signed for f in booked if f.venue == name), ZERO)
+            if journal != truth:
+                raise Violation(f"E5: the journal holds fills of {journal} at {name}, the venue filled {truth}")
+
+    # ---- the whole
+
+    async def run(self, s: Stack) -> None:
+        rng = self.rng
+        for venue in s.venues.values():
+            low, high = rng.choice(((0.0, 0.0), (0.005, 0.02), (0.02, 0.2)))
+            venue.host.link = Link(up_s=(low, high), down_s=(low, high))
+        await self.come_up(s)
+        self.faults(s)
+        actors = [asyncio.create_task(a) for a in (self.market(s), self.weather(s))]
+        life = asyncio.create_task(self.life(s))
+        try:
+            await asyncio.wait({life, *actors}, timeout=STORM_S, return_when=asyncio.FIRST_EXCEPTION)
+            for task in actors:
+                task.cancel()
+            await asyncio.wait({life}, timeout=60)
+        finally:
+            for task in (*actors, life):
+                task.cancel()
+            results = await asyncio.gather(*actors, life, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        await self.calm(s)
+        if self.pair_id is None:
+            return
+        record = await self.at_rest(s)
+        if record.state is PairState.HEDGED:
+            self.check_end(s, record)
+            self.ask_close(s, "the storm is over")
+            record = await self.at_rest(s, closing=True)
+        self.check_end(s, record)
+        self.say(s, f"ended {record.state}: {record.reason}; worst naked {self.worst}")
+
+    async def calm(self, s: Stack) -> None:
+        self.say(s, "calm")
+        for venue in s.venues.values():
+            venue.host.set_black_hole(False)
+            venue.calm()
+            venue.exchange.set_status(venue.now(), venue.symbol, type(venue.exchange.markets[venue.symbol].spec.status).ACTIVE)
+            venue.book()
+        if s.engine is None:
+            await self.come_up(s)
+
+    async def at_rest(self, s: Stack, *, closing: bool = False) -> PairRecord:
+        assert s.engine is not None
+        assert self.pair_id is not None
+        runner = s.engine.pairs.get(self.pair_id)
+        if runner is None:
+            assert s.journal is not None
+            record = s.journal.pair(self.pair_id)
+            if record is None or record.state is not PairState.CLOSED:
+                raise Violation(f"E9: the engine does not know pair {self.pair_id}")
+            return record
+        ends = {PairState.CLOSED, PairState.ALERT} | (set() if closing else {PairState.HEDGED})
+        end = asyncio.get_running_loop().time() + REST_S
+        while not (runner.state in ends and runner.recovered):
+            if asyncio.get_running_loop().time() > end:
+                raise Violation(f"E9: not at rest {REST_S:g} s after the storm: {runner.state}, recovered {runner.recovered}")
+            await asyncio.sleep(0.5)
+            for venue in s.venues.values():
+                venue.book()
+        await asyncio.sleep(2)
+        return runner.record
+
+
+def simulate(seed: int, folder: Path, *, trace: bool = False) -> Storm:
+    """Run one seed. Raises Violation, or whatever broke."""
+    storm = Storm(seed, trace)
+
+    def tell(event: str, pair_id: str, facts: dict[str, object]) -> None:
+        if not event.startswith("journal."):
+            storm.log.append(f"    {event} {facts}")
+            if trace:
+                print(f"    {event} {facts}", flush=True)
+
+    async def main(s: Stack) -> None:
+        s.story.hook = tell
+        await storm.run(s)
+
+    try:
+        run_stack(folder, main, seed=seed, start=False)
+    except Exception as e:
+        e.add_note("\n".join(["", *storm.log[-60:], f"replay: python -m tests.strategies.simulation --seeds {seed} --trace"]))
+        raise
+    return storm
+
+
+def _one(seed: int) -> tuple[int, str]:
+    with tempfile.TemporaryDirectory(prefix="storm-") as folder:
+        try:
+            simulate(seed, Path(folder))
+        except Exception:
+            return seed, traceback.format_exc()
+    return seed, ""
+
+
+def main(arguments: Iterable[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Storms over random seeds against the whole stack.")
+    parser.add_argument("--seeds", default="0:100", help="first:last+1, or one seed")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--trace", action="store_true", help="tell everything (one seed)")
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    first, _, last = options.seeds.partition(":")
+    seeds = range(int(first), int(last) if last else int(first) + 1)
+    if options.trace:
+        with tempfile.TemporaryDirectory(prefix="storm-") as folder:
+            simulate(seeds[0], Path(folder), trace=True)
+        return 0
+    began, failed = time.monotonic(), []
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for done, (seed, error) in enumerate(pool.map(_one, seeds), 1):
+            if error:
+                failed.append(seed)
+                print(f"\nseed {seed} failed\n{error}", flush=True)
+            rate = (time.monotonic() - began) / done
+            print(f"\r{done}/{len(seeds)} seeds, {len(failed)} failed, {rate:.2f} s a seed", end="", flush=True)
+    print(f"\n{len(failed)} of {len(seeds)} failed{': ' + ', '.join(map(str, failed)) if failed else ''}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parent
 GRACE_S = 2.0
 OF_THE_LOOP = ("asyncio_", "asyncio-waitpid")
 
@@ -16,7 +17,7 @@ OF_THE_LOOP = ("asyncio_", "asyncio-waitpid")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the guard first on every coroutine test: it is set up before, and torn down after, all other fixtures."""
     for item in items:
-        if isinstance(item, pytest.Function) and asyncio.iscoroutinefunction(item.function):
+        if item.config.rootpath == ROOT and isinstance(item, pytest.Function) and asyncio.iscoroutinefunction(item.function):
             item.fixturenames.insert(0, "nothing_left_running")
 
 

@@ -330,7 +330,7 @@ def loopback(test: Callable[[Bench], Awaitable[None]]) -> Callable[[str], Awaita
         finally:
             runtime.offload.close()
 
-    return _takes_venue(on_sockets)
+    return pytest.mark.asyncio(_takes_venue(on_sockets))  # also where pytest-asyncio is strict
 
 
 def _takes_venue(test: Callable[[str], T]) -> Callable[[str], T]:

@@ -84,5 +84,5 @@ def test_the_conformance_suite_runs_over_it_and_says_what_is_missing(tmp_path: P
     which = ["--pyargs", "exchange_simulator.conformance", "-k", "somebodys and (exact_figures or first_book)"]
     done = subprocess.run([*command, *which], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("no dialect 'somebodys'") == 2
+    assert "no dialect 'somebodys'" in done.stdout
     assert "2 skipped" in done.stdout

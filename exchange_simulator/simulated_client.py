@@ -165,11 +165,8 @@ class SimulatedOrderManager(BaseOrderManager):
         kind = core.GroupKind.OTOCO if len(orders) == 3 else core.GroupKind.OTO
         return self._command(LANES[entry.intent.purpose], lambda now_ns: port.venue.exchange.submit_group(now_ns, kind, orders))
 
-    def decode_bracket(self, reply: Any, orders: Sequence[Order]) -> list[OrderAck | VenueError]:
-        return [self._ack_or_error(placed, order) for placed, order in zip(reply, orders, strict=True)]
-
     def decode_place_many(self, reply: Any, orders: Sequence[Order]) -> list[OrderAck | VenueError]:
-        return self.decode_bracket(reply, orders)
+        return [self._ack_or_error(placed, order) for placed, order in zip(reply, orders, strict=True)]
 
     def _ack_or_error(self, placed: CoreOrder, order: Order) -> OrderAck | VenueError:
         try:

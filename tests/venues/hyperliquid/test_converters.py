@@ -188,6 +188,18 @@ def test_a_size_or_rate_that_is_no_number_is_refused(bad: str) -> None:
             make()
 
 
+def test_only_positions_have_a_sign() -> None:
+    for make in (
+        lambda: c.order(an_order(sz="-1"), BTC),
+        lambda: c.fill(a_fill(sz="-0.001"), BTC, ACCOUNT),
+        lambda: c.trade(of(m.TradeData, coin="BTC", side="A", px="1", sz="-1", time=1), BTC),
+        lambda: c.ticker(of(m.AssetCtx, openInterest="-1", markPx="1"), BTC, 1),
+    ):
+        with pytest.raises(DecodeError):
+            make()
+    assert c.position(of(m.PositionData, coin="BTC", szi="-1"), BTC, 1).quantity == D(-1)
+
+
 def test_sides() -> None:
     assert c.trade(of(m.TradeData, coin="BTC", side="A", px="1", sz="1", time=1, tid=7), BTC).side is Side.SELL
     assert c.trade(of(m.TradeData, coin="BTC", side="B", px="1", sz="1", time=1, tid=7), BTC).side is Side.BUY

@@ -294,6 +294,8 @@ class HyperliquidOrderManager(BaseOrderManager):
                 intent = msgspec.structs.replace(order.intent, price=found.price, quantity=found.size)
                 self.context.tracker.amended(order, intent, found.order_id)
                 return self.context.tracker.on_order(found).info()
+            if found is not None and found.status is OrderStatus.FILLED:
+                break  # there is nothing left to amend
         await self._refresh_quietly(order)
         raise RequestTimeout(
             f"the amend of {order.client_order_id} did not arrive: {error.message}", venue=self.context.name, outcome=Outcome.NOT_SENT

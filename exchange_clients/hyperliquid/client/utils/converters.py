@@ -131,9 +131,17 @@ def price_of(value: Decimal | None, instrument: Instrument, what: str = "price")
     return instrument.from_venue_price(value)
 
 
-def size_of(value: Decimal | None, instrument: Instrument, what: str = "size") -> Decimal:
-    """A wire size, signed if the wire signs it, in base units."""
+def signed_size_of(value: Decimal | None, instrument: Instrument, what: str = "szi") -> Decimal:
+    """A wire size that has a direction, in base units."""
     return instrument.from_venue_size(number(value, what))
+
+
+def size_of(value: Decimal | None, instrument: Instrument, what: str = "size") -> Decimal:
+    """A wire size that cannot be negative, in base units."""
+    size = signed_size_of(value, instrument, what)
+    if size < 0:
+        raise DecodeError(f"{what} of {instrument.venue_symbol} is {value}", venue=VENUE)
+    return size
 
 
 def side_of(text: str) -> Side:
@@ -301,7 +309,7 @@ def funding_payment(data: m.UserFundingData | m.FundingDelta, time_ms: int, inst
         amount=number(data.usdc, "usdc"),
         asset=instrument.settle,
         rate=number(data.fundingRate, "fundingRate"),
-        position_quantity=size_of(data.szi, instrument, "szi"),
+        position_quantity=signed_size_of(data.szi, instrument),
         ts_venue_ns=time_ms * NS_PER_MS,
     )
 
@@ -415,7 +423,7 @@ def liquidation(data: Fill) -> LiquidationEvent | None:
 
 def position(data: m.PositionData, instrument: Instrument, ts_ns: int) -> Position:
     """The mark is implied by value and size. Funding: the wire counts what was paid, we count what was received."""
-    quantity = size_of(data.szi, instrument, "szi")
+    quantity = signed_size_of(data.szi, instrument)
     leverage = data.leverage
     return Position(
         instrument=instrument.id,

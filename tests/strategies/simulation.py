@@ -62,6 +62,8 @@ class Storm:
     quantity: Decimal = ZERO
     worst: Decimal = ZERO
     pair_id: str | None = None
+    violations: list[Violation] = field(default_factory=list)
+    """Seen from inside a venue, where raising would only be an answer 500 to the client."""
 
     def __post_init__(self) -> None:
         self.rng = random.Random(f"storm-{self.seed}")
@@ -223,19 +225,29 @@ class Storm:
         """Our share of each true position, signed."""
         return {name: position - self.foreign[name] for name, position in s.positions().items()}
 
+    def violate(self, s: Stack, text: str) -> None:
+        """An invariant was seen broken from inside a venue; the run ends with the first of these."""
+        self.violations.append(Violation(text))
+        self.say(s, f"VIOLATION {text}")
+
     def look(self, s: Stack) -> None:
         """After every event of an exchange."""
         own = self.own(s)
         for name, quantity in own.items():
             held = quantity * self.direction[name]
             if held < 0:
-                raise Violation(f"E17: {name} holds {quantity}, the opposite of its leg")
+                self.violate(s, f"E17: {name} holds {quantity}, the opposite of its leg")
             if held > self.quantity:
-                raise Violation(f"E13: {name} holds {held}, planned were {self.quantity}")
+                self.violate(s, f"E13: {name} holds {held}, planned were {self.quantity}")
         delta = abs(sum(own.values(), ZERO))
         self.worst = max(self.worst, delta)
         if delta > self.slice + STEP:
-            raise Violation(f"E12: {delta} naked, a slice is {self.slice}")
+            self.violate(s, f"E12: {delta} naked, a slice is {self.slice}")
+
+    def check_seen(self) -> None:
+        """Raise what was seen from inside the venues."""
+        if self.violations:
+            raise self.violations[0]
 
     def check_end(self, s: Stack, record: PairRecord) -> None:
         own = self.own(s)
@@ -297,6 +309,7 @@ class Storm:
         for result in results:
             if isinstance(result, Exception):
                 raise result
+        self.check_seen()
         await self.calm(s)
         if self.pair_id is None:
             return
@@ -306,6 +319,7 @@ class Storm:
             self.ask_close(s, "the storm is over")
             record = await self.at_rest(s, closing=True)
         self.check_end(s, record)
+        self.check_seen()
         self.say(s, f"ended {record.state}: {record.reason}; worst naked {self.worst}")
 
     async def calm(self, s: Stack) -> None:

@@ -220,7 +220,7 @@ def test_e07_closed_only_when_both_venues_prove_it(tmp_path: Path) -> None:
 
         s.story.hook = cut
         closing = asyncio.create_task(s.close(record.pair_id))
-        await asyncio.sleep(10)
+        await asyncio.sleep(18)
         assert s.engine is not None
         assert s.engine.pairs[record.pair_id].state is PairState.CLOSING, "one venue cannot be asked"
         s.venues[LONG].host.set_black_hole(False)

@@ -49,8 +49,6 @@ class Wallet:
     builders: dict[str, str] = field(default_factory=dict)
     requests: int = 0
     last_request_ms: int = 0
-    triggers_today: tuple[int, int] = (0, 0)
-    """Day number and how often the dead-man switch fired in it."""
 
     def charge(self, count: int, cap: int, volume: str, now_ms: int) -> None:
         """Count actions against the address budget; exhausted, one action per 10 s passes.

@@ -20,6 +20,7 @@ from exchange_clients.errors import (
     OrderDenied,
     OrderOutcomeUnknown,
     Outcome,
+    ProtocolError,
     VenueError,
 )
 from exchange_clients.events import Listener, Subscription
@@ -57,11 +58,14 @@ from exchange_clients.transport.backoff import Backoff
 from exchange_clients.transport.loop_lag import LoopLag
 from exchange_clients.transport.rest import Raw
 from exchange_clients.transport.runtime import Runtime
+from exchange_clients.transport.venue_time import MAX_OFFSET_NS
 from exchange_clients.wiring import build_context, get_exchange_logger
 
 Symbol = InstrumentId | str
 _INFLIGHT_EVERY_S = 2.0
 _RECONCILE_RETRY_S = (1.0, 30.0)
+_CLOCK_JUMP_S = 0.5
+_CLOCK_EVERY_S = 600.0
 
 __all__ = ["BaseExchangeClient", "ClientConfig", "EndpointOverride", "get_exchange_logger"]
 
@@ -183,11 +187,19 @@ class BaseExchangeClient:
         await self.disconnect()
 
     async def measure_clock_offset(self) -> int | None:
-        """Venue time minus ours in ns, from one exchange with the venue; None where it has no clock to ask."""
+        """Venue time minus ours in ns, from one exchange with the venue; None where it has no clock to ask.
+
+        Raises ProtocolError when the two are more than a day apart: what was measured before stays.
+        """
         sent_ns = self.context.runtime.clock.time_ns()
         venue_ns = await self.market_data.fetch_server_time_ns()
         if venue_ns is not None:
             received_ns = self.context.runtime.clock.time_ns()
+            if abs(venue_ns - sent_ns) > MAX_OFFSET_NS:
+                days = (venue_ns - sent_ns) / NS_PER_S / 86_400
+                raise ProtocolError(
+                    f"the venue's clock is {days:.1f} days from this machine's: set the machine's clock", venue=self.spec.name
+                )
             resolution_ns = self.market_data.server_time_resolution_ns
             self.context.venue_time.observe(venue_ns, sent_ns, received_ns, resolution_ns=resolution_ns)
         return self.context.venue_time.offset_ns
@@ -234,13 +246,29 @@ class BaseExchangeClient:
                 self.context.log.info("reconcile.done")
 
     async def _keep_proven(self) -> None:
-        """Looks up orders that stay unproven: an accepted order that no stream ever mentions is not assumed to exist."""
+        """Looks up orders that stay unproven: an accepted order that no stream ever mentions is not assumed to exist.
+
+        Also measures the venue's clock again when somebody has set ours, and now and then: what is signed names a time.
+        """
+        clock = self.context.runtime.clock
+        set_to, measured_s = self._wall_ahead_s(), clock.elapsed()
         while True:
-            await self.context.runtime.clock.sleep(_INFLIGHT_EVERY_S)
+            await clock.sleep(_INFLIGHT_EVERY_S)
             try:
+                ahead, now_s = self._wall_ahead_s(), clock.elapsed()
+                if abs(ahead - set_to) > _CLOCK_JUMP_S or now_s - measured_s > _CLOCK_EVERY_S:
+                    await self.measure_clock_offset()
+                    set_to, measured_s = ahead, now_s
                 await self.order_manager.check_unresolved()
+            except VenueError as e:
+                self.context.log.warning("clock.not_measured reason=%s", e)
             except Exception:
                 self.context.log.exception("in_flight.broken")  # an order that cannot be read must not end the look-out for the others
+
+    def _wall_ahead_s(self) -> float:
+        """Changes only when somebody sets the machine's clock."""
+        clock = self.context.runtime.clock
+        return clock.time_ns() / NS_PER_S - clock.elapsed()
 
     # ---- markets
 
@@ -468,7 +496,9 @@ class BaseExchangeClient:
 
     async def amend_order(self, order_id: str, *, price: Decimal | None = None, quantity: Decimal | None = None) -> OrderResult:
         """New price or total quantity (fills included)."""
-        return _info_result(await self.order_manager.amend(order_id, price=price, quantity=quantity))
+        new_price = None if price is None else _number(price, "price")
+        new_quantity = None if quantity is None else _number(quantity, "quantity")
+        return _info_result(await self.order_manager.amend(order_id, price=new_price, quantity=new_quantity))
 
     async def get_order_info(self, order_id: str, *, force_refresh: bool = False, contract_id: Symbol | None = None) -> OrderInfo | None:
         """By venue or client id; None only when the venue proves that it never existed."""

@@ -7,7 +7,8 @@ client turn a definite refusal into an `OrderResult`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any, ClassVar, Final
 
@@ -56,6 +57,7 @@ from exchange_clients.model import (
     TimeInForce,
     Trade,
     WaitFor,
+    is_multiple,
 )
 from exchange_clients.orders import Order
 from exchange_clients.signing import Command
@@ -187,9 +189,6 @@ class BaseOrderManager(BaseManager):
     def encode_bracket(self, entry: Order, take_profit: Order | None, stop_loss: Order | None, instrument: Instrument) -> Command:
         raise self._unsupported("native brackets")
 
-    def decode_bracket(self, reply: Any, orders: Sequence[Order]) -> list[OrderAck | VenueError]:
-        return self.decode_place_many(reply, orders)
-
     def encode_dead_man_switch(self, timeout_s: float | None) -> Command:
         """Cancel everything `timeout_s` from now unless armed again; None disarms."""
         raise self._unsupported("a dead-man switch")
@@ -240,6 +239,24 @@ class BaseOrderManager(BaseManager):
         client_order_id = intent.client_order_id or self.context.ids.next_id()
         return self.context.tracker.submitted(client_order_id, msgspec.structs.replace(intent, client_order_id=client_order_id)), instrument
 
+    def prepare_together(self, intents: Sequence[OrderIntent]) -> list[tuple[Order, Instrument]]:
+        """As `prepare`, all or none."""
+        prepared: list[tuple[Order, Instrument]] = []
+        for intent in intents:
+            with self.unsent([order for order, _ in prepared]):
+                prepared.append(self.prepare(intent))
+        return prepared
+
+    @contextmanager
+    def unsent(self, orders: Sequence[Order]) -> Iterator[None]:
+        """Around what comes before sending: its errors prove that none of `orders` left."""
+        try:
+            yield
+        except BaseException as e:
+            for order in orders:
+                self.context.tracker.settle(order, Outcome.NOT_SENT, e if isinstance(e, VenueError) else None)
+            raise
+
     def _settle(self, order: Order, error: VenueError) -> VenueError:
         """Track how the send ended; the error to raise for it."""
         self.context.tracker.settle(order, error.outcome, error)
@@ -278,8 +295,17 @@ class BaseOrderManager(BaseManager):
                 prepared.append(e)
         good = [item for item in prepared if not isinstance(item, VenueError)]
         orders = [order for order, _ in good]
-        outcomes = iter(await self._send_together(orders, self.encode_place_many(orders, [i for _, i in good])) if orders else [])
-        return [item if isinstance(item, VenueError) else next(outcomes) for item in prepared]
+        outcomes: list[OrderInfo | VenueError] = []
+        if orders:
+            try:
+                with self.unsent(orders):
+                    command = self.encode_place_many(orders, [instrument for _, instrument in good])
+            except VenueError as e:
+                outcomes = [e] * len(orders)
+            else:
+                outcomes = await self._send_together(orders, command)
+        left = iter(outcomes)
+        return [item if isinstance(item, VenueError) else next(left) for item in prepared]
 
     async def _send_together(self, orders: Sequence[Order], command: Command) -> list[OrderInfo | VenueError]:
         progress = Progress()
@@ -304,17 +330,18 @@ class BaseOrderManager(BaseManager):
     async def place_bracket(
         self, entry: OrderIntent, take_profit: OrderIntent | None, stop_loss: OrderIntent | None
     ) -> list[OrderInfo | VenueError]:
-        """Entry with its exits as one native group. Emulation is the execution engine's, where it survives a crash."""
+        """Entry with its exits as one native group. Emulation is the execution engine's, where it survives a crash.
+
+        Raises:
+            OrderDenied: one of them fails our checks; nothing was sent.
+        """
         self.context.supports(self.context.spec.capabilities.native_bracket, "a native bracket")
-        prepared = [self.prepare(intent) for intent in (entry, take_profit, stop_loss) if intent is not None]
-        by_intent = {id(i): o for i, (o, _) in zip([x for x in (entry, take_profit, stop_loss) if x is not None], prepared, strict=True)}
+        prepared = self.prepare_together([intent for intent in (entry, take_profit, stop_loss) if intent is not None])
         orders = [order for order, _ in prepared]
-        command = self.encode_bracket(
-            orders[0],
-            by_intent.get(id(take_profit)) if take_profit else None,
-            by_intent.get(id(stop_loss)) if stop_loss else None,
-            prepared[0][1],
-        )
+        exits = orders[1:]
+        with self.unsent(orders):
+            first = exits.pop(0) if take_profit is not None else None
+            command = self.encode_bracket(orders[0], first, exits.pop(0) if stop_loss is not None else None, prepared[0][1])
         return await self._send_together(orders, command)
 
     # ---- checks and rounding
@@ -340,7 +367,7 @@ class BaseOrderManager(BaseManager):
                 raise deny(f"market is {instrument.status}")
         if not intent.quantity.is_finite() or intent.quantity <= 0:
             raise deny(f"quantity {intent.quantity} must be positive (after rounding down to the step {instrument.step_size})")
-        if intent.quantity % instrument.step_size != 0:
+        if not is_multiple(intent.quantity, instrument.step_size):
             raise deny(f"quantity {intent.quantity} is not a multiple of the step {instrument.step_size}")
         if instrument.max_quantity is not None and intent.quantity > instrument.max_quantity:
             raise deny(f"quantity {intent.quantity} is above the maximum {instrument.max_quantity}")
@@ -441,13 +468,15 @@ class BaseOrderManager(BaseManager):
         found = await self.fetch_order(instrument, order_id=order.order_id, client_order_id=order.client_order_id)
         if found is not None:
             tracker.on_order(found)
-        elif order.is_unresolved and not order.external:
-            grace_ns = round(self.context.spec.capabilities.lookup_grace_s * NS_PER_S)
-            if self.context.runtime.clock.time_ns() - order.created_ns > grace_ns:
-                for fill in await self.fetch_fills(since_ns=order.created_ns - 60 * NS_PER_S, instrument=instrument):
-                    tracker.on_fill(fill)
-                tracker.never_existed(order)
+        elif order.is_unresolved and not order.external and self._age_s(order) > self.context.spec.capabilities.lookup_grace_s:
+            for fill in await self.fetch_fills(since_ns=order.created_ns - 60 * NS_PER_S, instrument=instrument):
+                tracker.on_fill(fill)
+            tracker.never_existed(order)
         return order.info()
+
+    def _age_s(self, order: Order) -> float:
+        """For how long it is tracked, whatever was done to the machine's clock meanwhile."""
+        return self.context.runtime.clock.elapsed() - order.tracked_s
 
     async def get(self, any_id: str, *, force_refresh: bool = False, instrument: Instrument | None = None) -> OrderInfo | None:
         """One order by venue or client id; None only when the venue proves that it never existed."""
@@ -512,13 +541,20 @@ class BaseOrderManager(BaseManager):
         able = self.context.spec.capabilities
         results: dict[str, OrderInfo | VenueError] = {}
         orders = [order for any_id in ids if (order := self.context.tracker.find(any_id)) is not None and not order.status.is_terminal]
+        failed: dict[Order, VenueError] = {}
         if able.native_batch_cancel:
             for start in range(0, len(orders), able.max_batch):
-                await self._send_cancels(orders[start : start + able.max_batch])
+                batch = orders[start : start + able.max_batch]
+                try:
+                    await self._send_cancels(batch)
+                except VenueError as e:
+                    failed |= dict.fromkeys(batch, e)
         for any_id in ids:
             order = self.context.tracker.find(any_id)
             try:
-                if able.native_batch_cancel and order is not None:
+                if order is not None and order in failed and not order.status.is_terminal:
+                    results[any_id] = failed[order]
+                elif able.native_batch_cancel and order is not None:
                     results[any_id] = await self.await_state(order, WaitFor.TERMINAL, None)
                 else:
                     results[any_id] = await self.cancel(any_id)
@@ -600,9 +636,8 @@ class BaseOrderManager(BaseManager):
 
     async def check_unresolved(self, older_than_s: float = 2.0) -> None:
         """Look up every order whose fate is not proven for longer than `older_than_s`: an ack is not an order on the book."""
-        limit_ns = self.context.runtime.clock.time_ns() - round(older_than_s * NS_PER_S)
         for order in self.context.tracker.unresolved():
-            if order.created_ns < limit_ns:
+            if self._age_s(order) > older_than_s:
                 await self._refresh_quietly(order)
 
 

@@ -236,10 +236,11 @@ def classify(
 ) -> VenueError:
     """The error for a venue's answer: exact code, else the longest row text found in the message (any case), else the HTTP status.
 
-    An answer that no row knows is a plain `ApiError` with outcome UNKNOWN: only words we understand refuse an order.
+    An answer that no row knows is a plain `ApiError` with outcome UNKNOWN: only words we understand refuse an order. Words under a status
+    that speaks of limits or outages are not looked at: they may be a proxy's page, and the order may be in the book.
     """
     kind = rows.get(code)
-    if kind is None:
+    if kind is None and http_status < 500 and http_status not in (418, 429):
         text = message.lower()
         hits = [key for key in rows if not key.isdigit() and key.lower() in text]
         kind = rows[max(hits, key=len)] if hits else None

@@ -36,6 +36,10 @@ class Subscription:
     def push(self, event: Any, key: Hashable = None) -> None:
         if self._closed:
             return
+        if isinstance(event, Gap) and self._latest:
+            # What came before the gap stays before it: later events of the same key queue anew.
+            self._queue = deque(self._latest[e[0]] if type(e) is tuple else e for e in self._queue)
+            self._latest.clear()
         if self._coalesce and not isinstance(event, Gap):
             if key in self._latest:
                 self.dropped += 1

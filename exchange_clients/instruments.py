@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+from msgspec import structs
+
 from exchange_clients.errors import NotReady, UnknownInstrument
 from exchange_clients.events import EventHub, Subscription
-from exchange_clients.model import NS_PER_S, Instrument, InstrumentId
+from exchange_clients.model import NS_PER_S, Instrument, InstrumentId, MarketStatus
 from exchange_clients.spec import VenueSpec
 from exchange_clients.transport.clock import Clock
 
 INSTRUMENTS_TOPIC = ("instruments",)
 
+log = logging.getLogger("exchange_clients.instruments")
+
 
 class InstrumentProvider:
-    """`fetch` brings every instrument of the venue. Identity comes from this table only, never from taking names apart (E30)."""
+    """`fetch` brings every instrument of the venue. Identity comes from this table only, never from taking names apart (E30).
+
+    A market that the venue no longer lists stays in the table as delisted: positions and orders may still name it.
+    """
 
     def __init__(
         self, spec: VenueSpec, clock: Clock, hub: EventHub, fetch: Callable[[], Awaitable[Iterable[Instrument]]], *, ttl_s: float = 600.0
@@ -99,6 +107,9 @@ class InstrumentProvider:
 
     def _replace(self, instruments: list[Instrument]) -> None:
         before = self._by_id
+        instruments = self._distinct(instruments)
+        listed = {i.id for i in instruments}
+        instruments += [structs.replace(i, status=MarketStatus.DELISTED) for i in before.values() if i.id not in listed]
         self._by_id = {i.id: i for i in instruments}
         self._by_contract = {i.contract_id: i for i in instruments}
         names: dict[str, list[Instrument]] = {}
@@ -114,6 +125,16 @@ class InstrumentProvider:
         for i in instruments:
             if before and before.get(i.id) != i:
                 self._hub.publish(INSTRUMENTS_TOPIC, i)
+
+    def _distinct(self, instruments: list[Instrument]) -> list[Instrument]:
+        """One market per id: of two that claim one, the tradable one without a multiplier; the other cannot be named and is left out."""
+        found: dict[InstrumentId, Instrument] = {}
+        for i in sorted(instruments, key=lambda i: (not i.tradable, i.multiplier)):
+            if (other := found.setdefault(i.id, i)) is not i:
+                log.warning(
+                    "instruments.twice venue=%s id=%s kept=%s dropped=%s", self._spec.name, i.id, other.venue_symbol, i.venue_symbol
+                )
+        return [i for i in instruments if found[i.id] is i]
 
     def _aliases(self, i: Instrument) -> list[str]:
         if i.id.dex != self._spec.default_dex or i.id.quote != self._spec.default_quote or i.id.inverse:

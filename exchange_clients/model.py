@@ -6,7 +6,7 @@ int nanoseconds UTC, money and rates Decimal. A venue's own units (contracts, th
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any
 
@@ -184,6 +184,14 @@ def round_to_increment(value: Decimal, increment: Decimal, rounding: str) -> Dec
     return (value / increment).to_integral_value(rounding) * increment
 
 
+def is_multiple(value: Decimal, increment: Decimal) -> bool:
+    """Whether `value` is a whole number of increments; no number that is too long to tell is."""
+    try:
+        return value % increment == 0
+    except InvalidOperation:
+        return False
+
+
 class PriceRule(msgspec.Struct, frozen=True):
     """Prices of at most `significant_figures` figures on top of the tick; whole numbers are always valid (Hyperliquid)."""
 
@@ -255,7 +263,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         return round_to_increment(quantity, self.step_size, ROUND_DOWN)
 
     def is_valid_price(self, price: Decimal) -> bool:
-        return price > 0 and price % self.price_increment(price) == 0
+        return price > 0 and is_multiple(price, self.price_increment(price))
 
     def to_venue_price(self, price: Decimal) -> Decimal:
         return price * self.multiplier

@@ -19,6 +19,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from exchange_clients.errors import ConfigError, Outcome, VenueError
 from exchange_clients.model import (
     NS_PER_S,
@@ -62,12 +64,17 @@ class Order:
         "order_id",
         "previous_ids",
         "status",
+        "terms_ns",
+        "terms_open",
+        "tracked_s",
         "updated_ns",
         "version",
         "waiters",
     )
 
-    def __init__(self, client_order_id: str | None, intent: OrderIntent, now_ns: int, *, external: bool = False) -> None:
+    def __init__(
+        self, client_order_id: str | None, intent: OrderIntent, now_ns: int, *, external: bool = False, tracked_s: float = 0.0
+    ) -> None:
         self.client_order_id = client_order_id
         self.intent = intent
         self.order_id: str | None = None
@@ -86,6 +93,10 @@ class Order:
         self.ended_by_venue = False
         self.amending = False
         self.held_end: OrderInfo | None = None
+        self.tracked_s = tracked_s
+        self.terms_open = external
+        """Price and size are what the venue shows last: not ours, or an amend has an unknown outcome."""
+        self.terms_ns = 0
         self.waiters: list[asyncio.Future[None]] = []
 
     @property
@@ -163,7 +174,7 @@ class OrderTracker:
         known = self._by_client_id.get(client_order_id)
         if known is not None and (known.external or known.status is not OrderStatus.NOT_SENT):
             raise ConfigError(f"client order id {client_order_id} was used already")
-        order = Order(client_order_id, intent, self._clock.time_ns())
+        order = Order(client_order_id, intent, self._clock.time_ns(), tracked_s=self._clock.elapsed())
         self._by_client_id[client_order_id] = order
         self._live[order] = None
         self._take_orphans(order)
@@ -199,6 +210,7 @@ class OrderTracker:
             proven = True
         finally:
             order.amending = False
+            order.terms_open = order.terms_open or not proven
             held, order.held_end = order.held_end, None
             if held is not None and order.order_id == before:
                 if proven:
@@ -355,9 +367,11 @@ class OrderTracker:
     def _take_orphans(self, order: Order) -> None:
         ids = (order.client_order_id, order.order_id)
         for key, fill in tuple(self._orphans.items()):
-            if (fill.client_order_id is not None and fill.client_order_id in ids) or (fill.order_id is not None and fill.order_id in ids):
-                if self._orphans.pop(key, None) is not None:  # counting one may name the order, and with that take the others
-                    self._count(order, fill)
+            named = (fill.client_order_id is not None and fill.client_order_id in ids) or (
+                fill.order_id is not None and fill.order_id in ids
+            )
+            if named and self._orphans.pop(key, None) is not None:  # counting one may name the order, and with that take the others
+                self._count(order, fill)
 
     def _count(self, order: Order, fill: Fill) -> None:
         order.fill_quantity += fill.quantity
@@ -368,6 +382,14 @@ class OrderTracker:
 
     def _take(self, order: Order, info: OrderInfo) -> None:
         self._learn_id(order, info.order_id)
+        if order.terms_open and (info.updated_ns or 0) >= order.terms_ns and info.size > ZERO and not info.status.is_terminal:
+            order.terms_ns = info.updated_ns or 0
+            order.intent = msgspec.structs.replace(
+                order.intent,
+                quantity=info.size,
+                price=info.price or order.intent.price,
+                trigger_price=info.trigger_price or order.intent.trigger_price,
+            )
         whole = order.intent.quantity
         if info.status is OrderStatus.FILLED and not order.previous_ids and ZERO < info.size <= info.filled_size:
             whole = min(whole, info.size)  # a venue may cut an order (reduce-only) and fill all that is left of it

@@ -232,6 +232,10 @@ class Limiter:
         bucket = self._bucket(pool)
         return max(0.0, bucket.limit - bucket.used(self._clock.elapsed()))
 
+    def limit(self, pool: str) -> float:
+        """What the pool holds for us: by the venue's word where it gave one, else by the spec; our share of it."""
+        return self._bucket(pool).limit
+
     def penalise(self, retry_after_s: float | None, pool: str | None = None) -> None:
         """The venue said "too many": nobody draws on the pool (None: on any rate pool) for that long.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,14 +19,17 @@ from exchange_clients.errors import ConfigError, MissingCredentials
 from exchange_clients.spec import VenueSpec
 from exchange_clients.transport.clock import Clock
 
-_PLACEHOLDERS = ("your", "changeme", "placeholder", "example", "xxx", "todo", "<", "...")
+_PLACEHOLDER = re.compile(
+    r"(your|my)[ _-]|(your|change|insert|put|enter|replace|placeholder|example|todo|xxx|test[ _-]?key)|.*(placeholder|_here$|<|\.\.\.)"
+)
 
 
 def is_placeholder(value: str) -> bool:
     """True for an empty value and for what templates put where a key belongs ("your_private_key", "<key>", "0x000...0")."""
     text = value.strip().lower()
     digits = text.removeprefix("0x")
-    return not text or any(text.startswith(p) or p in text for p in _PLACEHOLDERS) or (len(digits) >= 16 and len(set(digits)) == 1)
+    words = " " in text and len(text.split()) >= 12  # a mnemonic may begin with any word
+    return not text or (not words and _PLACEHOLDER.match(text) is not None) or (len(digits) >= 16 and len(set(digits)) == 1)
 
 
 class Credentials:

@@ -100,6 +100,8 @@ class SocketCommands:
             raise RequestTimeout(f"no answer on the socket in {timeout_s:g} s", venue=self._venue) from e
         finally:
             self._waiting.pop(correlation_id, None)
+            if future.done() and not future.cancelled():
+                future.exception()  # the write may have failed before the answer was looked at
 
 
 class VenuePort:

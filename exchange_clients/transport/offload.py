@@ -29,7 +29,7 @@ class Offload(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the workers. What has not started never will; safe to call twice."""
+        """Release the workers. What has not started never will; safe to call twice. A later `run` takes new ones."""
         ...
 
 
@@ -40,20 +40,17 @@ class ThreadOffload:
         self._workers = workers
         self._name = name
         self._pool: ThreadPoolExecutor | None = None
-        self._closed = False
 
     async def run(self, fn: Callable[[*Ts], T], *args: *Ts, deadline_s: float = DEFAULT_DEADLINE_S) -> T:
-        if self._closed:
-            raise RuntimeError("offload is closed")
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix=self._name)
         async with asyncio.timeout(deadline_s):
             return await asyncio.wrap_future(self._pool.submit(fn, *args))
 
     def close(self) -> None:
-        self._closed = True
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 class InlineOffload:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -26,7 +27,7 @@ from exchange_clients.errors import (
     VenueUnavailable,
     classify,
 )
-from exchange_clients.model import Lane
+from exchange_clients.model import NS_PER_S, Lane
 from exchange_clients.ratelimit import Limiter
 from exchange_clients.signing import HttpRequest, Signer
 from exchange_clients.spec import Endpoint, VenueSpec
@@ -34,6 +35,8 @@ from exchange_clients.transport.runtime import Runtime
 from exchange_clients.transport.venue_time import VenueTime
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
+MAX_RETRY_AFTER_S = 3600.0
+"""A venue that asks for more is asked again after this."""
 _QUERY_TRIES = 3
 _LIMITER_WAIT_S = 30.0
 
@@ -70,7 +73,10 @@ def build_request(endpoint: Endpoint, arguments: Mapping[str, Any]) -> HttpReque
 
 
 def _worth_another_try(error: BaseException) -> bool:
-    return isinstance(error, TransportError | VenueUnavailable | RateLimited)
+    """Not what the venue wants a long pause for: the caller hears of that now."""
+    if isinstance(error, RateLimited):
+        return error.retry_after_s is None or error.retry_after_s <= _LIMITER_WAIT_S
+    return isinstance(error, TransportError | VenueUnavailable)
 
 
 class RestTransport:
@@ -206,7 +212,7 @@ class RestTransport:
         """Raise what the answer says went wrong; a limit also slows every user of its pools."""
         try:
             found = self.spec.read_error(status, body)
-        except (msgspec.DecodeError, ValueError, KeyError, TypeError) as e:
+        except (msgspec.DecodeError, ValueError, KeyError, TypeError, RecursionError) as e:
             found = None
             if status < 400:
                 raise DecodeError(f"answer does not fit the protocol: {e}", venue=self.spec.name) from e
@@ -214,7 +220,12 @@ class RestTransport:
             return
         code, message = found or ("", body[:200].decode("utf-8", "replace"))
         error = classify(
-            self.spec.errors, venue=self.spec.name, code=code, message=message, http_status=status, retry_after_s=_retry_after(headers)
+            self.spec.errors,
+            venue=self.spec.name,
+            code=code,
+            message=message,
+            http_status=status,
+            retry_after_s=_retry_after(headers, self._venue_time.now_ns() / NS_PER_S),
         )
         if isinstance(error, RateLimited):
             self._limiter.penalise(error.retry_after_s)
@@ -227,13 +238,18 @@ class RestTransport:
             decoder = self._decoders[id(endpoint)] = msgspec.json.Decoder(endpoint.response, strict=False)
         try:
             return decoder.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
             raise DecodeError(f"{endpoint.path}: {e}", venue=self.spec.name) from e
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("Retry-After", "")
-    return float(value) if value.replace(".", "", 1).isdigit() else None
+def _retry_after(headers: Mapping[str, str], now_s: float) -> float | None:
+    """Seconds to wait, at most `MAX_RETRY_AFTER_S`, from a number or an HTTP date; None when it says neither."""
+    value = headers.get("Retry-After", "").strip()
+    try:
+        seconds = float(value) if value[:1].isdecimal() else parsedate_to_datetime(value).timestamp() - now_s
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(seconds, MAX_RETRY_AFTER_S) if seconds >= 0 else None
 
 
 class Raw:

@@ -10,6 +10,8 @@ from exchange_clients.transport.clock import NS_PER_S, Clock
 
 _KEEP = 64
 _MAX_AGE_NS = 600 * NS_PER_S
+MAX_OFFSET_NS = 24 * 3600 * NS_PER_S
+"""Of two clocks that are farther apart than a day, one is none."""
 
 
 class VenueTime:
@@ -72,7 +74,8 @@ class VenueTime:
         if "Date" not in headers or (self._resolution_ns or NS_PER_S) < NS_PER_S:
             return
         try:
-            stamp = parsedate_to_datetime(headers["Date"])
-        except (TypeError, ValueError):
+            venue_ns = int(parsedate_to_datetime(headers["Date"]).timestamp()) * NS_PER_S
+        except (TypeError, ValueError, OverflowError):
             return
-        self.observe(int(stamp.timestamp()) * NS_PER_S, sent_ns, received_ns, resolution_ns=NS_PER_S)
+        if abs(venue_ns - received_ns) <= MAX_OFFSET_NS:
+            self.observe(venue_ns, sent_ns, received_ns, resolution_ns=NS_PER_S)

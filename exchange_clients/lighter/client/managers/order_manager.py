@@ -122,10 +122,11 @@ class LighterOrderManager(BaseOrderManager):
         alike = (take_profit.side, take_profit.quantity) == (stop_loss.side, stop_loss.quantity)
         if not alike or not (take_profit.reduce_only and stop_loss.reduce_only):
             raise OrderDenied("two exits are reduce-only, of one side and of one size", venue=self.context.name)
-        prepared = [self.prepare(intent) for intent in (take_profit, stop_loss)]
+        prepared = self.prepare_together([take_profit, stop_loss])
         orders = [order for order, _ in prepared]
         expiry = self._expiry_ms(stop_loss, always=True)
-        legs = tuple({**self._fields(order, instrument), "OrderExpiry": expiry} for order, instrument in prepared)
+        with self.unsent(orders):
+            legs = tuple({**self._fields(order, instrument), "OrderExpiry": expiry} for order, instrument in prepared)
         group = Tx(TxType.CREATE_GROUPED_ORDERS, {"GroupingType": _ONE_CANCELS_OTHER}, legs)
         return await self._send_together(orders, command(self.context, group, _most_urgent(orders), ids=_ids(orders)))
 

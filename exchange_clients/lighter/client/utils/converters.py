@@ -114,8 +114,11 @@ def _price_or_none(value: Decimal | None, instrument: Instrument) -> Decimal | N
 
 
 def size_of(value: Decimal, instrument: Instrument, what: str = "size") -> Decimal:
-    """A wire size in base units."""
-    return instrument.from_venue_size(number(value, what))
+    """A wire size in base units; the wire gives signs a field of their own."""
+    size = number(value, what)
+    if size < 0:
+        raise DecodeError(f"{what} of {instrument.venue_symbol} is {size}", venue=VENUE)
+    return instrument.from_venue_size(size)
 
 
 def _time_ns(value: int) -> int:

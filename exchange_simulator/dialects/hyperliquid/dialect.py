@@ -587,7 +587,7 @@ class HyperliquidDialect(Dialect):
             case "openOrders":
                 data = {"dex": dex, "user": user, "orders": self._info.open_orders(user, dex)}
             case "spotState":
-                data = {"user": user, kind: {"balances": []}}
+                data = {"user": user, kind: self._info.spot_state(user)}
             case _:
                 data = {
                     "user": user,
@@ -603,6 +603,7 @@ class HyperliquidDialect(Dialect):
             for dex in self.dexes():
                 for kind in ("clearinghouseState", "openOrders"):
                     self._tell(f"{kind}:{user}:{dex}", self._state, kind, user, dex)
+            self._tell(f"spotState:{user}:", self._state, "spotState", user, "")
             self._tell(f"webData2:{user}:", self._state, "webData2", user, "")
 
 

@@ -92,7 +92,7 @@ class Info:
             "predictedFundings": self._predicted,
             "exchangeStatus": lambda q: {"specialStatuses": None, "time": self.dialect.now_ms()},
             "clearinghouseState": lambda q: self.state(self._user(q), self._dex(q)),
-            "spotClearinghouseState": lambda q: {"balances": []},
+            "spotClearinghouseState": lambda q: self.spot_state(self._user(q)),
             "openOrders": lambda q: [_short(row) for row in self.open_orders(self._user(q), self._dex(q))],
             "frontendOpenOrders": lambda q: self.open_orders(self._user(q), self._dex(q)),
             "orderStatus": self._order_status,
@@ -107,7 +107,7 @@ class Info:
             "userRole": self._role,
             "extraAgents": self._agents,
             "subAccounts": self._sub_accounts,
-            "userAbstraction": lambda q: "default",
+            "userAbstraction": self._abstraction,
             "maxBuilderFee": lambda q: 0,
             "referral": lambda q: {"referredBy": None},
         }
@@ -268,6 +268,19 @@ class Info:
         wallet = self.dialect.wallets.get(user)
         return wire.clearinghouse(self.exchange, wallet.account if wallet is not None else None, dex, self.dialect.now_ms())
 
+    def spot_state(self, user: str) -> dict[str, Any]:
+        """The collateral of unified accounts; nothing else is held in spot here."""
+        wallet = self.dialect.wallets.get(user)
+        if wallet is None or wallet.abstraction == "default":
+            return {"balances": []}
+        total, free = self.exchange.equity(wallet.account), self.exchange.available(wallet.account)
+        balance = {"coin": "USDC", "token": 0, "total": wire.usd(total), "hold": wire.usd(max(0, total - free)), "entryNtl": "0.0"}
+        return {"balances": [balance]}
+
+    def _abstraction(self, query: dict[str, Any]) -> Any:
+        wallet = self.dialect.wallets.get(self._user(query))
+        return wallet.abstraction if wallet is not None else "default"
+
     def fills(self, user: str) -> list[dict[str, Any]]:
         """Oldest first."""
         wallet = self.dialect.wallets.get(user)
@@ -359,7 +372,7 @@ class Info:
                 "subAccountUser": wallet.address,
                 "master": master,
                 "clearinghouseState": self.state(wallet.address, ""),
-                "spotState": {"balances": []},
+                "spotState": self.spot_state(wallet.address),
             }
             for wallet in self.dialect.wallets.values()
             if wallet.master == master

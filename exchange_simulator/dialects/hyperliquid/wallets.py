@@ -46,6 +46,8 @@ class Wallet:
     master: str | None = None
     name: str = ""
     agents: dict[str, tuple[str, int]] = field(default_factory=dict)
+    abstraction: str = "default"
+    """With "unifiedAccount" the collateral shows as spot balance."""
     builders: dict[str, str] = field(default_factory=dict)
     requests: int = 0
     last_request_ms: int = 0

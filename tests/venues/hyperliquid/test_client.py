@@ -481,6 +481,26 @@ async def test_leverage_margin_mode_and_isolated_margin(bench: Bench) -> None:
         await client.set_margin_mode("BTC", "cross")
 
 
+@virtual
+async def test_a_unified_account_has_its_collateral_in_spot(bench: Bench) -> None:
+    bench.dialect.wallets[bench.account.environ["HYPERLIQUID_ACCOUNT_ADDRESS"]].abstraction = "unifiedAccount"
+    client = await bench.connected()
+    heard = client.watch_account()
+    assert await client.get_total_asset_value() == D(100_000)
+    await client.place_limit_order("BTC", D(1), D(50_100), "buy", time_in_force="IOC", wait_for="terminal")
+    equity, available = await client.get_total_asset_value(), await client.get_account_balance()
+    assert equity is not None
+    assert available is not None
+    assert D(99_000) < equity < D(100_000)
+    assert equity - available == D(2_500), "the margin of the position"
+    await asyncio.sleep(1)
+    async for state in heard:
+        if state.equity == equity:
+            break
+    assert state.available == available
+    heard.close()
+
+
 # ---- outcomes
 
 

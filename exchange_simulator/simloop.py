@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from email.utils import formatdate
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import aiohttp
@@ -139,9 +140,13 @@ def _tasks_of(loop: asyncio.AbstractEventLoop) -> str:
 
 
 def _describe(task: asyncio.Task[Any]) -> str:
-    stack = task.get_stack(limit=1)
-    where = f" at {stack[0].f_code.co_filename}:{stack[0].f_lineno}" if stack else ""
-    return f"{task.get_name()} ({task.get_coro()!r}{where})"
+    chain: list[str] = []
+    waiting: Any = task.get_coro()
+    while isinstance(waiting, CoroutineType):
+        line = waiting.cr_frame.f_lineno if waiting.cr_frame is not None else 0
+        chain.append(f"{waiting.__qualname__}:{line}")
+        waiting = waiting.cr_await
+    return f"{task.get_name()} ({' > '.join(chain) or repr(task.get_coro())})"
 
 
 def _deadlock_report(loop: asyncio.AbstractEventLoop) -> str:

@@ -47,6 +47,9 @@ MIN_PULL_GAP_S = 1.0
 MAX_PULL_GAP_S = 16.0
 LOOKBACK_NS = 60 * 1_000_000_000
 
+Execution = tuple[str, str]
+"""Trade id and side: an account that trades with itself has both sides of one trade."""
+
 
 @dataclass(slots=True)
 class Active:
@@ -85,7 +88,7 @@ class LegTrader:
         self._journal, self._ids, self._clock, self._limits = journal, ids, clock, limits
         self._observer, self._on_change = observer, on_change
         self.intents: dict[str, IntentRecord] = {}
-        self.fills: dict[str, FillRecord] = {}
+        self.fills: dict[Execution, FillRecord] = {}
         self.active: Active | None = None
         self.add_failures = self.reduce_failures = 0
         self.venue_up = True
@@ -93,8 +96,8 @@ class LegTrader:
         self.last_price: Decimal | None = None
         self._owners: dict[str, str] = {}
         self._orders: dict[str, OrderRecord] = {}
-        self._orphans: OrderedDict[str, Fill] = OrderedDict()
-        self._explained: OrderedDict[str, None] = OrderedDict()
+        self._orphans: OrderedDict[Execution, Fill] = OrderedDict()
+        self._explained: OrderedDict[Execution, None] = OrderedDict()
         self._booking = asyncio.Lock()
         self._wake = asyncio.Event()
         self._step: Send | None = None
@@ -146,7 +149,7 @@ class LegTrader:
             if order.order_id is not None:
                 self._owners[order.order_id] = order.client_order_id
         for fill in fills:
-            self.fills[fill.trade_id] = fill
+            self.fills[fill.trade_id, fill.side] = fill
             self.last_price = fill.price
 
     # ---- one order
@@ -261,7 +264,7 @@ class LegTrader:
         if result.success:
             self.venue_up = True
             if result.order_id is not None:
-                self._learn(result.order_id, intent.client_order_id)
+                await self._learn(result.order_id, intent.client_order_id)
             await self._become(IntentState.WORKING, "")
             return
         error = result.error
@@ -383,13 +386,14 @@ class LegTrader:
             await self._take(fill)
 
     async def _take(self, fill: Fill) -> None:
-        if fill.trade_id in self.fills or fill.trade_id in self._explained:
+        key = (fill.trade_id, fill.side.value)
+        if key in self.fills or key in self._explained:
             return
         owner = self._owner(fill)
         forced = fill.kind in (FillKind.LIQUIDATION, FillKind.ADL, FillKind.SETTLEMENT) and self.foreign == 0 and self.own > 0
         if owner is None and not forced:
             if fill.ts_venue_ns >= self.created_ns - LOOKBACK_NS:
-                self._orphans[fill.trade_id] = fill
+                self._orphans[key] = fill
                 if len(self._orphans) > MAX_ORPHANS:
                     self._orphans.popitem(last=False)
             return
@@ -420,12 +424,12 @@ class LegTrader:
             await self._journal.write(record, pair_id=self.pair_id, or_fallback=True)
         except JournalError as e:
             log.error("journal.lost pair=%s trade=%s error=%s", self.pair_id, fill.trade_id, e)
-        self.fills[fill.trade_id] = record
+        self.fills[fill.trade_id, record.side] = record
         self._pull_gap_s = MIN_PULL_GAP_S
-        self._orphans.pop(fill.trade_id, None)
+        self._orphans.pop((fill.trade_id, record.side), None)
         self.last_price = fill.price
         if fill.order_id is not None and owner is not None:
-            self._learn(fill.order_id, owner)
+            self._owners[fill.order_id] = owner
         self.say("fill", side=fill.side.value, quantity=fill.quantity, price=fill.price, fee=fill.fee, cause=cause.value)
         self._wake.set()
         self._on_change()
@@ -436,8 +440,14 @@ class LegTrader:
             return fill.client_order_id
         return self._owners.get(fill.order_id) if fill.order_id is not None else None
 
-    def _learn(self, order_id: str, client_order_id: str) -> None:
+    async def _learn(self, order_id: str, client_order_id: str) -> None:
+        """The venue's name of our order. Fills that came under it before it was known are ours."""
+        if self._owners.get(order_id) == client_order_id:
+            return
         self._owners[order_id] = client_order_id
+        async with self._booking:
+            for fill in [f for f in self._orphans.values() if f.order_id == order_id]:
+                await self._take(fill)
 
     async def pull_fills(self) -> None:
         """Ask the venue for all fills since the pair began; book what is ours and new.
@@ -484,8 +494,9 @@ class LegTrader:
             else:
                 self.foreign += missing
                 for fill in others:
-                    del self._orphans[fill.trade_id]
-                    self._explained[fill.trade_id] = None
+                    key = (fill.trade_id, fill.side.value)
+                    del self._orphans[key]
+                    self._explained[key] = None
                 while len(self._explained) > MAX_ORPHANS:
                     self._explained.popitem(last=False)
         self.say("position.external", change=missing, foreign=self.foreign)
@@ -539,7 +550,7 @@ class LegTrader:
             return
         coid = active.intent.client_order_id
         if info.order_id is not None:
-            self._learn(info.order_id, coid)
+            await self._learn(info.order_id, coid)
         record = OrderRecord(
             venue=self.venue,
             account=self.account,

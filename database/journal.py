@@ -165,13 +165,7 @@ class Journal:
         kind = type(record)
         statement = self._statements.get(kind)
         if statement is None:
-            insert = import_module(f"sqlalchemy.dialects.{self._connection.dialect.name}").insert(self._table(kind))
-            keys = _keys(self._table(kind))
-            if _TABLES[kind][1]:
-                changed = {c.name: insert.excluded[c.name] for c in self._table(kind).c if c.name not in keys}
-                statement = insert.on_conflict_do_update(index_elements=keys, set_=changed)
-            else:
-                statement = insert.on_conflict_do_nothing(index_elements=keys)
+            statement = upsert(self._connection.dialect.name, self._table(kind), replace=_TABLES[kind][1])
             self._statements[kind] = statement
         return bool(self._connection.execute(statement, msgspec.structs.asdict(record)).rowcount > 0)
 
@@ -233,6 +227,15 @@ class Journal:
     def states(self, strategy: str, account: str) -> list[StateRecord]:
         """All saved values of a strategy on an account."""
         return self._read(StateRecord, "key", strategy=strategy, account=account)
+
+
+def upsert(dialect: str, table: "Table", *, replace: bool) -> Any:
+    """An insert that on a known key replaces the row, or leaves it as it is; for SQLite and PostgreSQL."""
+    insert = import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
+    keys = _keys(table)
+    if not replace:
+        return insert.on_conflict_do_nothing(index_elements=keys)
+    return insert.on_conflict_do_update(index_elements=keys, set_={c.name: insert.excluded[c.name] for c in table.c if c.name not in keys})
 
 
 def _records(fallback: FallbackFile) -> list[Any]:

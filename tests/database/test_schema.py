@@ -7,10 +7,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Column, MetaData, Table, create_engine, inspect, select
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import StatementError
+from sqlalchemy.schema import CreateTable
 
 from database import migrate
-from database.journal import _TABLES
+from database.journal import _TABLES, upsert
 from database.models import Base
 from database.times import ns_to_text, text_to_ns
 from database.types import DecimalText, UtcNs
@@ -74,3 +76,13 @@ def test_column_types_are_exact_and_refuse_floats_and_nan() -> None:
         for bad in (1.5, Decimal("NaN"), Decimal("Infinity")):
             with pytest.raises(StatementError):
                 connection.execute(table.insert().values(amount=bad, ts=0))
+
+
+def test_the_schema_and_the_writes_are_valid_postgresql() -> None:
+    """Compiled only; a server is not started here."""
+    dialect = postgresql.dialect()
+    for record, (name, replaced) in _TABLES.items():
+        table = Base.metadata.tables[name]
+        assert f"CREATE TABLE {name}" in str(CreateTable(table).compile(dialect=dialect))
+        statement = upsert("postgresql", table, replace=replaced)
+        assert "ON CONFLICT" in str(statement.compile(dialect=dialect)), record

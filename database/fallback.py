@@ -75,6 +75,13 @@ class FallbackFile:
         except msgspec.DecodeError as e:
             raise JournalBroken(f"the fallback journal {self._path} is damaged: {e}") from e
 
+    def set_aside(self, lines: list[Any]) -> None:
+        """Keep lines that found no place in the database in a file beside this one, for a human."""
+        with open(self._path.with_name(self._path.name + ".rejected"), "ab") as rejected:
+            rejected.writelines(msgspec.json.encode(line) + b"\n" for line in lines)
+            rejected.flush()
+            os.fsync(rejected.fileno())
+
     def clear(self) -> None:
         """Forget all lines, keeping the space."""
         os.pwrite(self._fd, bytes(self._end), 0)

@@ -1,5 +1,6 @@
 """The journal: what the engine must know after a crash, durable before it acts on it."""
 
+import logging
 import threading
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,7 +11,7 @@ import msgspec
 
 from . import migrate
 from .connect import connect, error_of
-from .errors import JournalError
+from .errors import JournalBroken, JournalError
 from .fallback import FallbackFile
 from .owner import OwnerLock
 from .records import (
@@ -27,6 +28,8 @@ from .records import (
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
+
+log = logging.getLogger("database")
 
 Record = PairRecord | IntentRecord | OrderRecord | FillRecord | FundingRecord | LedgerLine | DecisionRecord | StateRecord
 R = TypeVar("R", bound=Record)
@@ -139,12 +142,25 @@ class Journal:
                 return fresh
 
     def _restore(self, fallback: FallbackFile) -> None:
-        """Move what waits in the fallback file into the database."""
-        with error_of("journal"), self._connection.begin():
-            for record in _records(fallback):
-                self._put(record)
+        """Move what waits in the fallback file into the database. A record that cannot stand there alone is set aside, not lost."""
+        records = _records(fallback)
+        try:
+            with error_of("journal"), self._connection.begin():
+                for record in records:
+                    self._put(record)
+        except JournalBroken:
+            fallback.set_aside([[_TABLES[type(r)][0], r] for r in records if not self._fits(r)])
         fallback.clear()
         self._waiting.clear()
+
+    def _fits(self, record: Record) -> bool:
+        try:
+            with error_of("journal"), self._connection.begin():
+                self._put(record)
+        except JournalBroken as e:
+            log.error("journal.set_aside record=%s reason=%s", type(record).__name__, e)
+            return False
+        return True
 
     def _known(self, record: Record) -> bool:
         """Whether a once-only record is in the database (which may be readable while it cannot be written)."""
@@ -153,8 +169,11 @@ class Journal:
         table = self._table(type(record))
         values = msgspec.structs.asdict(record)
         wanted = select(literal(1)).where(*(table.c[name] == values[name] for name in _keys(table)))
-        with error_of("journal"), self._connection.begin():
-            return self._connection.execute(wanted).first() is not None
+        try:
+            with error_of("journal"), self._connection.begin():
+                return self._connection.execute(wanted).first() is not None
+        except JournalError:
+            return False
 
     def _table(self, record: type[Any]) -> "Table":
         from .models import Base

@@ -201,6 +201,24 @@ def test_e08_the_fallback_survives_a_crash_and_a_fill_known_to_the_database_is_n
     again.close()
 
 
+def test_a_fallback_record_without_a_place_is_set_aside_and_the_rest_is_restored(url: str, tmp_path: Path) -> None:
+    """Its intent was lost with the disk; the fill must not keep the journal from opening."""
+    journal = Journal.open(url)
+    journal.write(pair())
+    _pragma(journal, "query_only=ON")
+    unwind = intent("i2", client_order_id="2", reduce_only=True)
+    journal.write(fill("t1", intent_id="lost"), unwind, fill("t2", intent_id="i2"), or_fallback=True)
+    journal.close()
+    again = Journal.open(url)
+    assert not again.degraded
+    assert [f.trade_id for f in again.fills("p1")] == ["t2"]
+    assert [i.intent_id for i in again.intents("p1")] == ["i2"]
+    rejected = (tmp_path / "journal.db.fallback.rejected").read_text()
+    assert '"t1"' in rejected
+    assert rejected.count("\n") == 1
+    again.close()
+
+
 def test_a_fallback_line_cut_by_a_crash_was_never_promised(tmp_path: Path) -> None:
     spare = FallbackFile(tmp_path / "f", size=4096)
     spare.append([{"a": 1}])

@@ -80,7 +80,7 @@ def test_column_types_are_exact_and_refuse_floats_and_nan() -> None:
 
 def test_the_schema_and_the_writes_are_valid_postgresql() -> None:
     """Compiled only; a server is not started here."""
-    dialect = postgresql.dialect()
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     for record, (name, replaced) in _TABLES.items():
         table = Base.metadata.tables[name]
         assert f"CREATE TABLE {name}" in str(CreateTable(table).compile(dialect=dialect))

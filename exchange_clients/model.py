@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal, InvalidOperation
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -182,6 +182,10 @@ class InstrumentId(msgspec.Struct, frozen=True, cache_hash=True, order=True):
 def round_to_increment(value: Decimal, increment: Decimal, rounding: str) -> Decimal:
     """`value` moved to a multiple of `increment` in the given decimal rounding mode."""
     return (value / increment).to_integral_value(rounding) * increment
+
+
+MAX_EXPONENT: Final = 30
+"""Nothing that is traded has a figure beyond 1e30 or, unless zero, below 1e-30: a venue that sends one sends garbage."""
 
 
 def is_multiple(value: Decimal, increment: Decimal) -> bool:

@@ -14,6 +14,7 @@ from typing import Final
 from exchange_clients.errors import DecodeError
 from exchange_clients.hyperliquid import messages as m
 from exchange_clients.model import (
+    MAX_EXPONENT,
     NS_PER_HOUR,
     NS_PER_MS,
     ZERO,
@@ -60,6 +61,7 @@ Find = Callable[[str], Instrument | None]
 
 SIDES: Final = {"B": Side.BUY, "A": Side.SELL}
 
+_RESTING: Final = frozenset({OrderStatus.OPEN, OrderStatus.PARTIALLY_FILLED})
 _STATUS: Final[dict[str, OrderStatus]] = {
     "open": OrderStatus.OPEN,
     "triggered": OrderStatus.OPEN,
@@ -117,8 +119,8 @@ _TIMES_IN_FORCE: Final = {"Ioc": TimeInForce.IOC, "FrontendMarket": TimeInForce.
 
 
 def number(value: Decimal | None, what: str) -> Decimal:
-    """A finite number, or `DecodeError`."""
-    if value is None or not value.is_finite():
+    """A finite number of a size that something may have, or `DecodeError`."""
+    if value is None or not value.is_finite() or (value and abs(value.adjusted()) > MAX_EXPONENT):
         raise DecodeError(f"{what} is {value}", venue=VENUE)
     return value
 
@@ -342,6 +344,8 @@ def order(
     left = size_of(data.sz, instrument)
     size = size_of(data.origSz, instrument, "origSz") if data.origSz is not None else left
     state = order_status(status, data)
+    if size > left == ZERO and state in _RESTING:
+        raise DecodeError(f"order {data.oid} is {status} with nothing left of {size}", venue=VENUE)
     remaining = ZERO if state is OrderStatus.FILLED else left
     trigger = data.triggerPx if data.isTrigger and data.triggerPx else None
     kind = _ORDER_TYPES.get(data.orderType or "Limit", OrderType.LIMIT)

@@ -15,6 +15,7 @@ from exchange_clients.errors import DecodeError
 from exchange_clients.lighter import messages as m
 from exchange_clients.lighter.common import is_thousand, normalize_symbol
 from exchange_clients.model import (
+    MAX_EXPONENT,
     NS_PER_HOUR,
     NS_PER_MS,
     NS_PER_S,
@@ -89,8 +90,8 @@ _KINDS: Final = {
 
 
 def number(value: Decimal | None, what: str) -> Decimal:
-    """A finite number, or `DecodeError`."""
-    if value is None or not value.is_finite():
+    """A finite number of a size that something may have, or `DecodeError`."""
+    if value is None or not value.is_finite() or (value and abs(value.adjusted()) > MAX_EXPONENT):
         raise DecodeError(f"{what} is {value}", venue=VENUE)
     return value
 
@@ -346,6 +347,8 @@ def funding_payment(row: m.PaymentRow, instrument: Instrument) -> FundingPayment
 
 def order(row: m.OrderRow, instrument: Instrument) -> OrderInfo:
     size, filled = size_of(row.initial_base_amount, instrument), size_of(row.filled_base_amount, instrument)
+    if filled > size > ZERO:
+        raise DecodeError(f"order {row.order_id} of {size} has filled {filled}", venue=VENUE)
     updated = row.transaction_time * _NS_PER_US if row.transaction_time else _time_ns(row.updated_at)
     return OrderInfo(
         instrument=instrument.id,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import JournalBroken, JournalBusy, JournalError, JournalFull, JournalReadOnly
+from .errors import JournalBroken, JournalBusy, JournalConflict, JournalError, JournalFull, JournalReadOnly
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -77,10 +77,12 @@ def connect(url: str, *, read_only: bool = False, busy_timeout_s: float = 5.0) -
 @contextmanager
 def error_of(what: str) -> Iterator[None]:
     """Turn the database driver's errors into ours."""
-    from sqlalchemy.exc import DatabaseError, InterfaceError
+    from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError
 
     try:
         yield
+    except IntegrityError as e:
+        raise JournalConflict(f"{what}: {e.orig}") from e
     except (DatabaseError, InterfaceError, sqlite3.Error) as e:
         raise _classify(str(getattr(e, "orig", e)), what) from e
 

@@ -6,6 +6,7 @@ JournalError
     JournalBusy          another process held the database longer than the busy timeout
     JournalOwned         another engine process owns this journal
     JournalBroken        not a database, damaged, or a schema that this version does not know
+      JournalConflict    a record contradicts what is there: its pair or intent is missing, its client order id is taken
 """
 
 
@@ -31,3 +32,7 @@ class JournalOwned(JournalError):
 
 class JournalBroken(JournalError):
     """Unreadable, damaged, or of an unknown schema version."""
+
+
+class JournalConflict(JournalBroken):
+    """The database works, and a record does not fit into it."""

@@ -11,7 +11,7 @@ import msgspec
 
 from . import migrate
 from .connect import connect, error_of
-from .errors import JournalBroken, JournalError
+from .errors import JournalConflict, JournalError
 from .fallback import FallbackFile
 from .owner import OwnerLock
 from .records import (
@@ -148,7 +148,7 @@ class Journal:
             with error_of("journal"), self._connection.begin():
                 for record in records:
                     self._put(record)
-        except JournalBroken:
+        except JournalConflict:
             fallback.set_aside([[_TABLES[type(r)][0], r] for r in records if not self._fits(r)])
         fallback.clear()
         self._waiting.clear()
@@ -157,7 +157,7 @@ class Journal:
         try:
             with error_of("journal"), self._connection.begin():
                 self._put(record)
-        except JournalBroken as e:
+        except JournalConflict as e:
             log.error("journal.set_aside record=%s reason=%s", type(record).__name__, e)
             return False
         return True

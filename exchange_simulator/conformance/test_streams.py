@@ -356,6 +356,17 @@ async def test_an_hour_of_quiet_keeps_the_connection(bench: Bench) -> None:
 
 
 @virtual
+async def test_pings_by_control_frame_are_answered(bench: Bench) -> None:
+    """A venue that pings every ten seconds, and hangs up on who does not answer, keeps us."""
+    bench.dialect.heartbeat_s = 10.0
+    client = await bench.connected()
+    before = bench.sockets()
+    await bench.runtime.clock.sleep(300)
+    assert client.is_connected
+    assert bench.sockets() == before
+
+
+@virtual
 async def test_login_comes_before_private_topics_on_every_socket(bench: Bench) -> None:
     """After a reconnect too: what the account hears arrives, so the login was there first."""
     client = await bench.connected()

@@ -77,6 +77,16 @@ def _as_text(venues: dict[str, ReadyVenue], minutes: float) -> str:
     return "\n".join([*lines, f"Ctrl-C ends it, and so do {minutes:g} minutes."])
 
 
+def _amount(text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or amount <= 0:
+        raise ValueError(f"--deposit is a positive amount, not {text!r}")
+    return amount
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; 2 for arguments that make no sense."""
     parser = _parser()
@@ -87,14 +97,18 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--markets: {', '.join(unknown) or 'none'}; there are {', '.join(MARKETS)}")
     if arguments.minutes <= 0:
         parser.error("--minutes must be positive")
+    if not 0 <= arguments.port <= 65535:
+        parser.error("--port is 0 to 65535")
     try:
         kinds = [dialects.get(name) for name in arguments.venue or dialects.names()]
-        deposit = Decimal(arguments.deposit)
+        deposit = _amount(arguments.deposit)
         plan_of(arguments.fault, lambda: 0)
-    except (UnknownDialect, InvalidOperation, ValueError) as e:
+    except (UnknownDialect, ValueError) as e:
         parser.error(str(e))
     if not kinds:
         parser.error("no dialect is registered: is perpkit installed?")
+    if arguments.port + len(kinds) - 1 > 65535:
+        parser.error(f"--port {arguments.port} leaves no room for {len(kinds)} venues")
     try:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_serve(arguments, kinds, bases, deposit))

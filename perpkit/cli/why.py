@@ -28,12 +28,19 @@ def why(pair: str | None = None, /, *, store: Store | None = None, json: bool = 
     finally:
         journal.close()
     if json:
-        emit_json({"pair": found, "events": events})
+        emit_json({"pair": as_json(found), "events": events})
         return 0
     legs = f"long {found.long_venue}, short {found.short_venue}, {number(found.quantity)} wanted"
     title = f"{found.symbol} {found.pair_id}: {legs}, now {found.state}"
     emit_lines(title, [(str(event["time"]), event["what"], event["text"], event["detail"]) for event in events])
     return 0
+
+
+def as_json(pair: PairRecord) -> dict[str, Any]:
+    """The journal's record, its times and its plan readable."""
+    told: dict[str, Any] = msgspec.to_builtins(pair)
+    times = {name: iso(getattr(pair, name)) for name in ("created_at", "updated_at", "opened_at", "closed_at")}
+    return {**told, **times, "plan": msgspec.json.decode(pair.plan or "{}")}
 
 
 def find_pair(journal: Journal, pair: str | None) -> PairRecord:

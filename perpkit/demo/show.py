@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -29,6 +31,7 @@ AFTER_SETTLEMENT_S = 5
 DROP_AT_HOUR = 3
 MAX_LAG_S = 0.1
 EPILOGUE_S = 1.0
+LOG_FILE = "demo.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,14 @@ def run_demo(options: DemoOptions) -> DemoReport:
     """The whole demo, about a minute over sockets, a few seconds in memory.
 
     Raises:
-        DemoFailed: no pair was opened.
+        DemoFailed: no pair was opened, or another demo runs in that folder.
     """
-    if options.home.exists():
-        shutil.rmtree(options.home)
-    options.home.mkdir(parents=True, mode=0o700)
     start_ns = START_NS + NS_PER_HOUR - FIRST_SETTLEMENT_IN_S * NS_PER_S
-    with _log_to(options.home / "demo.log"), View(live=options.live and not options.in_memory, quiet=options.quiet) as view:
+    with (
+        _fresh(options.home),
+        _log_to(options.home / LOG_FILE),
+        View(live=options.live and not options.in_memory, quiet=options.quiet) as view,
+    ):
         if options.in_memory:
 
             async def inside(sim: simloop.Simulation) -> DemoReport:
@@ -76,11 +80,28 @@ def run_demo(options: DemoOptions) -> DemoReport:
     return report
 
 
+@contextmanager
+def _fresh(home: Path) -> Iterator[None]:
+    """The folder, empty but for the log and ours alone: two demos in one folder would write one journal."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (home / LOG_FILE).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoFailed(f"another demo is running in {home}: choose another --home") from None
+        for old in home.iterdir():
+            if old.is_dir():
+                shutil.rmtree(old)
+            elif old.name != LOG_FILE:
+                old.unlink()
+        yield
+
+
 class _log_to:
     """The library's log goes to a file meanwhile: the terminal belongs to the view."""
 
     def __init__(self, path: Path) -> None:
-        self._handler = logging.FileHandler(path)
+        self._handler = logging.FileHandler(path, mode="w")
         self._handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(message)s"))
         self._loggers = [logging.getLogger(name) for name in ("exchange_clients", "strategies", "database", "exchange_simulator")]
 
@@ -158,7 +179,7 @@ class _Show:
     async def _play(self, playing: Scene) -> PairRecord:
         self.view.phase("warming up: no entry while the loop lags from the start")
         lags = [stage.client.loop_lag for stage in playing.stages.values()]
-        await self._until(lambda: max(lag.worst_s for lag in lags) < MAX_LAG_S, 20.0)
+        await self._until("a quiet moment: this machine is too busy", lambda: max(lag.worst_s for lag in lags) < MAX_LAG_S, 20.0)
         self.view.phase("scanning funding on both venues")
         await self._breathe()
         pair = await self._open(playing)
@@ -202,24 +223,31 @@ class _Show:
         self.fault(f"{stage.name} drops every socket; the client reconnects, logs in, subscribes again and reconciles")
         for session in list(stage.dialect.sessions.values()):
             session.drop()
-        await self._until(lambda: not stage.client.context.entries_allowed, 5.0)
-        await self._until(lambda: stage.client.context.entries_allowed and playing.engine.entry_block(stage.name) in (None, _HALTED), 20.0)
+        await self._until("the lost stream to be noticed", lambda: not stage.client.context.entries_allowed, 5.0)
+        await self._until(
+            f"{stage.name} to be reconciled",
+            lambda: stage.client.context.entries_allowed and playing.engine.entry_block(stage.name) in (None, _HALTED),
+            20.0,
+        )
         await self._breathe()
 
     async def _settled(self, playing: Scene, pair: str) -> None:
         """Until the pair's books are closed from venue records."""
-        await self._until(lambda: self._state(playing, pair) in (PairState.CLOSED, PairState.ALERT), 60.0)
+        await self._until(f"pair {pair} to close", lambda: self._state(playing, pair) in (PairState.CLOSED, PairState.ALERT), 60.0)
         for _ in range(10):
             if pair in playing.strategy.results:
                 return
             await playing.strategy.run_cycle()
             await asyncio.sleep(0.5)
-        raise DemoFailed(f"the books of pair {pair} could not be closed; see {self.options.home / 'demo.log'}")
+        raise DemoFailed(f"the books of pair {pair} could not be closed")
 
-    async def _until(self, condition: Callable[[], bool], timeout_s: float) -> None:
-        async with asyncio.timeout(timeout_s):
-            while not condition():  # noqa: ASYNC110 - conditions of many parts
-                await asyncio.sleep(0.05)
+    async def _until(self, what: str, condition: Callable[[], bool], timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not condition():  # noqa: ASYNC110 - conditions of many parts
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise DemoFailed(f"waited {timeout_s:g} s in vain for {what}") from None
 
     async def _breathe(self) -> None:
         await asyncio.sleep(BREATH_S)

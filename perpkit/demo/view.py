@@ -75,7 +75,7 @@ class View:
     def line(self, ts_ns: int, kind: str, text: str) -> None:
         self._lines.append((at(ts_ns), kind, text))
         if self._live is None:
-            self._console.print(Text(f"{at(ts_ns)}  {text}", style=STYLES.get(kind, "")))
+            self._console.print(Text(f"{at(ts_ns)}  {text}", style=STYLES.get(kind, "")), soft_wrap=True)
 
     def refresh(self, scene: Scene) -> None:
         if self._live is not None:
@@ -147,7 +147,7 @@ class View:
             out.print(Text(f"  {at(decision.at)}  {decision.kind}: {decision.rule}: {decision.outcome}"))
             figures = {**decision.inputs, **decision.ages}
             told = ", ".join(f"{k} {_short(v)}" for k, v in figures.items() if v is not None)
-            out.print(Text(f"      {told}", style="dim"))
+            out.print(Text(f"      {told}", style="dim"), soft_wrap=True)
         out.print(f"  and {report.holds} times: hold")
         out.print(Text("faults survived", style="bold"))
         for fault in report.faults:

@@ -10,6 +10,7 @@ from cyclopts import Parameter, validators
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.errors import NotReady
 from exchange_clients.model import BookLevel, BookSnapshot, Gap, Instrument
+from exchange_clients.venues import get
 from perpkit.cli.clients import opened
 from perpkit.cli.failure import OK
 from perpkit.cli.options import Target
@@ -44,6 +45,8 @@ def book(
         Print JSON; with --watch one document per line.
     """
     where = target or Target()
+    get(venue)
+    where.check((venue,))
     if watch is None:
         asyncio.run(_once(venue, symbol, levels, where, json))
         return OK
@@ -89,13 +92,18 @@ async def _stream_view(client: BaseExchangeClient, instrument: Instrument, level
     from rich.live import Live
     from rich.text import Text
 
-    with Live(refresh_per_second=8) as live:
-        while True:
-            try:
-                live.update(_render(client.ws_manager.get_order_book(instrument, levels), instrument))
-            except NotReady as e:
-                live.update(Text(f"not ready: {e.message}", style="yellow"))
-            await asyncio.sleep(0.125)
+    console = terminal()
+    try:
+        with Live(console=console, refresh_per_second=8) as live:
+            while True:
+                try:
+                    live.update(_render(client.ws_manager.get_order_book(instrument, levels), instrument))
+                except NotReady as e:
+                    live.update(Text(f"not ready: {e.message}", style="yellow"))
+                await asyncio.sleep(0.125)
+    finally:
+        if not console.is_terminal:  # the last picture is all a pipe gets, and it ends without a line break
+            console.print()
 
 
 def _cut(found: BookSnapshot, levels: int) -> BookSnapshot:

@@ -72,6 +72,7 @@ def doctor(*venue: str, target: Target | None = None, store: Store | None = None
     wanted = venue or names()
     for name in wanted:
         get(name)
+    (target or Target()).check(wanted)
     reports = [machine(store or Store()), *asyncio.run(_all(wanted, target or Target()))]
     if json:
         emit_json({report.name: report.findings for report in reports})
@@ -251,8 +252,8 @@ def _say(value: Any) -> str:
 
 
 def _limits(report: Report, client: BaseExchangeClient) -> None:
-    for name, pool in client.spec.pools.items():
-        left = client.context.limiter.headroom(name) / (pool.limit * client.config.limits_share)
+    for name in client.spec.pools:
+        left = client.context.limiter.headroom(name) / client.context.limiter.limit(name)
         report.add(
             "limits",
             Verdict.NOTE if left < LOW_HEADROOM else Verdict.OK,

@@ -32,13 +32,22 @@ def report(error: BaseException, arguments: Sequence[str], *, kind: str = "", co
         traceback.print_exception(error)
     found_kind, found_code, found_hint = _classify(error)
     kind, code, hint = kind or found_kind, found_code if code is None else code, hint or found_hint
-    message = "interrupted" if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split()) or type(error).__name__
+    message = _words(error)
     print(f"perpkit: {message}" + (f"; {hint}" if hint else ""), file=sys.stderr)
     if "--json" in arguments:
         from perpkit.cli.output import emit_json
 
         emit_json({"error": {"kind": kind, "message": message, "hint": hint, "exit_code": code}})
     return code
+
+
+def _words(error: BaseException) -> str:
+    match error:
+        case KeyboardInterrupt():
+            return "interrupted"
+        case OSError(filename=str(name), strerror=str(reason)):
+            return f"{name}: {reason}"
+    return " ".join(str(error).split()).removesuffix(".") or type(error).__name__
 
 
 def _classify(error: BaseException) -> tuple[str, int, str]:
@@ -71,6 +80,8 @@ def _classify(error: BaseException) -> tuple[str, int, str]:
             return "journal", UNAVAILABLE, ""
         case TimeoutError():
             return "timeout", UNAVAILABLE, "try again; `perpkit doctor` shows which part fails"
+        case OSError(filename=str()):
+            return "file", USAGE, "check the path and its permissions"
         case ModuleNotFoundError(name=str(name)):
             return "missing_package", USAGE, f'{name} belongs to an extra: pip install "perpkit[all]"'
     return type(error).__name__, BUG, "this is a bug of perpkit: set PERPKIT_DEBUG=1 for the traceback and report it"

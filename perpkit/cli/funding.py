@@ -48,6 +48,7 @@ def funding(
     wanted = tuple(venue or names())
     for name in wanted:
         get(name)
+    (target or Target()).check(wanted)
     found = asyncio.run(_collect(wanted, target or Target(), symbol, limit, history))
     if not found.rates:
         raise Failure(

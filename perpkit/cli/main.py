@@ -20,7 +20,7 @@ COMMANDS = {
 
 HELP = """Trade perpetual futures on many venues through one contract.
 
-Every command takes --json. Exit codes: 0 done, 1 done and something is wrong, 2 wrong usage or configuration, 3 credentials,
+Every command takes --json. Exit codes: 0 done, 1 done and something is wrong, 2 wrong usage or configuration, 3 credentials, \
 4 a venue or the network failed (try again), 5 something is not proved (run perpkit recover), 70 a bug of ours, 130 interrupted."""
 
 
@@ -43,6 +43,7 @@ def run(arguments: Sequence[str]) -> int:
         result_action="return_value",
         help_format="plaintext",
         default_parameter=Parameter(negative=""),
+        suppress_keyboard_interrupt=False,  # it is told like every other end
     )
     for name, line in COMMANDS.items():
         app.command(f"perpkit.cli.{name}:{name}", name=name, help=line)

@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ class Target:
     environment: str | None = None
     "mainnet (default), testnet or demo, as far as the venue has them."
     endpoint: list[str] = field(default_factory=list)
-    "Another address: URL, or VENUE=URL where several venues are asked. Sockets follow it. May be repeated."
+    "Another address: URL, or VENUE=URL for each where several venues are asked. Sockets follow it. May be repeated."
     config: Path | None = None
     "YAML file with client settings per venue: {lighter: {environment: testnet, endpoints: {...}}}."
 
@@ -39,17 +39,34 @@ class Target:
         ends = spec.environments.get("mainnet" if environment == "prod" else environment)
         if ends is None:
             raise Failure(f"{spec.name} has no {environment!r} environment", hint=f"choose one of {', '.join(spec.environment_names)}")
+        for name, url in self._addresses():
+            if name in (None, spec.name):
+                found["endpoints"] = endpoints_at(url, ends)
+        return found
+
+    def check(self, asked: Iterable[str]) -> None:
+        """Each address given is that of one of the venues asked, and says of which where they are several.
+
+        One that is passed over in silence leaves a command meant for a simulated venue at the real one.
+        """
+        venues = sorted(asked)
+        for name, url in self._addresses() if venues else ():
+            if name is None and len(venues) > 1:
+                raise Failure(f"--endpoint {url} does not say whose address it is", hint=f"write VENUE={url}; asked: {', '.join(venues)}")
+            if name is not None and name not in venues:
+                raise Failure(f"--endpoint {name}={url}: {name} is not asked", hint=f"asked: {', '.join(venues)}")
+
+    def _addresses(self) -> Iterator[tuple[str | None, str]]:
+        """(venue or None, address) of each `--endpoint`."""
         for entry in self.endpoint:
-            name, equals, url = entry.partition("=")
-            if not equals:
-                name, url = spec.name, entry
-            if not url.startswith(("http://", "https://")):
+            name, equals, rest = entry.partition("=")
+            named = bool(equals) and "/" not in name
+            url = rest if named else entry
+            if not _is_address(url):
                 raise Failure(
                     f"{entry!r} is not an address", hint="write --endpoint http://127.0.0.1:8001 or --endpoint lighter=http://..."
                 )
-            if name == spec.name:
-                found["endpoints"] = endpoints_at(url, ends)
-        return found
+            yield (name if named else None), url
 
 
 @Parameter(name="*")
@@ -82,6 +99,14 @@ class Store:
             hint = "name another with --home or --journal (after `make demo`: --home .perpkit-demo)"
             raise Failure(f"there is no journal at {place}", hint=hint)
         return Journal.open(place if "://" in place else sqlite_url(Path(place)), read_only=read_only)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port beyond 65535, a broken IPv6 address
+        return False
 
 
 def endpoints_at(url: str, ends: Endpoints) -> dict[str, Any]:

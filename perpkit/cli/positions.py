@@ -113,6 +113,9 @@ async def prove(legs: Sequence[LegReport], target: Target) -> None:
     """Ask each venue for each leg; what cannot be proved stays None, with the reason in the note."""
     from perpkit.cli.clients import opened
 
+    venues = {leg.pair.venue(leg.leg) for leg in legs}
+    target.check(venues)
+
     async def ask(venue: str) -> None:
         mine = [leg for leg in legs if leg.pair.venue(leg.leg) == venue]
         try:
@@ -128,4 +131,4 @@ async def prove(legs: Sequence[LegReport], target: Target) -> None:
                 if leg.proved is None:
                     leg.note = f"not proved: {e}"
 
-    await asyncio.gather(*(ask(venue) for venue in sorted({leg.pair.venue(leg.leg) for leg in legs})))
+    await asyncio.gather(*(ask(venue) for venue in sorted(venues)))

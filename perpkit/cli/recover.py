@@ -207,6 +207,9 @@ def _load(journal: Journal, pair: PairRecord) -> PairStateReport:
 async def _prove(found: list[PairStateReport], target: Target) -> None:
     """Ask every venue about its legs; one that fails leaves its legs unproved and holds up no other."""
 
+    venues = {one.pair.venue(leg) for one in found for leg in Leg}
+    target.check(venues)
+
     async def ask(venue: str) -> None:
         mine = [(one, leg) for one in found for leg in one.legs.values() if one.pair.venue(leg.leg) == venue]
         try:
@@ -218,7 +221,7 @@ async def _prove(found: list[PairStateReport], target: Target) -> None:
                 if leg.position is None:
                     leg.reason = str(e)
 
-    await asyncio.gather(*(ask(venue) for venue in sorted({one.pair.venue(leg) for one in found for leg in Leg})))
+    await asyncio.gather(*(ask(venue) for venue in sorted(venues)))
 
 
 async def _look(client: BaseExchangeClient, pair: PairRecord, leg: LegState) -> None:
@@ -238,6 +241,7 @@ async def _apply(journal: Journal, target: Target) -> None:
     """Run the engine until every pair of the journal rests, then stop it."""
     groups = {(pair.strategy, pair.account) for pair in journal.pairs(*OPEN)}
     venues = {pair.venue(leg) for pair in journal.pairs(*OPEN) for leg in Leg}
+    target.check(venues)
     async with AsyncExitStack() as stack:
         clients: Mapping[str, BaseExchangeClient] = {
             name: await stack.enter_async_context(opened(name, target, signed=True)) for name in sorted(venues)

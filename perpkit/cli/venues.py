@@ -62,7 +62,7 @@ def _one(spec: VenueSpec, json: bool) -> int:
         "Credentials",
         ("variable (mainnet)", "field", "needed", "meaning"),
         [(row["variable"], row["name"], "yes" if row["required"] else "no", row["help"]) for row in facts["credentials"]],
-        notes=["on testnet _TESTNET follows the venue name in the variable, on demo _DEMO"],
+        notes=[f"on {name} _{name.upper()} follows the venue name in the variable" for name in spec.environment_names if name != "mainnet"],
     )
     emit_table(
         "Rate limits", ("pool", ">limit", ">per", "scope"), [(p["name"], str(p["limit"]), p["per"], p["scope"]) for p in facts["pools"]]

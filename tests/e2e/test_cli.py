@@ -270,3 +270,45 @@ def test_an_address_that_is_none_is_named(capsys: pytest.CaptureFixture[str]) ->
     code, told, _ = call(capsys, "book", "lighter", "BTC", "--endpoint", "localhost")
     assert code == 2
     assert "localhost" in told["error"]["message"]
+
+
+@pytest.mark.parametrize("address", ["http://", "http://127.0.0.1:99999", "lighter=127.0.0.1:8001", "=http://127.0.0.1:8001"])
+def test_an_address_that_cannot_be_one_is_refused(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told, _ = call(capsys, "book", "lighter", "BTC", "--endpoint", address)
+    assert (code, told["error"]["kind"]) == (2, "usage")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("doctor", "--endpoint", "http://127.0.0.1:9"), "does not say whose address"),
+        (("funding", "--endpoint", "http://127.0.0.1:9"), "does not say whose address"),
+        (("book", "lighter", "BTC", "--endpoint", "ligther=http://127.0.0.1:9"), "ligther is not asked"),
+        (("doctor", "lighter", "--endpoint", "hyperliquid=http://127.0.0.1:9"), "hyperliquid is not asked"),
+    ],
+)
+def test_no_address_is_passed_over_and_the_real_venue_asked_instead(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, told, _ = call(capsys, *arguments)
+    assert code == 2
+    assert said in told["error"]["message"]
+
+
+def test_an_interrupted_command_says_so(tmp_path: Path) -> None:
+    with process("demo", "--json", "--home", str(tmp_path / "demo")) as running:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "demo" / "journal.db").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=30)
+    assert (running.returncode, err) == (130, "perpkit: interrupted\n")
+    assert json.loads(out)["error"]["kind"] == "interrupted"
+
+
+def test_a_path_that_is_no_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("precious", encoding="utf-8")
+    code, told, err = call(capsys, "demo", "--in-memory", "--home", str(tmp_path / "file" / "demo"))
+    assert (code, told["error"]["kind"]) == (2, "file")
+    assert err.count("\n") == 1

@@ -7,13 +7,12 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_DOWN, Decimal
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
 
 from exchange_clients.base_managers import BaseAccountManager, BaseMarketData, BaseOrderManager, BasePositionManager
 from exchange_clients.base_websocket import BaseWebSocketManager, event_key
-from exchange_clients.config import ClientConfig, EndpointOverride
 from exchange_clients.errors import (
     ConfigError,
     NotReady,
@@ -56,10 +55,12 @@ from exchange_clients.signing import Credentials, Signer
 from exchange_clients.spec import Capabilities, Endpoints, Stream, VenueSpec
 from exchange_clients.transport.backoff import Backoff
 from exchange_clients.transport.loop_lag import LoopLag
-from exchange_clients.transport.rest import Raw
 from exchange_clients.transport.runtime import Runtime
 from exchange_clients.transport.venue_time import MAX_OFFSET_NS
 from exchange_clients.wiring import build_context, get_exchange_logger
+
+if TYPE_CHECKING:
+    from exchange_clients.config import ClientConfig
 
 Symbol = InstrumentId | str
 _INFLIGHT_EVERY_S = 2.0
@@ -67,7 +68,7 @@ _RECONCILE_RETRY_S = (1.0, 30.0)
 _CLOCK_JUMP_S = 0.5
 _CLOCK_EVERY_S = 600.0
 
-__all__ = ["BaseExchangeClient", "ClientConfig", "EndpointOverride", "get_exchange_logger"]
+__all__ = ["BaseExchangeClient", "get_exchange_logger"]
 
 
 class BaseExchangeClient:
@@ -102,7 +103,7 @@ class BaseExchangeClient:
         self.ws_manager.on_private_gap = self._private_gap
         self.ws_manager.on_own_liquidation = self._queue_liquidation
         self.instruments = self.context.instruments
-        self.raw = Raw(self.context.rest)
+        self.raw = self.context.rest.raw
         self.loop_lag = LoopLag(self.context.runtime.clock)
         self.liquidation_events_queue: asyncio.Queue[LiquidationEvent] = asyncio.Queue(maxsize=1_000)
         self._tasks: list[asyncio.Task[None]] = []
@@ -597,14 +598,14 @@ class BaseExchangeClient:
 
     async def generate_order_reports(self, *, lookback_s: float = 3600.0) -> list[OrderInfo]:
         """Open orders, and closed ones of the last `lookback_s`."""
-        since_ns = self.context.runtime.clock.time_ns() - round(lookback_s * NS_PER_S)
+        since_ns = self.context.venue_time.now_ns() - round(lookback_s * NS_PER_S)
         reports = {(o.instrument, o.order_id): o for o in await self.order_manager.fetch_order_history(since_ns=since_ns)}
         for info in await self.order_manager.open_orders():
             reports[(info.instrument, info.order_id)] = info
         return list(reports.values())
 
     async def generate_fill_reports(self, *, lookback_s: float = 3600.0) -> list[Fill]:
-        since_ns = self.context.runtime.clock.time_ns() - round(lookback_s * NS_PER_S)
+        since_ns = self.context.venue_time.now_ns() - round(lookback_s * NS_PER_S)
         return await self.order_manager.fetch_fills(since_ns=since_ns)
 
     async def generate_position_reports(self) -> list[Position]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from exchange_clients.base_managers import BaseMarketData
-from exchange_clients.config import ClientConfig
 from exchange_clients.context import ClientContext
 from exchange_clients.model import FundingRateSample, Instrument
 from exchange_clients.spec import VenueSpec
 from exchange_clients.transport.runtime import Runtime
 from exchange_clients.wiring import build_context
+
+if TYPE_CHECKING:
+    from exchange_clients.config import ClientConfig
 
 
 class BaseFundingClient:

@@ -11,7 +11,7 @@ import random
 import zlib
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 
@@ -38,7 +38,10 @@ from exchange_clients.model import (
 )
 from exchange_clients.spec import Stream
 from exchange_clients.subscriptions import SubscriptionRegistry, Topic
-from exchange_clients.transport.stream import Heartbeat, Socket, VenueSocket
+from exchange_clients.transport.dialect import Heartbeat, Socket
+
+if TYPE_CHECKING:
+    from exchange_clients.transport.stream import VenueSocket
 
 _CHATTY = (Stream.BOOK, Stream.BBO)
 _BAD_FRAMES_BEFORE_RECONNECT = 20
@@ -103,7 +106,7 @@ class BaseMessageHandler:
 
 
 class BaseDialect:
-    """How a venue's sockets speak (`transport.stream.Dialect`), with the usual answers: addresses from the spec, no login."""
+    """How a venue's sockets speak (`transport.dialect.Dialect`), with the usual answers: addresses from the spec, no login."""
 
     heartbeat: Heartbeat
 
@@ -232,6 +235,8 @@ class BaseWebSocketManager:
         return self.registry.confirmed_count
 
     def _make_socket(self, role: str) -> VenueSocket:
+        from exchange_clients.transport.stream import VenueSocket  # aiohttp comes with it
+
         context = self.context
         carries_commands = role == self.private_role
         socket: VenueSocket

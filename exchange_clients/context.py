@@ -6,7 +6,6 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from exchange_clients.config import ClientConfig
 from exchange_clients.errors import MissingCredentials, UnsupportedCapability
 from exchange_clients.events import EventHub
 from exchange_clients.instruments import InstrumentProvider
@@ -16,13 +15,14 @@ from exchange_clients.ratelimit import Limiter
 from exchange_clients.signing import Credentials, NonceSource, Signer, require
 from exchange_clients.spec import Endpoints, VenueSpec
 from exchange_clients.transport.command import CommandPort, SocketCommands
-from exchange_clients.transport.rest import RestTransport
 from exchange_clients.transport.runtime import Runtime
 from exchange_clients.transport.venue_time import VenueTime
 
 if TYPE_CHECKING:
     from exchange_clients.base_managers import BaseMarketData
     from exchange_clients.base_websocket import BaseWebSocketManager
+    from exchange_clients.config import ClientConfig
+    from exchange_clients.transport.rest import RestTransport
 
 
 @dataclass(slots=True)

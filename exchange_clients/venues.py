@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from exchange_clients.errors import ConfigError
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from exchange_clients.base_client import BaseExchangeClient
     from exchange_clients.base_funding_adapter import BaseFundingAdapter
     from exchange_clients.base_websocket import BaseWebSocketManager
@@ -43,6 +44,8 @@ class Venue:
 
 @cache
 def _points() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
         other = found.setdefault(point.name, point)

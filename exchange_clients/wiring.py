@@ -1,14 +1,14 @@
-"""Builds the shared parts of a client from its configuration. Nothing is opened and nothing is asked here."""
+"""Builds the shared parts of a client from its configuration. Nothing is opened and nothing is asked here.
+
+What only a client needs (pydantic, aiohttp) is imported when the first one is built: importing a venue stays cheap.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from exchange_clients.config import ClientConfig
 from exchange_clients.context import ClientContext
 from exchange_clients.errors import ConfigError
 from exchange_clients.events import EventHub
@@ -18,11 +18,13 @@ from exchange_clients.ratelimit import Limiter
 from exchange_clients.signing import Credentials, NonceSource, Signer, require
 from exchange_clients.spec import Endpoints, Stream, VenueSpec
 from exchange_clients.transport.command import SocketCommands, VenuePort
-from exchange_clients.transport.rest import RestTransport
 from exchange_clients.transport.runtime import Runtime
 from exchange_clients.transport.venue_time import VenueTime
 
-SignerFactory = Callable[[Credentials, Endpoints, ClientConfig, Runtime], Signer]
+if TYPE_CHECKING:
+    from exchange_clients.config import ClientConfig
+
+SignerFactory = Callable[[Credentials, Endpoints, "ClientConfig", Runtime], Signer]
 
 
 class _KeyValues(logging.LoggerAdapter[logging.Logger]):
@@ -43,6 +45,10 @@ def parse_config(spec: VenueSpec, config: ClientConfig | Mapping[str, Any] | Non
     Raises:
         ConfigError: one line naming the field; nothing of the input is echoed back.
     """
+    from pydantic import ValidationError
+
+    from exchange_clients.config import ClientConfig
+
     if isinstance(config, ClientConfig):
         parsed = config
     else:
@@ -85,6 +91,8 @@ def build_context(
     runtime: Runtime | None,
 ) -> ClientContext:
     """Everything the parts of one client share. Unusable credentials give a read-only context; the first signed call says why."""
+    from exchange_clients.transport.rest import RestTransport
+
     parsed = parse_config(spec, config)
     endpoints = resolve_endpoints(spec, parsed)
     owns_runtime = runtime is None

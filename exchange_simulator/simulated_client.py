@@ -56,9 +56,9 @@ from exchange_clients.signing import Command, Credentials, HttpRequest, SignCont
 from exchange_clients.spec import Endpoints, Stream
 from exchange_clients.subscriptions import Topic
 from exchange_clients.transport.command import Progress
+from exchange_clients.transport.dialect import Heartbeat
 from exchange_clients.transport.loop_lag import LoopLag
 from exchange_clients.transport.runtime import Runtime
-from exchange_clients.transport.stream import Heartbeat
 from exchange_simulator.core import events as ev
 from exchange_simulator.core import types as core
 from exchange_simulator.core.orders import Order as CoreOrder

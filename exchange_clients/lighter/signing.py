@@ -14,9 +14,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ctypes
-import importlib.metadata
 import json
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -344,6 +342,9 @@ def find_library() -> Path:
     Raises:
         LibraryUnavailable: not installed, another release line, or no build for this machine.
     """
+    import importlib.metadata
+    import platform
+
     try:
         distribution = importlib.metadata.distribution("lighter-sdk")
     except importlib.metadata.PackageNotFoundError:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from exchange_clients.errors import ConnectFailed, Disconnected, MissingCredentials, NonceError, Outcome, RequestTimeout, VenueError
 from exchange_clients.model import Lane
@@ -22,8 +22,10 @@ from exchange_clients.signing import (
     SignedCommand,
     Signer,
 )
-from exchange_clients.transport.rest import RestTransport
 from exchange_clients.transport.venue_time import VenueTime
+
+if TYPE_CHECKING:
+    from exchange_clients.transport.rest import RestTransport
 
 
 @dataclass(slots=True)

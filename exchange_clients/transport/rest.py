@@ -107,6 +107,7 @@ class RestTransport:
         self._proxy = proxy
         self._session: aiohttp.ClientSession | None = None
         self._decoders: dict[int, msgspec.json.Decoder[Any]] = {}
+        self.raw = Raw(self)
 
     @property
     def session(self) -> aiohttp.ClientSession:

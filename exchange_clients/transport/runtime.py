@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import aiohttp
+from typing import TYPE_CHECKING
 
 from exchange_clients.transport.clock import Clock, SystemClock
 from exchange_clients.transport.offload import Offload, ThreadOffload
 
+if TYPE_CHECKING:
+    import aiohttp
+
 
 def _tcp_connector() -> aiohttp.BaseConnector:
+    import aiohttp
+
     # No connection cap here: venues count requests and sockets, and those limits live in the rate limiter.
     return aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
 

@@ -6,17 +6,15 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import aiohttp
 
 from exchange_clients.errors import AuthError, ConfigError, ConnectFailed, Disconnected, VenueError
-from exchange_clients.model import Instrument, Lane
+from exchange_clients.model import Lane
 from exchange_clients.ratelimit import Limiter
-from exchange_clients.spec import Stream
 from exchange_clients.subscriptions import SubscriptionRegistry, Topic
 from exchange_clients.transport.backoff import Backoff
+from exchange_clients.transport.dialect import Dialect
 from exchange_clients.transport.runtime import Runtime
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
@@ -28,51 +26,6 @@ _FATAL_STATUS = ("401", "403", "404")
 _DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 
 log = logging.getLogger("exchange_clients.stream")
-
-
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """`message` is sent every `every_s`, and the connection is dead after `timeout_s` without any frame. With None the ping frames of the
-    protocol do both."""
-
-    every_s: float
-    message: str | None
-    timeout_s: float
-
-
-class Socket(Protocol):
-    """What a login may do with a fresh connection. Frames it reads and does not need go to `keep`."""
-
-    async def send(self, message: str | bytes) -> None: ...
-    async def recv(self) -> str | bytes: ...
-    def keep(self, data: str | bytes) -> None: ...
-
-
-class Dialect(Protocol):
-    """How a venue's sockets speak. Several sockets (roles) are possible."""
-
-    heartbeat: Heartbeat
-
-    async def url(self, role: str) -> str:
-        """Where to connect; a listen key may be in it."""
-        ...
-
-    async def login(self, role: str, socket: Socket) -> None:
-        """Whatever must happen before subscribing. Raises AuthError when the venue refuses the account."""
-        ...
-
-    def topic(self, stream: Stream, instrument: Instrument | None, parameter: str = "") -> Topic:
-        """The topic that carries `stream`. Raises UnsupportedCapability."""
-        ...
-
-    async def subscribe(self, topics: Sequence[Topic]) -> list[str | bytes]:
-        """Messages that subscribe; may fetch a fresh token."""
-        ...
-
-    async def unsubscribe(self, topics: Sequence[Topic]) -> list[str | bytes]: ...
-    def is_heartbeat(self, data: str | bytes) -> bool:
-        """A frame that proves the connection but carries no data."""
-        ...
 
 
 class _Login:

@@ -47,8 +47,8 @@ from exchange_clients.orders import Order
 from exchange_clients.signing import Command, Credentials, HttpRequest, SequentialNonces, SignContext, SignedCommand, Signer
 from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, IdFormat, Pool, Stream, VenueSpec
 from exchange_clients.subscriptions import Topic
+from exchange_clients.transport.dialect import Heartbeat, Socket
 from exchange_clients.transport.runtime import Runtime
-from exchange_clients.transport.stream import Heartbeat, Socket
 
 
 class ToyMarket(msgspec.Struct, frozen=True):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from exchange_clients.base_client import BaseExchangeClient, ClientConfig, get_exchange_logger
+from typing import TYPE_CHECKING
+
+from exchange_clients.base_client import BaseExchangeClient, get_exchange_logger
 from exchange_clients.hyperliquid.client.managers.account_manager import HyperliquidAccountManager
 from exchange_clients.hyperliquid.client.managers.market_data import HyperliquidMarketData
 from exchange_clients.hyperliquid.client.managers.order_manager import HyperliquidOrderManager
@@ -13,6 +15,9 @@ from exchange_clients.hyperliquid.websocket.manager import HyperliquidWebSocketM
 from exchange_clients.signing import Credentials, Signer
 from exchange_clients.spec import Endpoints
 from exchange_clients.transport.runtime import Runtime
+
+if TYPE_CHECKING:
+    from exchange_clients.config import ClientConfig
 
 
 class HyperliquidClient(BaseExchangeClient):

@@ -14,7 +14,7 @@ from exchange_clients.hyperliquid.websocket.market_switcher import subscription_
 from exchange_clients.model import Instrument
 from exchange_clients.spec import Stream
 from exchange_clients.subscriptions import Topic
-from exchange_clients.transport.stream import Heartbeat
+from exchange_clients.transport.dialect import Heartbeat
 
 _PONG: Final = ('{"channel":"pong"}', b'{"channel":"pong"}')
 

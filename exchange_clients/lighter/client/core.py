@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from exchange_clients.base_client import BaseExchangeClient, ClientConfig, get_exchange_logger
+from exchange_clients.base_client import BaseExchangeClient, get_exchange_logger
 from exchange_clients.errors import ConfigError
 from exchange_clients.lighter.client.managers.account_manager import LighterAccountManager
 from exchange_clients.lighter.client.managers.market_data import LighterMarketData
@@ -19,6 +19,9 @@ from exchange_clients.signing import Credentials, SequentialNonces, Signer
 from exchange_clients.spec import Endpoints
 from exchange_clients.transport.clock import SystemClock
 from exchange_clients.transport.runtime import Runtime
+
+if TYPE_CHECKING:
+    from exchange_clients.config import ClientConfig
 
 OPTIONS: Final = frozenset({"signer", "signer_library", "skip_nonce"})
 """`venue_options`: "signer" auto, library or python; "signer_library" its file; "skip_nonce" for several senders on one key."""

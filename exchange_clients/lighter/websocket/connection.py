@@ -14,7 +14,7 @@ from exchange_clients.lighter.websocket.market_switcher import message, topic_fo
 from exchange_clients.model import Instrument
 from exchange_clients.spec import Stream
 from exchange_clients.subscriptions import Topic
-from exchange_clients.transport.stream import Heartbeat, Socket
+from exchange_clients.transport.dialect import Heartbeat, Socket
 
 _SHORT: Final = 40
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from decimal import Decimal as D
 from typing import Any
@@ -11,11 +12,12 @@ import pytest
 
 from exchange_clients import errors
 from exchange_clients.errors import BadSignature, ConfigError, MissingCredentials, OrderDenied, OrderOutcomeUnknown, PermissionDenied
-from exchange_clients.hyperliquid import HyperliquidFundingAdapter, signing
+from exchange_clients.hyperliquid import HyperliquidClient, HyperliquidFundingAdapter, signing
 from exchange_clients.hyperliquid import messages as m
 from exchange_clients.hyperliquid.common import ERRORS, read_error, refusal
 from exchange_clients.hyperliquid.websocket.market_switcher import channel_of
-from exchange_clients.model import FillKind, MarginMode, OrderInfo, OrderIntent, OrderStatus, OrderType, Purpose, Side, TimeInForce
+from exchange_clients.model import Fill, FillKind, MarginMode, OrderInfo, OrderIntent, OrderStatus, OrderType, Purpose, Side, TimeInForce
+from exchange_clients.spec import Stream
 from exchange_simulator.core.types import NANOS_PER_HOUR, NewOrder
 from exchange_simulator.core.types import Side as CoreSide
 from exchange_simulator.core.types import TimeInForce as CoreTif
@@ -647,6 +649,40 @@ async def test_a_liquidation_is_told_with_its_fills(bench: Bench) -> None:
     fills = await client.get_user_trade_history(since_ns=0)
     assert FillKind.LIQUIDATION in {fill.kind for fill in fills}
     assert client.liquidation_events_queue.qsize() > 0
+
+
+class Ahead:
+    """A machine's clock that is five minutes fast."""
+
+    def __init__(self, clock: Any) -> None:
+        self._clock = clock
+
+    def time_ns(self) -> int:
+        return int(self._clock.time_ns()) + 300 * 10**9
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._clock, name)
+
+
+@virtual
+async def test_a_fast_clock_loses_no_fill_of_a_gap(bench: Bench) -> None:
+    """Records carry venue time: what is asked for and what is dropped is judged by it."""
+    runtime = dataclasses.replace(bench.runtime, clock=Ahead(bench.runtime.clock))
+    client = HyperliquidClient({"endpoints": bench.server.endpoints, "ticker": "BTC"}, bench.credentials(), runtime=runtime)
+    async with client:
+        heard: list[Any] = []
+        client.context.hub.listen((Stream.FILLS, None, ""), heard.append)
+        bench.faults.push = lambda channel, payload: () if channel.startswith(("userFills", "userEvents", "orderUpdates")) else None
+        bench.exchange.submit(bench.now(), NewOrder(bench.account.account, "BTC", CoreSide.BUY, 1000, 500_500, time_in_force=CoreTif.IOC))
+        await asyncio.sleep(1)
+        bench.faults.push = lambda channel, payload: None
+        assert [event for event in heard if isinstance(event, Fill)] == []
+        for session in list(bench.dialect.sessions.values()):
+            session.drop()
+        await asyncio.sleep(10)
+        assert [event.quantity for event in heard if isinstance(event, Fill)] == [D("0.01")]
+        since_ns = client.context.venue_time.now_ns() - 60 * 10**9
+        assert len(await client.generate_fill_reports(lookback_s=60)) == len(await client.get_user_trade_history(since_ns=since_ns)) == 1
 
 
 # ---- streams

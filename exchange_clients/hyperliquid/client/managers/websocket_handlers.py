@@ -24,7 +24,7 @@ class HyperliquidWebSocketHandlers:
     def __init__(self, manager: HyperliquidWebSocketManager) -> None:
         self.manager = manager
         self.context = manager.context
-        self._since_ms = self.context.runtime.clock.time_ns() // NS_PER_MS - REPLAYED_MS
+        self._since_ms: int | None = None
         self._states: dict[str, m.ClearinghouseState] = {}
         self._spot: m.SpotState | None = None
 
@@ -37,9 +37,13 @@ class HyperliquidWebSocketHandlers:
             self.context.tracker.on_order(info)
 
     def user_fills(self, role: str, message: m.UserFillsFrame, ts_recv_ns: int) -> None:
-        """The first message after subscribing replays history: what is older than us happened to somebody else."""
+        """The first message after subscribing replays history: what is older than our first subscription happened to somebody else."""
         rows = message.data.fills
-        self._fills([row for row in rows if row.time >= self._since_ms] if message.data.isSnapshot else rows)
+        if message.data.isSnapshot:
+            if self._since_ms is None:
+                self._since_ms = self.context.venue_time.now_ms() - REPLAYED_MS
+            rows = [row for row in rows if row.time >= self._since_ms]
+        self._fills(rows)
 
     def user_event(self, role: str, message: m.UserFrame, ts_recv_ns: int) -> None:
         self._fills(message.data.fills or [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -264,6 +265,21 @@ class HyperliquidOrderManager(BaseOrderManager):
 
         A fill that happens while the amend travels adds to what the new order may fill: the venue knows no total.
         """
+        amending = asyncio.ensure_future(self._amend(any_id, price, quantity))
+        try:
+            return await asyncio.shield(amending)
+        except asyncio.CancelledError:
+            self.context.websocket._errand(self._finish(amending, any_id))
+            raise
+
+    async def _finish(self, amending: asyncio.Future[OrderInfo], any_id: str) -> None:
+        """The caller was canceled, and the successor may be in the book already: it is found out all the same (E35)."""
+        try:
+            await amending
+        except VenueError as e:
+            self.context.log.info("amend.failed id=%s reason=%s", any_id, e)
+
+    async def _amend(self, any_id: str, price: Decimal | None, quantity: Decimal | None) -> OrderInfo:
         order = self.context.tracker.find(any_id)
         if order is None or order.client_order_id is None:
             return await super().amend(any_id, price=price, quantity=quantity)

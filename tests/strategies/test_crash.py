@@ -131,6 +131,7 @@ async def test_e09_sigkill_at_a_journal_step_recovers(tmp_path: Path, point: int
     async with stack(runtime, tmp_path, start=False) as s:
         code, _ = await _bot(s, tmp_path, kill_at=point)
         assert code == -signal.SIGKILL
+        await asyncio.sleep(1)  # what had left the bot arrives
         before = s.positions()
         watch = NakedWatch(s)
         code, out = await _bot(s, tmp_path, kill_at=None)

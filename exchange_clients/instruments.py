@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from msgspec import structs
 
@@ -18,6 +18,8 @@ from exchange_clients.transport.clock import Clock
 INSTRUMENTS_TOPIC = ("instruments",)
 
 log = logging.getLogger("exchange_clients.instruments")
+
+Row = TypeVar("Row")
 
 
 class InstrumentProvider:
@@ -93,6 +95,12 @@ class InstrumentProvider:
     def by_contract(self, contract_id: str) -> Instrument | None:
         """For decoders: the market of a venue's own name, or None when it is not in the table."""
         return self._by_contract.get(contract_id)
+
+    def known(self, rows: Iterable[Row], contract_id: Callable[[Row], object]) -> Iterator[tuple[Row, Instrument]]:
+        """For decoders: a venue's rows, each with its market; those of markets that are not in the table (spot, unlisted) are left out."""
+        for row in rows:
+            if (instrument := self._by_contract.get(str(contract_id(row)))) is not None:
+                yield row, instrument
 
     def all(self) -> tuple[Instrument, ...]:
         return tuple(self._by_id.values())

@@ -177,6 +177,10 @@ class VenueSpec:
     ws_message_cost: Mapping[str, int] = field(default_factory=dict)
     """What one message of ours on a socket costs."""
 
+    def carrier(self, stream: Stream) -> Stream:
+        """Of the streams that share a channel with this one, the one listed first: it stands for all of them."""
+        return next(each for each, channel in self.streams.items() if channel == self.streams[stream])
+
     @property
     def environment_names(self) -> tuple[str, ...]:
         return tuple(self.environments)

@@ -12,8 +12,6 @@ from exchange_clients.subscriptions import Topic
 
 Subscription = dict[str, str | bool]
 
-# Streams that share a channel, and the one that stands for it.
-_SHARED: Final = {Stream.INDEX: Stream.MARK, Stream.FUNDING: Stream.MARK, Stream.ACCOUNT: Stream.POSITIONS}
 _BY_USER: Final = frozenset({Stream.ORDERS, Stream.FILLS, Stream.POSITIONS, Stream.LIQUIDATIONS})
 _NAMING: Final = ("coin", "interval", "user", "dex")
 SPOT_STATE: Final = "spotState"
@@ -21,7 +19,7 @@ SPOT_STATE: Final = "spotState"
 
 def topic_for(stream: Stream, instrument: Instrument | None, parameter: str, user: str | None) -> Topic:
     """`parameter`: the interval of candles, the dex of account states, or `SPOT_STATE` for the spot balance."""
-    chosen = _SHARED.get(stream, stream)
+    chosen = SPEC.carrier(stream)
     subscription = _subscription(chosen, instrument.venue_symbol if instrument is not None else "", parameter, user)
     return Topic(chosen, ROLE, channel_of(subscription), instrument.id if instrument is not None else None, parameter)
 

@@ -12,13 +12,11 @@ from exchange_clients.spec import Stream
 from exchange_clients.subscriptions import Topic
 
 ALL: Final = "all"
-# Streams that share a channel, and the one that stands for it.
-_SHARED: Final = {Stream.INDEX: Stream.MARK, Stream.FUNDING: Stream.MARK, Stream.LIQUIDATIONS: Stream.TRADES}
 
 
 def topic_for(stream: Stream, instrument: Instrument | None, parameter: str, account_index: int | None) -> Topic:
     """`parameter`: the interval of candles. Without an instrument, mark, index and funding of every market."""
-    chosen = _SHARED.get(stream, stream)
+    chosen = SPEC.carrier(stream)
     parts = [SPEC.streams[chosen]]
     if chosen.is_private:
         parts.append(str(account_index))

@@ -97,12 +97,9 @@ class LighterMarketData(BaseMarketData):
         """One request. The table also lists other exchanges, and it is renewed less often than the stream."""
         reply: m.FundingRates = await self.rest.query("funding-rates")
         now_ns = self.context.venue_time.now_ns()
-        found: dict[InstrumentId, FundingRateSample] = {}
-        for row in reply.funding_rates:
-            instrument = self.context.instruments.by_contract(str(row.market_id)) if row.exchange == self.context.name else None
-            if instrument is not None:
-                found[instrument.id] = converters.funding_listed(row, instrument, now_ns)
-        return found
+        rows = (row for row in reply.funding_rates if row.exchange == self.context.name)
+        pairs = self.context.instruments.known(rows, lambda row: row.market_id)
+        return {instrument.id: converters.funding_listed(row, instrument, now_ns) for row, instrument in pairs}
 
     async def fetch_funding_history(self, instrument: Instrument, *, start_ns: int, end_ns: int | None = None) -> list[FundingRateSample]:
         """Hour by hour; the endpoint counts in seconds."""

@@ -30,6 +30,7 @@ from exchange_clients.model import (
     TimeInForce,
 )
 from exchange_clients.orders import Order
+from exchange_clients.paging import newest_first
 from exchange_clients.signing import Channel, Command
 
 PAGE: Final = 100
@@ -62,6 +63,18 @@ def command(context: ClientContext, payload: Tx | Sequence[Tx], lane: Lane, *, i
         nonce_scope=NONCE_SCOPE,
         nonces=len(txs),
         client_order_ids=ids,
+    )
+
+
+async def fetch_page(context: ClientContext, endpoint: str, instrument: Instrument | None, cursor: str | None, **arguments: Any) -> Any:
+    """A page of the account's records, newest first."""
+    return await context.rest.query(
+        endpoint,
+        account_index=identity_of(context).account_index,
+        limit=PAGE,
+        market_id=instrument.contract_id if instrument is not None else None,
+        cursor=cursor,
+        **arguments,
     )
 
 
@@ -235,11 +248,11 @@ class LighterOrderManager(BaseOrderManager):
                 return info
         cursor: str | None = None
         for _ in range(LOOKUP_PAGES):
-            infos, cursor = await self._history_page(instrument, cursor)
+            infos, cursor = await self._ended(instrument, cursor)
             for info in infos:
                 if info.order_id == order_id:
                     return info
-            if cursor is None:
+            if not cursor:
                 return None
         raise OrderOutcomeUnknown(
             f"order {order_id} is too old to be found", client_order_id="", order_id=order_id, venue=self.context.name
@@ -253,53 +266,29 @@ class LighterOrderManager(BaseOrderManager):
         return self._infos(reply.orders)
 
     async def fetch_order_history(self, *, since_ns: int, instrument: Instrument | None = None) -> list[OrderInfo]:
-        """Newest first, page by page until one ends before `since_ns`."""
-        found: dict[str, OrderInfo] = {}
-        cursor: str | None = None
-        while True:
-            infos, cursor = await self._history_page(instrument, cursor)
-            found |= {info.order_id or "": info for info in infos if (info.updated_ns or 0) >= since_ns}
-            if cursor is None or any((info.updated_ns or 0) < since_ns for info in infos):
-                return list(found.values())
+        async def ask(cursor: str | None) -> tuple[list[OrderInfo], str | None]:
+            return await self._ended(instrument, cursor)
 
-    async def _history_page(self, instrument: Instrument | None, cursor: str | None) -> tuple[list[OrderInfo], str | None]:
-        """Ended orders and where the next page begins, None after the last."""
-        reply: m.Orders = await self.rest.query(
-            "accountInactiveOrders",
-            account_index=identity_of(self.context).account_index,
-            limit=PAGE,
-            market_id=instrument.contract_id if instrument is not None else None,
-            cursor=cursor,
-        )
-        return self._infos(reply.orders), (reply.next_cursor or None) if reply.orders else None
+        return await newest_first(ask, key=lambda i: i.order_id, time_ns=lambda i: i.updated_ns or 0, since_ns=since_ns)
+
+    async def _ended(self, instrument: Instrument | None, cursor: str | None) -> tuple[list[OrderInfo], str | None]:
+        """A page of ended orders and where the next begins."""
+        reply: m.Orders = await fetch_page(self.context, "accountInactiveOrders", instrument, cursor)
+        return self._infos(reply.orders), reply.next_cursor if reply.orders else None
 
     def _infos(self, rows: Sequence[m.OrderRow]) -> list[OrderInfo]:
-        pairs = ((row, self.context.instruments.by_contract(str(row.market_index))) for row in rows)
-        return [converters.order(row, instrument) for row, instrument in pairs if instrument is not None]
+        return [converters.order(row, i) for row, i in self.context.instruments.known(rows, lambda row: row.market_index)]
 
     async def fetch_fills(self, *, since_ns: int, until_ns: int | None = None, instrument: Instrument | None = None) -> list[Fill]:
-        """Page by page from the newest until one ends before `since_ns`."""
-        account = identity_of(self.context).account_index
-        found: dict[Any, Fill] = {}
-        cursor: str | None = None
-        while True:
-            reply: m.Trades = await self.rest.query(
-                "trades",
-                sort_by="timestamp",
-                limit=PAGE,
-                account_index=account,
-                market_id=instrument.contract_id if instrument is not None else None,
-                cursor=cursor,
-            )
-            fills = converters.fills(reply.trades, self.context.instruments.by_contract, account)
-            found |= {
-                (f.instrument, f.trade_id, f.side): f
-                for f in fills
-                if f.ts_venue_ns >= since_ns and (until_ns is None or f.ts_venue_ns < until_ns)
-            }
-            cursor = reply.next_cursor or None
-            if cursor is None or not reply.trades or any(f.ts_venue_ns < since_ns for f in fills):
-                return sorted(found.values(), key=lambda fill: fill.ts_venue_ns)
+        account, find = identity_of(self.context).account_index, self.context.instruments.by_contract
+
+        async def ask(cursor: str | None) -> tuple[list[Fill], str | None]:
+            reply: m.Trades = await fetch_page(self.context, "trades", instrument, cursor, sort_by="timestamp")
+            return converters.fills(reply.trades, find, account), reply.next_cursor if reply.trades else None
+
+        return await newest_first(
+            ask, key=lambda f: (f.instrument, f.trade_id, f.side), time_ns=lambda f: f.ts_venue_ns, since_ns=since_ns, until_ns=until_ns
+        )
 
 
 def _is_immediate(intent: OrderIntent) -> bool:

@@ -482,10 +482,10 @@ class BaseExchangeClient:
         Raises OrderOutcomeUnknown when the end is not proven in time.
         """
         instrument = self._instrument(contract_id) if contract_id is not None else None
-        return _info_result(await self.order_manager.cancel(order_id, instrument=instrument, timeout_s=timeout_s))
+        return _info_result(await self.order_manager.cancel(_order_id(order_id), instrument=instrument, timeout_s=timeout_s))
 
     async def cancel_orders(self, order_ids: Sequence[str]) -> list[OrderResult]:
-        outcomes = await self.order_manager.cancel_many(order_ids)
+        outcomes = await self.order_manager.cancel_many([_order_id(one) for one in order_ids])
         return [
             _info_result(o) if isinstance(o, OrderInfo) else _error_result(o, any_id) for any_id, o in zip(order_ids, outcomes, strict=True)
         ]
@@ -499,19 +499,19 @@ class BaseExchangeClient:
         """New price or total quantity (fills included)."""
         new_price = None if price is None else _number(price, "price")
         new_quantity = None if quantity is None else _number(quantity, "quantity")
-        return _info_result(await self.order_manager.amend(order_id, price=new_price, quantity=new_quantity))
+        return _info_result(await self.order_manager.amend(_order_id(order_id), price=new_price, quantity=new_quantity))
 
     async def get_order_info(self, order_id: str, *, force_refresh: bool = False, contract_id: Symbol | None = None) -> OrderInfo | None:
         """By venue or client id; None only when the venue proves that it never existed."""
         instrument = self._instrument(contract_id) if contract_id is not None else None
-        return await self.order_manager.get(order_id, force_refresh=force_refresh, instrument=instrument)
+        return await self.order_manager.get(_order_id(order_id), force_refresh=force_refresh, instrument=instrument)
 
     async def get_active_orders(self, contract_id: Symbol | None = None) -> list[OrderInfo]:
         return await self.order_manager.open_orders(self._instrument(contract_id) if contract_id is not None else None)
 
     async def await_order_update(self, order_id: str, timeout: float) -> OrderInfo | None:
         """The order after its next change, or None when nothing changed in `timeout` seconds."""
-        order = self.context.tracker.find(order_id)
+        order = self.context.tracker.find(_order_id(order_id))
         if order is None:
             raise ConfigError(f"order {order_id} is not tracked: ask get_order_info first", venue=self.spec.name)
         before = order.info()
@@ -678,6 +678,13 @@ class BaseExchangeClient:
             self.liquidation_events_queue.get_nowait()
             self.context.log.warning("liquidation_queue.full")
         self.liquidation_events_queue.put_nowait(event)
+
+
+def _order_id(given: str | None) -> str:
+    """The id, where there is one: the result of a placement that the venue has only queued names none of its own yet."""
+    if not given:
+        raise OrderDenied("no order id was given: an order that is only queued has none of the venue's yet, but it has its client_order_id")
+    return given
 
 
 def _number(value: Any, name: str) -> Decimal:

@@ -340,6 +340,7 @@ class OrderInfo(msgspec.Struct, frozen=True, kw_only=True):
 class OrderResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a flat verb of the client returns. `success` is the venue's synchronous acceptance; a definite refusal has it False.
 
+    `order_id` may be None while a venue has only queued the order; `client_order_id` names it from the start, everywhere.
     `outcome` is "accepted", or the outcome of the error that `error` holds.
     """
 

@@ -173,6 +173,17 @@ async def test_bad_orders_never_leave(client: ToyClient, server: ToyServer, quan
     assert not [r for r in server.requests if r[0] == "/place"]
 
 
+async def test_an_id_that_is_none_is_told_and_never_sent(client: ToyClient, server: ToyServer) -> None:
+    nothing: Any = None
+    for verb in (client.cancel_order, client.get_order_info, client.amend_order):
+        with pytest.raises(OrderDenied, match="client_order_id"):
+            await verb(nothing)
+    with pytest.raises(OrderDenied, match="client_order_id"):
+        await client.cancel_orders([nothing])
+    with pytest.raises(OrderDenied, match="client_order_id"):
+        await client.await_order_update(nothing, 0.1)
+
+
 async def test_floats_are_refused(client: ToyClient) -> None:
     with pytest.raises(OrderDenied, match="float"):
         await client.place_limit_order("BTC", 0.1, D(100), "buy")  # type: ignore[arg-type]

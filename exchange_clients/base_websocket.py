@@ -188,7 +188,7 @@ class BaseWebSocketManager:
         while not self._connected_and_confirmed():
             self._raise_if_refused()
             if clock.monotonic() > end:
-                waiting = [r for r, s in self._sockets.items() if not s.is_connected] or [t.channel for t in self._private_unconfirmed()]
+                waiting = [r for r, s in self._sockets.items() if not s.is_connected] or [t.label for t in self._private_unconfirmed()]
                 raise NotReady(f"streams are not up after {timeout_s:g} s: {', '.join(waiting)}", venue=self.context.name)
             await clock.sleep(0.01)
 
@@ -209,7 +209,7 @@ class BaseWebSocketManager:
                 raise error
         for topic in self._private_unconfirmed():
             if reason := self.registry.refusal(topic):
-                raise SubscriptionRefused(f"{topic.channel}: {reason}", venue=self.context.name)
+                raise SubscriptionRefused(f"{topic.label}: {reason}", venue=self.context.name)
 
     async def disconnect(self) -> None:
         tasks = [*self._tasks.values(), *self._errands]
@@ -494,8 +494,10 @@ class BaseWebSocketManager:
         return topic is not None and self.registry.confirmed(topic, self.context.runtime.clock.monotonic())
 
     def refuse(self, role: str, channel: str, reason: str) -> None:
-        self.context.log.warning("subscription.refused role=%s channel=%s reason=%s", role, channel, reason)
-        if (topic := self.registry.find(role, channel)) is not None:
+        topic = self.registry.find(role, channel)
+        label = topic.label if topic is not None else "unknown"
+        self.context.log.warning("subscription.refused role=%s channel=%s reason=%s", role, label, reason)
+        if topic is not None:
             self.registry.refused(topic, reason)
 
     def feed_of(self, contract_id: str) -> BookFeed | None:

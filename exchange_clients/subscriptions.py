@@ -24,6 +24,11 @@ class Topic:
     instrument: InstrumentId | None = None
     parameter: str = ""
 
+    @property
+    def label(self) -> str:
+        """For logs and errors: the channel of an account names the account, so its stream stands for it."""
+        return f"{self.stream} {self.parameter}".rstrip() if self.stream.is_private else self.channel
+
 
 class TopicState(StrEnum):
     PENDING = "pending"

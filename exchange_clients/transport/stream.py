@@ -287,7 +287,7 @@ class VenueSocket:
 
     async def _ask_again(self, lost: Sequence[Topic], now: float) -> None:
         """Subscribe anew to what was sent and never answered."""
-        log.warning("stream.unconfirmed venue=%s role=%s channels=%s", self.venue, self.role, [t.channel for t in lost])
+        log.warning("stream.unconfirmed venue=%s role=%s channels=%s", self.venue, self.role, [t.label for t in lost])
         for topic in lost:
             self._registry.again(topic, now)
         await self.flush()

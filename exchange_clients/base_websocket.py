@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -21,11 +21,13 @@ from exchange_clients.errors import AuthError, ConfigError, DecodeError, NotRead
 from exchange_clients.events import Listener, Subscription
 from exchange_clients.model import (
     NS_PER_S,
+    ZERO,
     Bbo,
     BookLevel,
     BookSnapshot,
     Candle,
     Fill,
+    FillKind,
     FundingRateSample,
     Gap,
     IndexPrice,
@@ -46,6 +48,10 @@ if TYPE_CHECKING:
 _CHATTY = (Stream.BOOK, Stream.BBO)
 _BAD_FRAMES_BEFORE_RECONNECT = 20
 
+Manager = TypeVar("Manager", bound="BaseWebSocketManager")
+Handler = Callable[[str, Any, int], object]
+"""What a message does: handler(role, message, ts_recv_ns)."""
+
 
 def event_key(stream: Stream, instrument: InstrumentId | None = None, parameter: str = "") -> tuple[object, ...]:
     """The hub's key of a stream."""
@@ -58,7 +64,22 @@ class Decode(Protocol):
     def __call__(self, data: str | bytes, /) -> Any: ...
 
 
-class BaseMessageHandler:
+def own_liquidation(fill: Fill) -> LiquidationEvent | None:
+    """The event of an own fill that was forced on us; None for an ordinary one."""
+    if fill.kind not in (FillKind.LIQUIDATION, FillKind.ADL):
+        return None
+    return LiquidationEvent(
+        instrument=fill.instrument,
+        side=fill.side,
+        quantity=fill.quantity,
+        price=fill.price,
+        ts_venue_ns=fill.ts_venue_ns,
+        kind=fill.kind,
+        metadata={"trade_id": fill.trade_id},
+    )
+
+
+class BaseMessageHandler(Generic[Manager]):
     """Turns frames into effects. A venue sets `decode` (typed, one call per frame) and returns its table from `handlers()`.
 
     A frame that does not decode is counted, logged and skipped; the book it may have been for finds the hole by its numbering.
@@ -66,17 +87,20 @@ class BaseMessageHandler:
 
     decode: ClassVar[Decode]
 
-    def __init__(self, manager: BaseWebSocketManager) -> None:
+    def __init__(self, manager: Manager) -> None:
         self.manager = manager
         self.context = manager.context
-        self._table: dict[type, Callable[[str, Any, int], object]] = self.handlers()
+        self._table = self.handlers()
         self.undecoded = 0
         self.unknown = 0
         self._in_a_row = 0
 
-    def handlers(self) -> dict[type, Callable[[str, Any, int], object]]:
-        """Message type -> handler(role, message, ts_recv_ns)."""
+    def handlers(self) -> dict[type, Handler]:
+        """What each type of message does."""
         raise NotImplementedError
+
+    def nothing(self, role: str, message: Any, ts_recv_ns: int) -> None:
+        """For messages that only prove the connection."""
 
     def feed(self, role: str, data: str | bytes, ts_recv_ns: int) -> None:
         """One frame. The seam for a faster decoder: whatever stands behind it, books and events change as if this code had run."""
@@ -139,7 +163,7 @@ class BaseWebSocketManager:
     """All streams of one client."""
 
     dialect_class: ClassVar[type[BaseDialect]]
-    message_handler_class: ClassVar[type[BaseMessageHandler]]
+    message_handler_class: ClassVar[type[BaseMessageHandler[Any]]]
     sequence_rule: ClassVar[SequenceRule]
     max_depth: ClassVar[int | None] = None
 
@@ -290,6 +314,11 @@ class BaseWebSocketManager:
         context.hub.publish_gap(Gap(venue=context.name, topic=role, reason=reason, ts_ns=now_ns))
         if private:
             self.on_private_gap(reason)
+
+    def say(self, role: str, message: str) -> None:
+        """Answer the venue, outside of any subscription or command; lost with the connection."""
+        if (socket := self._sockets.get(role)) is not None and socket.is_connected:
+            self._errand(socket.send(message))
 
     # ---- subscribing
 
@@ -543,9 +572,13 @@ class BaseWebSocketManager:
     def funding(self, instrument: InstrumentId, sample: FundingRateSample) -> None:
         self.context.hub.publish(event_key(Stream.FUNDING, instrument), sample, instrument)
 
-    def fill(self, fill: Fill) -> None:
-        """An own execution: into the tracker, which tells watchers of new ones."""
-        self.context.tracker.on_fill(fill)
+    def fill(self, fill: Fill) -> bool:
+        """An own execution: into the tracker, which tells watchers of new ones; a forced one is a liquidation too. False when known."""
+        if not self.context.tracker.on_fill(fill):
+            return False
+        if (event := own_liquidation(fill)) is not None:
+            self.liquidation(event)
+        return True
 
     def position(self, position: Position) -> None:
         """One position as the venue sees it now; zero quantity means flat."""
@@ -554,6 +587,14 @@ class BaseWebSocketManager:
         else:
             self.context.positions.pop(position.instrument, None)
         self.context.hub.publish(event_key(Stream.POSITIONS), position, position.instrument)
+
+    def positions(self, listed: Iterable[Position], ts_ns: int, *, dex: str | None = None) -> None:
+        """All positions of the account, or of one `dex`: what is known and no longer listed is flat."""
+        told = {position.instrument: position for position in listed}
+        for key in [key for key in self.context.positions if key not in told and dex in (None, key.dex)]:
+            told[key] = Position(instrument=key, quantity=ZERO, ts_ns=ts_ns)
+        for position in told.values():
+            self.position(position)
 
     def account(self, state: Any) -> None:
         self.context.hub.publish(event_key(Stream.ACCOUNT), state, "account")

@@ -348,7 +348,7 @@ class _NoWire(BaseDialect):
         return []
 
 
-class _NoFrames(BaseMessageHandler):
+class _NoFrames(BaseMessageHandler[BaseWebSocketManager]):
     decode: ClassVar[Decode] = msgspec.json.Decoder().decode
 
     def handlers(self) -> dict[type, Callable[[str, Any, int], object]]:
@@ -497,7 +497,7 @@ class SimulatedStreams(BaseWebSocketManager):
     def _on_fill(self, event: ev.OrderFilled) -> None:
         if event.account != self._port.account:
             return
-        self.fill(self._venue.fill(event))
+        self.context.tracker.on_fill(self._venue.fill(event))  # the core tells of liquidations by an event of their own
         order = self._venue.exchange.order(event.order_id) if event.remaining == 0 else None
         if order is not None and order.size != order.request.size:  # the venue cut it: what filled is all there is
             self.context.tracker.on_order(self._venue.order_info(order))

@@ -302,7 +302,7 @@ class PongMessage(msgspec.Struct, frozen=True, tag="pong", tag_field="type"):
 Message = BookMessage | OrderMessage | FillMessage | AckMessage | RefusedMessage | PongMessage
 
 
-class ToyMessageHandler(BaseMessageHandler):
+class ToyMessageHandler(BaseMessageHandler["ToyWebSocketManager"]):
     decode = msgspec.json.Decoder(Message, strict=False).decode
 
     def handlers(self) -> dict[type, Callable[[str, Any, int], object]]:
@@ -312,7 +312,7 @@ class ToyMessageHandler(BaseMessageHandler):
             FillMessage: lambda role, m, ts: self.manager.fill(to_fill(m.fill)),
             AckMessage: lambda role, m, ts: self.manager.confirm(role, m.channel),
             RefusedMessage: lambda role, m, ts: self.manager.refuse(role, m.channel, m.reason),
-            PongMessage: lambda role, m, ts: None,
+            PongMessage: self.nothing,
         }
 
     def _book(self, role: str, message: BookMessage, ts_recv_ns: int) -> None:

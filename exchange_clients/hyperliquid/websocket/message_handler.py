@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from exchange_clients.base_websocket import BaseMessageHandler, BaseWebSocketManager
+from exchange_clients.base_websocket import BaseMessageHandler, Handler
 from exchange_clients.errors import DecodeError, VenueError, classify
 from exchange_clients.hyperliquid import messages as m
 from exchange_clients.hyperliquid.client.managers.websocket_handlers import HyperliquidWebSocketHandlers
@@ -31,14 +30,14 @@ def decode(data: str | bytes) -> m.Frame | None:
     return frame
 
 
-class HyperliquidMessageHandler(BaseMessageHandler):
+class HyperliquidMessageHandler(BaseMessageHandler["HyperliquidWebSocketManager"]):
     decode = staticmethod(decode)
 
-    def __init__(self, manager: BaseWebSocketManager) -> None:
-        self.account = HyperliquidWebSocketHandlers(cast("HyperliquidWebSocketManager", manager))
+    def __init__(self, manager: HyperliquidWebSocketManager) -> None:
+        self.account = HyperliquidWebSocketHandlers(manager)
         super().__init__(manager)
 
-    def handlers(self) -> dict[type, Callable[[str, Any, int], object]]:
+    def handlers(self) -> dict[type, Handler]:
         return {
             m.L2BookFrame: self._book,
             m.BboFrame: self._bbo,
@@ -53,12 +52,9 @@ class HyperliquidMessageHandler(BaseMessageHandler):
             m.SubscriptionFrame: self._subscription,
             m.ErrorFrame: self._error,
             m.PostFrame: self._post,
-            m.PongFrame: self._nothing,
-            type(None): self._nothing,
+            m.PongFrame: self.nothing,
+            type(None): self.nothing,
         }
-
-    def _nothing(self, role: str, message: m.PongFrame | None, ts_recv_ns: int) -> None:
-        """Proves the connection."""
 
     def _book(self, role: str, message: m.L2BookFrame, ts_recv_ns: int) -> None:
         feed = self.manager.feed_of(message.data.coin)

@@ -12,8 +12,3 @@ class LighterWebSocketManager(BaseWebSocketManager):
     dialect_class = LighterDialect
     message_handler_class = LighterMessageHandler
     sequence_rule = RULE
-
-    def say(self, role: str, message: str) -> None:
-        """Answer the venue, outside of any subscription or command; lost with the connection."""
-        if (socket := self._sockets.get(role)) is not None and socket.is_connected:
-            self._errand(socket.send(message))

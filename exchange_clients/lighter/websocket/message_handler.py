@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 
-from exchange_clients.base_websocket import BaseMessageHandler, BaseWebSocketManager, event_key
+from exchange_clients.base_websocket import BaseMessageHandler, BaseWebSocketManager, Handler, event_key
 from exchange_clients.errors import PermissionDenied, RateLimited, VenueError, classify
 from exchange_clients.lighter import messages as m
 from exchange_clients.lighter.client.managers.websocket_handlers import LighterWebSocketHandlers
@@ -17,22 +16,19 @@ from exchange_clients.lighter.websocket.market_switcher import ALL
 from exchange_clients.model import Instrument
 from exchange_clients.spec import Stream
 
-if TYPE_CHECKING:
-    from exchange_clients.lighter.websocket.manager import LighterWebSocketManager
-
 _ALREADY_SUBSCRIBED: Final = 30003
 _NOT_SUBSCRIBED: Final = 30002
 _BOOK: Final = len("order_book:")
 
 
-class LighterMessageHandler(BaseMessageHandler):
+class LighterMessageHandler(BaseMessageHandler[BaseWebSocketManager]):
     decode = staticmethod(m.decode_frame)
 
     def __init__(self, manager: BaseWebSocketManager) -> None:
         self.account = LighterWebSocketHandlers(manager)
         super().__init__(manager)
 
-    def handlers(self) -> dict[type, Callable[[str, Any, int], object]]:
+    def handlers(self) -> dict[type, Handler]:
         first = self._first
         return {
             m.BookUpdate: self._book_update,
@@ -42,7 +38,7 @@ class LighterMessageHandler(BaseMessageHandler):
             m.MarketStatsUpdate: self._market_stats,
             m.MarketStatsFrame: first(self._market_stats),
             m.TradesUpdate: self._trades,
-            m.TradesFrame: first(self._nothing),  # the tape before we listened
+            m.TradesFrame: first(self.nothing),  # the tape before we listened
             m.CandlesUpdate: self._candles,
             m.CandlesFrame: first(self._candles),
             m.OrdersUpdate: self.account.orders,
@@ -56,14 +52,14 @@ class LighterMessageHandler(BaseMessageHandler):
             m.StatsUpdate: self.account.stats,
             m.StatsFrame: first(self.account.stats),
             m.Ping: self._ping,
-            m.Pong: self._nothing,
-            m.Connected: self._nothing,
-            m.Unsubscribed: self._nothing,
+            m.Pong: self.nothing,
+            m.Connected: self.nothing,
+            m.Unsubscribed: self.nothing,
             m.Shutdown: self._shutdown,
             m.Loose: self._loose,
         }
 
-    def _first(self, handler: Callable[[str, Any, int], object]) -> Callable[[str, Any, int], object]:
+    def _first(self, handler: Handler) -> Handler:
         """The first push of a channel is also its confirmation."""
 
         def confirmed(role: str, message: Any, ts_recv_ns: int) -> None:
@@ -71,9 +67,6 @@ class LighterMessageHandler(BaseMessageHandler):
             handler(role, message, ts_recv_ns)
 
         return confirmed
-
-    def _nothing(self, role: str, message: Any, ts_recv_ns: int) -> None:
-        """Says nothing that is not known."""
 
     def _instrument(self, channel: str) -> Instrument | None:
         return self.context.instruments.by_contract(channel.split(":")[1])
@@ -136,7 +129,7 @@ class LighterMessageHandler(BaseMessageHandler):
     # ---- the connection
 
     def _ping(self, role: str, message: m.Ping, ts_recv_ns: int) -> None:
-        cast("LighterWebSocketManager", self.manager).say(role, '{"type":"pong"}')
+        self.manager.say(role, '{"type":"pong"}')
 
     def _shutdown(self, role: str, message: m.Shutdown, ts_recv_ns: int) -> None:
         self.manager.reconnect(role, f"the venue closes in {message.close_in_ms} ms")

@@ -22,6 +22,7 @@ from exchange_clients.model import (
     Ticker,
     Trade,
 )
+from exchange_clients.paging import oldest_first
 
 OPTIONS: Final = frozenset({"dexes", "fast_books"})
 FUNDING_PAGE: Final = 500
@@ -46,6 +47,16 @@ async def fetch_rows(context: ClientContext, endpoint: str, *, per_weight: int =
     if extra := len(rows) // per_weight:
         await context.limiter.acquire({"ip": extra}, Lane.QUERY, timeout_s=ROWS_WAIT_S)
     return rows
+
+
+async def fetch_since(context: ClientContext, endpoint: str, page: int, since_ns: int, until_ns: int | None, **arguments: Any) -> list[Any]:
+    """Rows with a `time`, oldest first, page by page; some may come twice."""
+    end_ms = None if until_ns is None else until_ns // NS_PER_MS
+
+    async def ask(start_ms: int) -> list[Any]:
+        return await fetch_rows(context, endpoint, startTime=start_ms, endTime=end_ms, **arguments)
+
+    return await oldest_first(ask, time=lambda row: row.time, start=since_ns // NS_PER_MS, size=page)
 
 
 class HyperliquidMarketData(BaseMarketData):
@@ -127,8 +138,8 @@ class HyperliquidMarketData(BaseMarketData):
         meta, contexts = await self.rest.query("metaAndAssetCtxs", dex=dex)
         if len(meta.universe) != len(contexts):
             raise ProtocolError(f"{len(meta.universe)} markets but {len(contexts)} states of dex {dex!r}", venue=self.context.name)
-        pairs = ((self.context.instruments.by_contract(asset.name), ctx) for asset, ctx in zip(meta.universe, contexts, strict=True))
-        return {instrument.id: (instrument, ctx) for instrument, ctx in pairs if instrument is not None}
+        pairs = self.context.instruments.known(zip(meta.universe, contexts, strict=True), lambda pair: pair[0].name)
+        return {instrument.id: (instrument, ctx) for (_, ctx), instrument in pairs}
 
     async def fetch_ticker(self, instrument: Instrument) -> Ticker:
         entry = (await self.fetch_contexts(instrument.id.dex)).get(instrument.id)
@@ -146,21 +157,7 @@ class HyperliquidMarketData(BaseMarketData):
         return samples
 
     async def fetch_funding_history(self, instrument: Instrument, *, start_ns: int, end_ns: int | None = None) -> list[FundingRateSample]:
-        samples: list[FundingRateSample] = []
-        start_ms, end_ms = start_ns // NS_PER_MS, None if end_ns is None else end_ns // NS_PER_MS
-        while True:
-            rows: list[m.FundingRow] = await fetch_rows(
-                self.context, "fundingHistory", coin=instrument.venue_symbol, startTime=start_ms, endTime=end_ms
-            )
-            samples += [converters.funding_settled(row, instrument) for row in rows]
-            if len(rows) < FUNDING_PAGE:
-                return samples
-            start_ms = rows[-1].time + 1
-
-
-def page_start(rows: Sequence[Any], start_ms: int, page: int) -> int | None:
-    """Where the next page of rows with a `time` begins, repeating the last millisecond (it may have been split); None after the last."""
-    if len(rows) < page:
-        return None
-    last: int = max(row.time for row in rows)
-    return last if last > start_ms else last + 1
+        rows: list[m.FundingRow] = await fetch_since(
+            self.context, "fundingHistory", FUNDING_PAGE, start_ns, end_ns, coin=instrument.venue_symbol
+        )
+        return [converters.funding_settled(row, instrument) for row in {row.time: row for row in rows}.values()]

@@ -14,7 +14,7 @@ from exchange_clients.base_managers import LANES, BaseOrderManager
 from exchange_clients.context import ClientContext
 from exchange_clients.errors import DecodeError, OrderDenied, OrderOutcomeUnknown, Outcome, RequestTimeout, UnknownInstrument, VenueError
 from exchange_clients.hyperliquid import messages as m
-from exchange_clients.hyperliquid.client.managers.market_data import configured_dexes, fetch_rows, page_start
+from exchange_clients.hyperliquid.client.managers.market_data import configured_dexes, fetch_rows, fetch_since
 from exchange_clients.hyperliquid.client.utils import converters
 from exchange_clients.hyperliquid.client.utils.caching import venue_cache
 from exchange_clients.hyperliquid.client.utils.helpers import wire_number
@@ -117,12 +117,12 @@ class HyperliquidOrderManager(BaseOrderManager):
 
         One outcome per exit; raises as `place` when one of them is refused before sending.
         """
-        for intent in exits:
-            self.check(intent, self.context.instruments.get(intent.instrument))
-        prepared = [self.prepare(intent) for intent in exits]
+        prepared = self.prepare_together(exits)
         orders = [order for order, _ in prepared]
-        wires = [self._wire(order, order.intent, instrument) for order, instrument in prepared]
-        return await self._send_together(orders, self._place(m.PlaceOrders(wires, "positionTpsl"), orders))
+        with self.unsent(orders):
+            wires = [self._wire(order, order.intent, instrument) for order, instrument in prepared]
+            group = self._place(m.PlaceOrders(wires, "positionTpsl"), orders)
+        return await self._send_together(orders, group)
 
     def _place(self, action: m.PlaceOrders, orders: Sequence[Order]) -> Command:
         ids = tuple(order.client_order_id or "" for order in orders)
@@ -366,13 +366,6 @@ class HyperliquidOrderManager(BaseOrderManager):
     async def fetch_fills(self, *, since_ns: int, until_ns: int | None = None, instrument: Instrument | None = None) -> list[Fill]:
         """The newest 10,000 are reachable."""
         user, find = trading_address(self.context), self.context.instruments.by_contract
-        start_ms: int | None = since_ns // NS_PER_MS
-        end_ms = None if until_ns is None else until_ns // NS_PER_MS
-        found: dict[tuple[str, str, int], Fill] = {}
-        while start_ms is not None:
-            rows: list[m.FillData] = await fetch_rows(self.context, "userFillsByTime", user=user, startTime=start_ms, endTime=end_ms)
-            for fill in converters.fills(rows, find, user):
-                if instrument is None or fill.instrument == instrument.id:
-                    found[str(fill.instrument), fill.trade_id, fill.ts_venue_ns] = fill
-            start_ms = page_start(rows, start_ms, FILLS_PAGE)
-        return sorted(found.values(), key=lambda fill: fill.ts_venue_ns)
+        rows: list[m.FillData] = await fetch_since(self.context, "userFillsByTime", FILLS_PAGE, since_ns, until_ns, user=user)
+        fills = [fill for fill in converters.fills(rows, find, user) if instrument is None or fill.instrument == instrument.id]
+        return sorted({(f.instrument, f.trade_id, f.ts_venue_ns): f for f in fills}.values(), key=lambda fill: fill.ts_venue_ns)

@@ -9,7 +9,7 @@ from exchange_clients.hyperliquid.client.managers.order_manager import order_inf
 from exchange_clients.hyperliquid.client.utils import converters
 from exchange_clients.hyperliquid.client.utils.caching import venue_cache
 from exchange_clients.hyperliquid.signing import trading_address
-from exchange_clients.model import NS_PER_MS, ZERO, Fill, OrderStatus, Position
+from exchange_clients.model import NS_PER_MS, Fill, OrderStatus
 
 if TYPE_CHECKING:
     from exchange_clients.hyperliquid.websocket.manager import HyperliquidWebSocketManager
@@ -55,27 +55,18 @@ class HyperliquidWebSocketHandlers:
             self.fill(fill)
 
     def fill(self, fill: Fill) -> None:
-        """Each once, whichever channel brought it. What was traded raises the action budget; a liquidation is told to those who watch."""
-        if not self.context.tracker.on_fill(fill):
-            return
+        """Each once, whichever channel brought it. What was traded raises the action budget."""
         cache = venue_cache(self.context)
-        if cache.action_cap is not None:
+        if self.manager.fill(fill) and cache.action_cap is not None:
             cache.action_cap += fill.price * fill.quantity
             self.context.limiter.observe("address", limit=float(cache.action_cap))
-        if (event := converters.liquidation(fill)) is not None:
-            self.manager.liquidation(event)
 
     def clearinghouse_state(self, role: str, message: m.ClearinghouseStateFrame, ts_recv_ns: int) -> None:
-        """A whole dex: what it no longer lists is flat."""
         data = message.data
         self._states[data.dex] = data.clearinghouseState
         stamp = (data.clearinghouseState.time or 0) * NS_PER_MS or ts_recv_ns
         found = converters.positions(data.clearinghouseState, self.context.instruments.by_contract, stamp)
-        listed = {position.instrument for position in found}
-        for known in [key for key in self.context.positions if key.dex == data.dex and key not in listed]:
-            found.append(Position(instrument=known, quantity=ZERO, ts_ns=stamp))
-        for position in found:
-            self.manager.position(position)
+        self.manager.positions(found, stamp, dex=data.dex)
         self._account(stamp)
 
     def spot_state(self, role: str, message: m.SpotStateFrame, ts_recv_ns: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from exchange_clients.lighter import messages as m
 from exchange_clients.lighter.client.utils import converters
 from exchange_clients.lighter.client.utils.caching import identity_of
-from exchange_clients.model import NS_PER_S, ZERO, Position
+from exchange_clients.model import NS_PER_S
 
 if TYPE_CHECKING:
     from exchange_clients.base_websocket import BaseWebSocketManager
@@ -36,20 +36,13 @@ class LighterWebSocketHandlers:
         trades = message.trades or {}
         rows = trades if isinstance(trades, list) else [row for part in trades.values() for row in part]
         for fill in converters.fills(rows, self.context.instruments.by_contract, identity_of(self.context).account_index):
-            is_new = fill.ts_venue_ns >= self._since_ns and self.context.tracker.on_fill(fill)
-            if is_new and (event := converters.own_liquidation(fill)) is not None:
-                self.manager.liquidation(event)
+            if fill.ts_venue_ns >= self._since_ns:
+                self.manager.fill(fill)
 
     def positions(self, role: str, message: m.PositionsFrame, ts_recv_ns: int) -> None:
-        """The whole account: what it no longer lists is flat."""
-        listed = set()
-        for row in (message.positions or {}).values():
-            instrument = self.context.instruments.by_contract(str(row.market_id))
-            if instrument is not None:
-                listed.add(instrument.id)
-                self.manager.position(converters.position(row, instrument, ts_recv_ns))
-        for known in [key for key in self.context.positions if key not in listed]:
-            self.manager.position(Position(instrument=known, quantity=ZERO, ts_ns=ts_recv_ns))
+        pairs = ((row, self.context.instruments.by_contract(str(row.market_id))) for row in (message.positions or {}).values())
+        listed = [converters.position(row, instrument, ts_recv_ns) for row, instrument in pairs if instrument is not None]
+        self.manager.positions(listed, ts_recv_ns)
 
     def stats(self, role: str, message: m.StatsFrame, ts_recv_ns: int) -> None:
         self.manager.account(converters.account_streamed(message.stats, ts_recv_ns))

@@ -59,6 +59,8 @@ class Active:
     sent_s: float
     rests_until_s: float | None = None
     cancel_wanted: bool = False
+    cancels: int = 0
+    next_cancel_s: float = 0.0
     absent_since_s: float | None = None
     last_query_s: float | None = None
     short_since_s: float | None = None
@@ -335,7 +337,8 @@ class LegTrader:
             self.say("order.done", id=intent.client_order_id, filled=booked, status=info.status.value)
         elif not info.status.is_terminal:
             overdue = active.rests_until_s is None or now >= active.rests_until_s
-            if active.cancel_wanted or (overdue and (active.rests_until_s is not None or now - active.sent_s >= FIRST_LOOK_S)):
+            wanted = active.cancel_wanted or (overdue and (active.rests_until_s is not None or now - active.sent_s >= FIRST_LOOK_S))
+            if wanted and now >= active.next_cancel_s:
                 await self._cancel(active)
 
     async def _maybe_absent(self, active: Active) -> None:
@@ -357,7 +360,9 @@ class LegTrader:
 
     async def _cancel(self, active: Active) -> None:
         """Ask for the end of the order. Whatever the answer, only `_look` decides what became of it (E4)."""
-        active.last_query_s = self._clock.monotonic()
+        now = active.last_query_s = self._clock.monotonic()
+        active.next_cancel_s = now + min(self._limits.poll_s * 2**active.cancels, MAX_BACKOFF_S)
+        active.cancels += 1
         try:
             await self.client.cancel_order(active.intent.client_order_id, contract_id=self.instrument.contract_id)
         except VenueError as e:
@@ -367,8 +372,8 @@ class LegTrader:
         active.last_query_s = None
 
     def cancel(self) -> None:
-        """Have the active order taken off the book."""
-        if self.active is not None:
+        """Have the active order taken off the book; asking again changes nothing."""
+        if self.active is not None and not self.active.cancel_wanted:
             self.active.cancel_wanted = True
             self._wake.set()
 

@@ -300,6 +300,14 @@ MUTANTS = (
         f"{DECIDE} -k 'e16 or e20'",
     ),
     Mutant(
+        "E20",
+        "asking for a cancel again wakes the order again",
+        f"{EXECUTION}/leg.py",
+        "        if self.active is not None and not self.active.cancel_wanted:\n",
+        "        if self.active is not None:\n",
+        f"{ENGINE} -k does_not_spin",
+    ),
+    Mutant(
         "E21",
         "a gate that says no is not heard",
         "strategies/implementations/funding_arbitrage/gate.py",

@@ -10,6 +10,7 @@ from database.errors import JournalError
 from database.journal import Journal
 from database.records import FillCause, IntentState, Leg, PairState
 from exchange_clients.model import Purpose, Side
+from exchange_simulator import simloop
 from exchange_simulator.core.types import Side as SimSide
 from strategies.execution.engine import EntryRefused
 from strategies.execution.plan import Tactic
@@ -664,5 +665,51 @@ def test_a_pair_of_maker_orders_hedges_each_partial_fill(tmp_path: Path) -> None
             D("0.004"),
             D("0.003"),
         ]
+
+    run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize("kind", ["server_error times=0", "rate_limited times=0 retry_after=5", "lost_request times=0"])
+@pytest.mark.parametrize("where", VENUES)
+def test_e20_a_cancel_that_fails_is_repeated_with_patience(tmp_path: Path, where: str, kind: str) -> None:
+    async def main(s: Stack) -> None:
+        first = Leg.LONG if where == LONG else Leg.SHORT
+        opening = asyncio.create_task(s.open(first=first, tactics=(Tactic.TOUCH,), maker_timeout_s=60.0))
+        await asyncio.sleep(2)
+        assert len(await s.clients[where].get_active_orders("BTC")) == 1
+        s.venues[where].faults(f"{kind} where={COMMAND_PATHS[where]}")
+        assert s.engine is not None
+        s.engine.halt("test")
+        before, turns = s.venues[where].commands(), len(s.story.events)
+        await asyncio.sleep(10)
+        assert 1 <= s.venues[where].commands() - before <= 8
+        assert len(s.story.events) - turns < 50
+        s.venues[where].calm()
+        record = await opening
+        assert record.state is PairState.CLOSED, record.reason
+        assert await s.clients[where].get_active_orders("BTC") == []
+
+    run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize("tactic", [Tactic.CROSS, Tactic.TOUCH])
+@pytest.mark.parametrize("where", VENUES)
+def test_e20_stopping_an_order_that_is_still_on_its_way_does_not_spin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, tactic: Tactic
+) -> None:
+    """Rules and order woke each other without end, while no time passed."""
+    monkeypatch.setattr(simloop, "MAX_TURNS_PER_INSTANT", 5_000)
+
+    async def main(s: Stack) -> None:
+        s.venues[where].faults(f"slow where={COMMAND_PATHS[where]} delay=2", "frozen_stream times=0 lasting=3")
+        opening = asyncio.create_task(s.open(first=Leg.LONG if where == LONG else Leg.SHORT, tactics=(tactic,)))
+        await asyncio.sleep(0.1)
+        assert s.engine is not None
+        s.engine.halt("test")
+        record = await opening
+        assert record.state in (PairState.CLOSED, PairState.HEDGED), record.reason
+        positions = s.positions()
+        assert positions[LONG] == -positions[SHORT]
+        once_each(s)
 
     run_stack(tmp_path, main)

@@ -382,7 +382,7 @@ class OrderTracker:
 
     def _take(self, order: Order, info: OrderInfo) -> None:
         self._learn_id(order, info.order_id)
-        if order.terms_open and (info.updated_ns or 0) >= order.terms_ns and info.size > ZERO and not info.status.is_terminal:
+        if (order.terms_open or order.amending) and (info.updated_ns or 0) >= order.terms_ns and info.size > ZERO:
             order.terms_ns = info.updated_ns or 0
             order.intent = msgspec.structs.replace(
                 order.intent,

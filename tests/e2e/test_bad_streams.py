@@ -156,3 +156,22 @@ async def test_a_silent_socket_at_connect_is_not_ready_in_time(bench: Bench) -> 
     bench.hands.rest()
     await client.connect()
     await rest_order(client)
+
+
+@virtual
+async def test_tokens_that_run_out_are_renewed_before_anybody_notices(bench: Bench) -> None:
+    """Longer than any token lives, over a loss of the socket near its end."""
+    client = await bench.connected()
+    next(task for task in client._tasks if "loop-lag" in task.get_name()).cancel()  # ten wake-ups a second prove nothing here
+    heard = buffered(client.watch_fills())
+    for hours in range(1, 10):
+        await bench.runtime.clock.sleep(3_500)
+        if hours % 4 == 3:
+            bench.drop_sockets()
+            await bench.until(lambda: not client.context.entries_allowed, "the loss is seen")
+        await bench.until(lambda: client.context.entries_allowed, "proved", timeout_s=30)
+        await take(client, "buy" if hours % 2 else "sell")
+        await bench.until(lambda wanted=hours: len(heard) >= wanted, "the fill is told by the stream", timeout_s=2)  # type: ignore[misc]
+        held = await client.get_position_snapshot(BTC)
+        assert (held.quantity if held is not None else 0) == bench.position()
+    assert client.context.tracker.unresolved() == ()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange_clients.base_websocket import own_liquidation
 from exchange_clients.book import BookFeed, SnapshotOnly
 from exchange_clients.errors import DecodeError
 from exchange_clients.hyperliquid import messages as m
@@ -376,11 +377,11 @@ def test_only_our_own_liquidation_is_one() -> None:
     assert liquidated(ACCOUNT.lower()) is FillKind.LIQUIDATION
     assert liquidated("0x360878d351f05975e25f1807a27895e1e5e004fb") is FillKind.TRADE
     ours = c.fill(a_fill(liquidation={"liquidatedUser": ACCOUNT, "markPx": "1", "method": "market"}), BTC, ACCOUNT)
-    event = c.liquidation(ours)
+    event = own_liquidation(ours)
     assert event is not None
     assert (event.quantity, event.side, event.own, event.kind) == (D("0.001"), Side.SELL, True, FillKind.LIQUIDATION)
-    assert c.liquidation(c.fill(a_fill(), BTC, ACCOUNT)) is None
-    adl = c.liquidation(c.fill(a_fill(dir="Auto-Deleveraging"), BTC, ACCOUNT))
+    assert own_liquidation(c.fill(a_fill(), BTC, ACCOUNT)) is None
+    adl = own_liquidation(c.fill(a_fill(dir="Auto-Deleveraging"), BTC, ACCOUNT))
     assert adl is not None
     assert adl.kind is FillKind.ADL
 

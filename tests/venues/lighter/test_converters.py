@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange_clients.base_websocket import own_liquidation
 from exchange_clients.errors import DecodeError, OrderDenied
 from exchange_clients.lighter import messages as m
 from exchange_clients.lighter.client.utils import converters, helpers
@@ -103,7 +104,7 @@ def test_what_is_sent_reads_back(amount: int, price: int, instrument: Instrument
     quantity, worth = amount * instrument.step_size, price * instrument.tick_size
     assert (helpers.base_amount(quantity, instrument), helpers.wire_price(worth, instrument)) == (amount, price)
     wire_size, wire_price = instrument.to_venue_size(quantity), instrument.to_venue_price(worth)
-    row = order_row(initial_base_amount=str(wire_size), price=str(wire_price))
+    row = order_row(initial_base_amount=str(wire_size), price=str(wire_price), filled_base_amount="0", filled_quote_amount="0")
     assert (converters.order(row, instrument).size, converters.order(row, instrument).price) == (quantity, worth)
 
 
@@ -300,10 +301,10 @@ def test_only_who_is_liquidated_is_told_so() -> None:
     """Our resting order may meet somebody's liquidation: that is a trade. Deleveraging hits both sides."""
     (taker,), (maker,) = fills_of(1234, type="liquidation"), fills_of(91249, type="liquidation")
     assert (taker.kind, maker.kind) == (FillKind.LIQUIDATION, FillKind.TRADE)
-    event = converters.own_liquidation(taker)
+    event = own_liquidation(taker)
     assert event is not None
     assert (event.side, event.quantity, event.own, event.kind) == (Side.BUY, D("0.1336"), True, FillKind.LIQUIDATION)
-    assert converters.own_liquidation(maker) is None
+    assert own_liquidation(maker) is None
     assert [fills_of(a, type="deleverage")[0].kind for a in (1234, 91249)] == [FillKind.ADL] * 2
     assert fills_of(1234, type="market-settlement")[0].kind is FillKind.SETTLEMENT
     public = converters.public_liquidation(trade_row(type="liquidation"), ETH)

@@ -14,7 +14,6 @@ from typing import Final
 from exchange_clients.errors import DecodeError
 from exchange_clients.hyperliquid import messages as m
 from exchange_clients.model import (
-    MAX_EXPONENT,
     NS_PER_HOUR,
     NS_PER_MS,
     ZERO,
@@ -31,7 +30,6 @@ from exchange_clients.model import (
     Instrument,
     InstrumentId,
     LeverageInfo,
-    LiquidationEvent,
     Liquidity,
     MarginMode,
     MarketStatus,
@@ -46,8 +44,11 @@ from exchange_clients.model import (
     TimeInForce,
     Trade,
 )
+from exchange_clients.numbers import WireNumbers
 
 VENUE: Final = "hyperliquid"
+_WIRE: Final = WireNumbers(VENUE)
+number, price_of, size_of, signed_size_of = _WIRE.number, _WIRE.price_of, _WIRE.size_of, _WIRE.signed_size_of
 FUNDING_INTERVAL_HOURS: Final = Decimal(1)
 FUNDING_CAP: Final = Decimal("0.04")
 MIN_NOTIONAL: Final = Decimal(10)
@@ -116,34 +117,6 @@ _ORDER_TYPES: Final = {
     "Take Profit Limit": OrderType.TAKE_PROFIT_LIMIT,
 }
 _TIMES_IN_FORCE: Final = {"Ioc": TimeInForce.IOC, "FrontendMarket": TimeInForce.IOC, "LiquidationMarket": TimeInForce.IOC}
-
-
-def number(value: Decimal | None, what: str) -> Decimal:
-    """A finite number of a size that something may have, or `DecodeError`."""
-    if value is None or not value.is_finite() or (value and abs(value.adjusted()) > MAX_EXPONENT):
-        raise DecodeError(f"{what} is {value}", venue=VENUE)
-    return value
-
-
-def price_of(value: Decimal | None, instrument: Instrument, what: str = "price") -> Decimal:
-    """A positive wire price as quote per base unit."""
-    if number(value, what) <= 0:
-        raise DecodeError(f"{what} of {instrument.venue_symbol} is {value}", venue=VENUE)
-    assert value is not None
-    return instrument.from_venue_price(value)
-
-
-def signed_size_of(value: Decimal | None, instrument: Instrument, what: str = "szi") -> Decimal:
-    """A wire size that has a direction, in base units."""
-    return instrument.from_venue_size(number(value, what))
-
-
-def size_of(value: Decimal | None, instrument: Instrument, what: str = "size") -> Decimal:
-    """A wire size that cannot be negative, in base units."""
-    size = signed_size_of(value, instrument, what)
-    if size < 0:
-        raise DecodeError(f"{what} of {instrument.venue_symbol} is {value}", venue=VENUE)
-    return size
 
 
 def side_of(text: str) -> Side:
@@ -311,7 +284,7 @@ def funding_payment(data: m.UserFundingData | m.FundingDelta, time_ms: int, inst
         amount=number(data.usdc, "usdc"),
         asset=instrument.settle,
         rate=number(data.fundingRate, "fundingRate"),
-        position_quantity=signed_size_of(data.szi, instrument),
+        position_quantity=signed_size_of(data.szi, instrument, "szi"),
         ts_venue_ns=time_ms * NS_PER_MS,
     )
 
@@ -407,27 +380,12 @@ def fills(rows: Iterable[m.FillData], find: Find, account: str) -> list[Fill]:
     return [fill(row, instrument, account) for row in rows if (instrument := find(row.coin)) is not None]
 
 
-def liquidation(data: Fill) -> LiquidationEvent | None:
-    """The event behind a fill that closed a position of ours against our will."""
-    if data.kind not in (FillKind.LIQUIDATION, FillKind.ADL):
-        return None
-    return LiquidationEvent(
-        instrument=data.instrument,
-        side=data.side,
-        quantity=data.quantity,
-        price=data.price,
-        ts_venue_ns=data.ts_venue_ns,
-        kind=data.kind,
-        metadata={"trade_id": data.trade_id},
-    )
-
-
 # ---- account
 
 
 def position(data: m.PositionData, instrument: Instrument, ts_ns: int) -> Position:
     """The mark is implied by value and size. Funding: the wire counts what was paid, we count what was received."""
-    quantity = signed_size_of(data.szi, instrument)
+    quantity = signed_size_of(data.szi, instrument, "szi")
     leverage = data.leverage
     return Position(
         instrument=instrument.id,

@@ -15,7 +15,6 @@ from exchange_clients.errors import DecodeError
 from exchange_clients.lighter import messages as m
 from exchange_clients.lighter.common import is_thousand, normalize_symbol
 from exchange_clients.model import (
-    MAX_EXPONENT,
     NS_PER_HOUR,
     NS_PER_MS,
     NS_PER_S,
@@ -49,8 +48,11 @@ from exchange_clients.model import (
     TimeInForce,
     Trade,
 )
+from exchange_clients.numbers import WireNumbers
 
 VENUE: Final = "lighter"
+_WIRE: Final = WireNumbers(VENUE)
+number, price_of, size_of = _WIRE.number, _WIRE.price_of, _WIRE.size_of
 HOUR: Final = Decimal(1)
 EIGHT_HOURS: Final = Decimal(8)
 PERCENT: Final = Decimal("0.01")
@@ -89,37 +91,14 @@ _KINDS: Final = {
 }
 
 
-def number(value: Decimal | None, what: str) -> Decimal:
-    """A finite number of a size that something may have, or `DecodeError`."""
-    if value is None or not value.is_finite() or (value and abs(value.adjusted()) > MAX_EXPONENT):
-        raise DecodeError(f"{what} is {value}", venue=VENUE)
-    return value
-
-
 def money(text: str) -> Decimal | None:
     """None for the empty text."""
     return number(Decimal(text), "amount") if text else None
 
 
-def price_of(value: Decimal | None, instrument: Instrument, what: str = "price") -> Decimal:
-    """A positive wire price as quote per base unit."""
-    price = number(value, what)
-    if price <= 0:
-        raise DecodeError(f"{what} of {instrument.venue_symbol} is {price}", venue=VENUE)
-    return instrument.from_venue_price(price)
-
-
 def _price_or_none(value: Decimal | None, instrument: Instrument) -> Decimal | None:
     """Zero and absent mean none."""
     return price_of(value, instrument) if value else None
-
-
-def size_of(value: Decimal, instrument: Instrument, what: str = "size") -> Decimal:
-    """A wire size in base units; the wire gives signs a field of their own."""
-    size = number(value, what)
-    if size < 0:
-        raise DecodeError(f"{what} of {instrument.venue_symbol} is {size}", venue=VENUE)
-    return instrument.from_venue_size(size)
 
 
 def _time_ns(value: int) -> int:
@@ -418,21 +397,6 @@ def _fill(row: m.TradeRow, instrument: Instrument, ask: bool) -> Fill:
         ts_venue_ns=_trade_time_ns(row),
         kind=kind,
         realized_pnl=pnl,
-    )
-
-
-def own_liquidation(fill: Fill) -> LiquidationEvent | None:
-    """The event of a fill that was forced on us; None for an ordinary one."""
-    if fill.kind not in (FillKind.LIQUIDATION, FillKind.ADL):
-        return None
-    return LiquidationEvent(
-        instrument=fill.instrument,
-        side=fill.side,
-        quantity=fill.quantity,
-        price=fill.price,
-        ts_venue_ns=fill.ts_venue_ns,
-        kind=fill.kind,
-        metadata={"trade_id": fill.trade_id},
     )
 
 

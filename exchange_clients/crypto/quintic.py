@@ -32,7 +32,6 @@ NEGATOR = _every(4 * P)
 
 ZERO = 0
 ONE = 1
-TWO = 2
 
 
 def pack(limbs: Sequence[int]) -> int:
@@ -79,10 +78,6 @@ def square(a: int) -> int:
 def times_z(a: int, factor: int) -> int:
     """`factor` * z * a, not reduced: slots grow by a factor of 3 * `factor`."""
     return ((a << SLOT & _WHOLE) + 3 * (a >> 4 * SLOT)) * factor
-
-
-def negate(a: int) -> int:
-    return NEGATOR - a
 
 
 def power(a: int, exponent: int) -> int:

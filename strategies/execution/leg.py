@@ -603,7 +603,9 @@ class LegTrader:
 
     def failed(self, step: Send) -> None:
         """An order that was not even tried, because the other leg could not have followed: an entry gives up by count, an exit waits."""
-        if not step.reduce:
+        if step.reduce:
+            self.ready_s = self._clock.monotonic() + FIRST_LOOK_S
+        else:
             self._count(step, progressed=False)
 
     def mark(self, error: VenueError) -> None:

@@ -30,6 +30,7 @@ ENDED = frozenset({PairState.CLOSED, PairState.ALERT})
 RESTING = frozenset({PairState.HEDGED, *ENDED})
 PROBE_S = 1.0
 ALERT_LOOK_S = 5.0
+RESUME_S = 10.0
 
 
 class PairRunner:
@@ -102,6 +103,9 @@ class PairRunner:
         Raises:
             ValueError: the pair is not in ALERT, or an order's outcome is still unknown.
         """
+        if self.task is None or self.task.done():
+            for trader in self.legs.values():
+                await trader.settle_within(RESUME_S)
         if self.state is not PairState.ALERT or self._busy:
             raise ValueError(f"pair {self.record.pair_id} is {self.state} and cannot be resumed now")
         self._orders_sent = 0
@@ -196,8 +200,8 @@ class PairRunner:
             await self.move(Move(PairState.REPAIRING, "the unknown outcome is proved now"))
 
     async def _turn(self) -> None:
-        for task in [t for t in self._tasks.values() if t.done()]:
-            task.result()
+        for leg in [leg for leg, task in self._tasks.items() if task.done()]:
+            self._tasks.pop(leg).result()
         if any(trader.own < 0 for trader in self.legs.values()):
             await self.move(Move(PairState.ALERT, "a leg holds the opposite of what it should"))
             return

@@ -36,34 +36,16 @@ from exchange_clients.errors import (
 )
 from exchange_clients.hyperliquid import signing as hyperliquid_signing
 from exchange_clients.lighter import signing as lighter_signing
-from exchange_clients.model import NS_PER_S, Lane, OrderIntent, OrderStatus, Purpose, Side, TimeInForce
+from exchange_clients.model import NS_PER_S, Lane, OrderIntent, OrderStatus, Side, TimeInForce
 from exchange_clients.signing import Credentials
 from exchange_clients.transport.runtime import Runtime
 from exchange_simulator.conformance.bench import BTC, Bench, loopback, rest_order, set_up, take, virtual
 from exchange_simulator.core import types as core
 from exchange_simulator.dialects.base import Lose, Reply, RequestFault, Route
 from exchange_simulator.dialects.base import Received as Request
+from tests.e2e.truth import agrees
 
 pytestmark = pytest.mark.parametrize("venue", venues.names())
-
-ENTRY = {"purpose": Purpose.HEDGE}
-"""Orders that a client may send before it is connected."""
-
-
-async def agrees(bench: Bench, client: BaseExchangeClient) -> None:
-    """The client ends with the exchange's truth: open orders and what they filled, position, book."""
-    await client.ws_manager.prepare_market_feed(client.instruments.get(BTC))
-    await bench.until(lambda: client.context.entries_allowed, "reconciled", timeout_s=90)
-    await bench.until(lambda: not client.context.tracker.unresolved(), "every order is proved", timeout_s=60)
-    market = bench.market()
-    mine = sorted((o.size, o.filled_size, o.price) for o in await client.get_active_orders())
-    true = sorted((market.size(o.size), market.size(o.filled), market.price(o.price)) for o in bench.orders())
-    assert mine == true
-    held = await client.get_position_snapshot(BTC)
-    assert (held.quantity if held is not None else D(0)) == bench.position()
-    live = sorted((o.info().size, o.filled) for o in client.context.tracker.live())
-    assert live == [(size, filled) for size, filled, _ in true]
-    await bench.book_is_true(client)
 
 
 # ---- credentials

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from perpkit.demo.scene import Scene
 
 LINES = 14
+ROOMY = 36
+"""Rows of a terminal that holds frames, titles and all; on a lower one the tables go bare, so that the story is seen."""
 STYLES = {
     "fault": "bold yellow",
     "fill": "green",
@@ -79,15 +81,30 @@ class View:
 
     def refresh(self, scene: Scene) -> None:
         if self._live is not None:
-            self._live.update(Group(self._header(scene), self._venues(scene), self._pairs(scene), self._log()), refresh=True)
+            above = Group(self._header(scene), self._venues(scene), self._pairs(scene))
+            self._live.update(Group(above, self._log(above)), refresh=True)
 
     def _header(self, scene: Scene) -> Text:
         return Text.assemble(
-            ("perpkit demo  ", "bold"), (at(scene.clock.time_ns()), "cyan"), ("  demo time, UTC   ", "dim"), (self._phase, "bold")
+            ("perpkit demo  ", "bold"),
+            (at(scene.clock.time_ns()), "cyan"),
+            ("  demo time, UTC   ", "dim"),
+            (self._phase, "bold"),
+            no_wrap=True,
+            overflow="ellipsis",
         )
 
+    @property
+    def _roomy(self) -> bool:
+        return self._console.height >= ROOMY
+
+    def _table(self, title: str) -> Table:
+        if self._roomy:
+            return Table(title=title, expand=True, title_justify="left")
+        return Table(box=None, expand=True, pad_edge=False, header_style="dim")
+
     def _venues(self, scene: Scene) -> Table:
-        table = Table(title="venues", expand=True, title_justify="left")
+        table = self._table("venues")
         for name in ("venue", "market"):
             table.add_column(name)
         for name in ("bid", "ask", "funding / h", "position"):
@@ -98,7 +115,7 @@ class View:
         return table
 
     def _pairs(self, scene: Scene) -> Table:
-        table = Table(title="pairs", expand=True, title_justify="left")
+        table = self._table("pairs")
         for name in ("pair", "state", "long", "short", "delta", "funding so far"):
             table.add_column(name)
         for runner in scene.engine.pairs.values():
@@ -116,12 +133,13 @@ class View:
             )
         return table
 
-    def _log(self) -> Panel:
-        text = Text()
-        for when, kind, line in self._lines:
-            text.append(f"{when}  ", style="dim")
-            text.append(f"{line}\n", style=STYLES.get(kind, ""))
-        return Panel(text, title="what happens", title_align="left", height=LINES + 2)
+    def _log(self, above: Group) -> RenderableType:
+        """The newest lines, as many as are left below the rest."""
+        text = Text("\n").join(Text.assemble((f"{when}  ", "dim"), (line, STYLES.get(kind, ""))) for when, kind, line in self._lines)
+        frame = 4 if self._roomy else 0
+        room = LINES if self._roomy else max(3, self._console.height - 1 - len(self._console.render_lines(above)))
+        shown = Text("\n").join(text.wrap(self._console, self._console.width - frame)[-room:])
+        return Panel(shown, title="what happens", title_align="left", height=LINES + 2) if self._roomy else shown
 
     def report(self, report: DemoReport, home: Path) -> None:
         """The closing report."""

@@ -35,18 +35,24 @@ class BaseFundingClient:
 
 
 class BaseFundingFetchers:
-    """The venue's requests. Both return one entry per market, keyed by instrument; what the venue does not say is absent."""
+    """Both return one entry per market, keyed by instrument; what the venue does not say is absent. A venue whose market data says it in
+    more requests than there need be puts its own here."""
 
     def __init__(self, client: BaseFundingClient) -> None:
         self.client = client
         self.context = client.context
 
     async def funding_rates(self) -> Mapping[Instrument, FundingRateSample]:
-        raise NotImplementedError
+        rates = await self.client.market_data.fetch_funding_rates()
+        return {self.context.instruments.get(key): sample for key, sample in rates.items()}
 
     async def market_data(self) -> Mapping[Instrument, Mapping[str, Decimal]]:
         """`volume_24h` and `open_interest` (one-sided), both in USD."""
-        raise NotImplementedError
+        found: dict[Instrument, dict[str, Decimal]] = {}
+        for ticker in await self.client.market_data.fetch_tickers():
+            figures = {"volume_24h": ticker.volume_24h, "open_interest": ticker.open_interest}
+            found[self.context.instruments.get(ticker.instrument)] = {name: value for name, value in figures.items() if value is not None}
+        return found
 
 
 class BaseFundingAdapter:

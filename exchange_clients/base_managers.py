@@ -68,6 +68,15 @@ _FALLBACK_SLIPPAGE = Decimal("0.02")
 LANES: Final = {Purpose.ENTRY: Lane.ENTRY, Purpose.CLOSE: Lane.CLOSE, Purpose.HEDGE: Lane.HEDGE, Purpose.UNWIND: Lane.UNWIND}
 
 
+def ids_of(orders: Sequence[Order]) -> tuple[str, ...]:
+    return tuple(order.client_order_id or "" for order in orders)
+
+
+def most_urgent(orders: Sequence[Order]) -> Lane:
+    """The lane of orders that travel together."""
+    return min((LANES[order.intent.purpose] for order in orders), key=list(Lane).index)
+
+
 class BaseManager:
     """Holds the client's shared parts."""
 
@@ -107,6 +116,10 @@ class BaseMarketData(BaseManager):
 
     async def fetch_ticker(self, instrument: Instrument) -> Ticker:
         raise self._unsupported("fetch_ticker")
+
+    async def fetch_tickers(self) -> list[Ticker]:
+        """Of every market, in as few requests as the venue allows."""
+        raise self._unsupported("fetch_tickers")
 
     async def fetch_funding_rates(self) -> dict[InstrumentId, FundingRateSample]:
         """The running rate of every market, in as few requests as the venue allows."""

@@ -11,7 +11,7 @@ import random
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 _CHATTY = (Stream.BOOK, Stream.BBO)
 _BAD_FRAMES_BEFORE_RECONNECT = 20
 
-Manager = TypeVar("Manager", bound="BaseWebSocketManager")
 Handler = Callable[[str, Any, int], object]
 """What a message does: handler(role, message, ts_recv_ns)."""
 
@@ -79,7 +78,7 @@ def own_liquidation(fill: Fill) -> LiquidationEvent | None:
     )
 
 
-class BaseMessageHandler(Generic[Manager]):
+class BaseMessageHandler:
     """Turns frames into effects. A venue sets `decode` (typed, one call per frame) and returns its table from `handlers()`.
 
     A frame that does not decode is counted, logged and skipped; the book it may have been for finds the hole by its numbering.
@@ -87,7 +86,7 @@ class BaseMessageHandler(Generic[Manager]):
 
     decode: ClassVar[Decode]
 
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, manager: BaseWebSocketManager) -> None:
         self.manager = manager
         self.context = manager.context
         self._table = self.handlers()
@@ -163,7 +162,7 @@ class BaseWebSocketManager:
     """All streams of one client."""
 
     dialect_class: ClassVar[type[BaseDialect]]
-    message_handler_class: ClassVar[type[BaseMessageHandler[Any]]]
+    message_handler_class: ClassVar[type[BaseMessageHandler]]
     sequence_rule: ClassVar[SequenceRule]
     max_depth: ClassVar[int | None] = None
 

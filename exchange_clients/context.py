@@ -12,7 +12,7 @@ from exchange_clients.instruments import InstrumentProvider
 from exchange_clients.model import InstrumentId, Position
 from exchange_clients.orders import IdStore, OrderTracker
 from exchange_clients.ratelimit import Limiter
-from exchange_clients.signing import Credentials, NonceSource, Signer, require
+from exchange_clients.signing import Channel, Credentials, NonceSource, Signer, require
 from exchange_clients.spec import Endpoints, VenueSpec
 from exchange_clients.transport.command import CommandPort, SocketCommands
 from exchange_clients.transport.runtime import Runtime
@@ -56,6 +56,11 @@ class ClientContext:
     @property
     def name(self) -> str:
         return self.spec.name
+
+    @property
+    def command_channel(self) -> Channel:
+        """Where commands go now: over the socket where that is asked for and open."""
+        return Channel.WS if self.config.command_channel == "ws" and self.socket_commands.is_open else Channel.REST
 
     def attach_instruments(self, market_data: BaseMarketData) -> None:
         """Instruments come from the venue's market data, whose parts need this context first."""

@@ -348,7 +348,7 @@ class _NoWire(BaseDialect):
         return []
 
 
-class _NoFrames(BaseMessageHandler[BaseWebSocketManager]):
+class _NoFrames(BaseMessageHandler):
     decode: ClassVar[Decode] = msgspec.json.Decoder().decode
 
     def handlers(self) -> dict[type, Callable[[str, Any, int], object]]:

@@ -302,7 +302,7 @@ class PongMessage(msgspec.Struct, frozen=True, tag="pong", tag_field="type"):
 Message = BookMessage | OrderMessage | FillMessage | AckMessage | RefusedMessage | PongMessage
 
 
-class ToyMessageHandler(BaseMessageHandler["ToyWebSocketManager"]):
+class ToyMessageHandler(BaseMessageHandler):
     decode = msgspec.json.Decoder(Message, strict=False).decode
 
     def handlers(self) -> dict[type, Callable[[str, Any, int], object]]:

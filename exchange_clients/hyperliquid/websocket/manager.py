@@ -25,8 +25,3 @@ class HyperliquidWebSocketManager(BaseWebSocketManager):
         if venue_cache(self.context).shared_collateral:
             topics.append(self.dialect.topic(Stream.ACCOUNT, None, SPOT_STATE))
         return topics
-
-    def collateral_dexes(self) -> tuple[str, ...]:
-        """The dexes that are margined in the venue's main collateral."""
-        others = {i.id.dex for i in self.context.instruments.all() if i.settle != self.context.spec.collateral}
-        return tuple(dex for dex in configured_dexes(self.context) if dex not in others)

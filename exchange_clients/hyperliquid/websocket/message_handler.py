@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
-from exchange_clients.base_websocket import BaseMessageHandler, Handler
+from exchange_clients.base_websocket import BaseMessageHandler, BaseWebSocketManager, Handler
 from exchange_clients.errors import DecodeError, VenueError, classify
 from exchange_clients.hyperliquid import messages as m
 from exchange_clients.hyperliquid.client.managers.websocket_handlers import HyperliquidWebSocketHandlers
@@ -15,9 +15,6 @@ from exchange_clients.hyperliquid.common import SPEC, read_error, refusal
 from exchange_clients.hyperliquid.websocket.market_switcher import channel_of
 from exchange_clients.hyperliquid.websocket.order_book import apply
 from exchange_clients.model import IndexPrice, MarkPrice
-
-if TYPE_CHECKING:
-    from exchange_clients.hyperliquid.websocket.manager import HyperliquidWebSocketManager
 
 _GREETING: Final = "Websocket connection established."
 
@@ -30,10 +27,10 @@ def decode(data: str | bytes) -> m.Frame | None:
     return frame
 
 
-class HyperliquidMessageHandler(BaseMessageHandler["HyperliquidWebSocketManager"]):
+class HyperliquidMessageHandler(BaseMessageHandler):
     decode = staticmethod(decode)
 
-    def __init__(self, manager: HyperliquidWebSocketManager) -> None:
+    def __init__(self, manager: BaseWebSocketManager) -> None:
         self.account = HyperliquidWebSocketHandlers(manager)
         super().__init__(manager)
 

@@ -21,7 +21,7 @@ _NOT_SUBSCRIBED: Final = 30002
 _BOOK: Final = len("order_book:")
 
 
-class LighterMessageHandler(BaseMessageHandler[BaseWebSocketManager]):
+class LighterMessageHandler(BaseMessageHandler):
     decode = staticmethod(m.decode_frame)
 
     def __init__(self, manager: BaseWebSocketManager) -> None:

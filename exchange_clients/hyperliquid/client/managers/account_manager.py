@@ -8,7 +8,7 @@ from typing import Final
 from exchange_clients.base_managers import BaseAccountManager
 from exchange_clients.errors import ConfigError, PermissionDenied
 from exchange_clients.hyperliquid import messages as m
-from exchange_clients.hyperliquid.client.managers.market_data import configured_dexes
+from exchange_clients.hyperliquid.client.managers.market_data import collateral_dexes
 from exchange_clients.hyperliquid.client.managers.order_manager import command
 from exchange_clients.hyperliquid.client.utils import converters
 from exchange_clients.hyperliquid.client.utils.caching import venue_cache
@@ -71,9 +71,8 @@ class HyperliquidAccountManager(BaseAccountManager):
         """The dexes whose collateral is USDC together; under unified and portfolio margin the spot balance."""
         user = trading_address(self.context)
         asset = self.context.spec.collateral
-        others = {i.id.dex for i in self.context.instruments.all() if i.settle != asset}
         states: list[m.ClearinghouseState] = [
-            await self.rest.query("clearinghouseState", user=user, dex=dex) for dex in configured_dexes(self.context) if dex not in others
+            await self.rest.query("clearinghouseState", user=user, dex=dex) for dex in collateral_dexes(self.context)
         ]
         spot: m.SpotState | None = None
         if venue_cache(self.context).shared_collateral:

@@ -41,6 +41,12 @@ def configured_dexes(context: ClientContext) -> tuple[str, ...]:
     return ("", *dict.fromkeys(named))
 
 
+def collateral_dexes(context: ClientContext) -> tuple[str, ...]:
+    """The dexes that are margined in the venue's main collateral."""
+    others = {i.id.dex for i in context.instruments.all() if i.settle != context.spec.collateral}
+    return tuple(dex for dex in configured_dexes(context) if dex not in others)
+
+
 async def fetch_rows(context: ClientContext, endpoint: str, *, per_weight: int = 20, **arguments: Any) -> list[Any]:
     """A query whose weight grows with what it returns: the rest of the weight is counted now that it is known."""
     rows: list[Any] = await context.rest.query(endpoint, **arguments)
@@ -146,6 +152,12 @@ class HyperliquidMarketData(BaseMarketData):
         if entry is None:
             raise ProtocolError(f"no state of {instrument.venue_symbol}", venue=self.context.name)
         return converters.ticker(entry[1], instrument, self.context.runtime.clock.time_ns())
+
+    async def fetch_tickers(self) -> list[Ticker]:
+        """One request per dex."""
+        now_ns = self.context.runtime.clock.time_ns()
+        states = [await self.fetch_contexts(dex) for dex in self.dexes]
+        return [converters.ticker(ctx, instrument, now_ns) for of_dex in states for instrument, ctx in of_dex.values()]
 
     async def fetch_funding_rates(self) -> dict[InstrumentId, FundingRateSample]:
         now_ns = self.context.venue_time.now_ns()

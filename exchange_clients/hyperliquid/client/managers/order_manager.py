@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from exchange_clients.base_managers import LANES, BaseOrderManager
+from exchange_clients.base_managers import LANES, BaseOrderManager, ids_of, most_urgent
 from exchange_clients.context import ClientContext
 from exchange_clients.errors import DecodeError, OrderDenied, OrderOutcomeUnknown, Outcome, RequestTimeout, UnknownInstrument, VenueError
 from exchange_clients.hyperliquid import messages as m
@@ -53,13 +53,12 @@ def command(
     """An action over the configured channel. `counted` ones draw on the address budget, for which cancels, that have more, never wait."""
     if lane is Lane.CANCEL and context.limiter.headroom("address") < counted:
         counted = 0
-    over_socket = context.config.command_channel == "ws" and context.socket_commands.is_open
-    cost = {"ip": weight, "address": counted} | ({"ws": 1, "posts": 1} if over_socket else {})
+    cost = {"ip": weight, "address": counted} | ({"ws": 1, "posts": 1} if context.command_channel is Channel.WS else {})
     return Command(
         endpoint="exchange",
         payload=action,
         lane=lane,
-        channel=Channel.WS if over_socket else Channel.REST,
+        channel=context.command_channel,
         nonce_scope=NONCE_SCOPE,
         cost=cost,
         client_order_ids=ids,
@@ -125,9 +124,7 @@ class HyperliquidOrderManager(BaseOrderManager):
         return await self._send_together(orders, group)
 
     def _place(self, action: m.PlaceOrders, orders: Sequence[Order]) -> Command:
-        ids = tuple(order.client_order_id or "" for order in orders)
-        lane = min((LANES[order.intent.purpose] for order in orders), key=list(Lane).index)
-        return command(self.context, action, lane, weight=1 + len(orders) // 40, counted=len(orders), ids=ids)
+        return command(self.context, action, most_urgent(orders), weight=1 + len(orders) // 40, counted=len(orders), ids=ids_of(orders))
 
     def _wire(self, order: Order, intent: OrderIntent, instrument: Instrument, *, filled: Decimal = ZERO) -> m.OrderWire:
         assert intent.price is not None  # `check` saw to it
@@ -215,8 +212,7 @@ class HyperliquidOrderManager(BaseOrderManager):
             action = m.CancelOrders([m.CancelWire(a, int(o.order_id or 0)) for a, o in zip(numbers, orders, strict=True)])
         else:
             action = m.CancelByCloid([m.CancelByCloidWire(a, o.client_order_id or "") for a, o in zip(numbers, orders, strict=True)])
-        ids = tuple(order.client_order_id or "" for order in orders)
-        return command(self.context, action, Lane.CANCEL, weight=1 + len(orders) // 40, counted=len(orders), ids=ids)
+        return command(self.context, action, Lane.CANCEL, weight=1 + len(orders) // 40, counted=len(orders), ids=ids_of(orders))
 
     def decode_cancel(self, reply: m.Reply, order: Order) -> None:
         error = self.decode_cancel_many(reply, [order])[0]
@@ -245,8 +241,7 @@ class HyperliquidOrderManager(BaseOrderManager):
             raise OrderDenied(f"{instrument.id}: only resting limit orders can be amended", venue=self.context.name)
         oid: int | str = int(order.order_id) if order.order_id is not None else order.client_order_id or ""
         modify = m.ModifyWire(oid, self._wire(order, intent, instrument, filled=order.filled))
-        ids = (order.client_order_id or "",)
-        return command(self.context, m.BatchModify([modify]), LANES[intent.purpose], counted=1, ids=ids)
+        return command(self.context, m.BatchModify([modify]), LANES[intent.purpose], counted=1, ids=ids_of([order]))
 
     def decode_amend(self, reply: m.Reply, order: Order) -> str | None:
         status = self._statuses(reply)[0]

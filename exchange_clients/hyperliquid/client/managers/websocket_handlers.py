@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from exchange_clients.hyperliquid import messages as m
+from exchange_clients.hyperliquid.client.managers.market_data import collateral_dexes
 from exchange_clients.hyperliquid.client.managers.order_manager import order_info
 from exchange_clients.hyperliquid.client.utils import converters
 from exchange_clients.hyperliquid.client.utils.caching import venue_cache
@@ -12,7 +13,7 @@ from exchange_clients.hyperliquid.signing import trading_address
 from exchange_clients.model import NS_PER_MS, Fill, OrderStatus
 
 if TYPE_CHECKING:
-    from exchange_clients.hyperliquid.websocket.manager import HyperliquidWebSocketManager
+    from exchange_clients.base_websocket import BaseWebSocketManager
 
 REPLAYED_MS: Final = 60_000
 """How far before our start the replayed fills of a subscription may concern us."""
@@ -21,7 +22,7 @@ REPLAYED_MS: Final = 60_000
 class HyperliquidWebSocketHandlers:
     """Streams of one account: those that do not name it (`orderUpdates`, `user`) can only be this one's."""
 
-    def __init__(self, manager: HyperliquidWebSocketManager) -> None:
+    def __init__(self, manager: BaseWebSocketManager) -> None:
         self.manager = manager
         self.context = manager.context
         self._since_ms: int | None = None
@@ -77,7 +78,7 @@ class HyperliquidWebSocketHandlers:
         """Once every part of the sum is known."""
         shared = venue_cache(self.context).shared_collateral
         collateral = self.context.spec.collateral
-        wanted = self.manager.collateral_dexes()
+        wanted = collateral_dexes(self.context)
         if (shared and self._spot is None) or any(dex not in self._states for dex in wanted):
             return
         states = [self._states[dex] for dex in wanted]

@@ -93,6 +93,11 @@ class LighterMarketData(BaseMarketData):
     async def fetch_ticker(self, instrument: Instrument) -> Ticker:
         return converters.ticker(await self.fetch_market(instrument), instrument, self.context.runtime.clock.time_ns())
 
+    async def fetch_tickers(self) -> list[Ticker]:
+        now_ns = self.context.runtime.clock.time_ns()
+        pairs = self.context.instruments.known(await self.fetch_markets(), lambda market: market.market_id)
+        return [converters.ticker(market, instrument, now_ns) for market, instrument in pairs]
+
     async def fetch_funding_rates(self) -> dict[InstrumentId, FundingRateSample]:
         """One request. The table also lists other exchanges, and it is renewed less often than the stream."""
         reply: m.FundingRates = await self.rest.query("funding-rates")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from exchange_clients.base_managers import LANES, BaseOrderManager
+from exchange_clients.base_managers import LANES, BaseOrderManager, ids_of, most_urgent
 from exchange_clients.context import ClientContext
 from exchange_clients.errors import DecodeError, OrderDenied, OrderOutcomeUnknown, VenueError
 from exchange_clients.lighter import messages as m
@@ -31,7 +31,7 @@ from exchange_clients.model import (
 )
 from exchange_clients.orders import Order
 from exchange_clients.paging import newest_first
-from exchange_clients.signing import Channel, Command
+from exchange_clients.signing import Command
 
 PAGE: Final = 100
 LOOKUP_PAGES: Final = 10
@@ -50,7 +50,6 @@ _NOW, _SCHEDULED, _ABORT = 0, 1, 2
 
 def command(context: ClientContext, payload: Tx | Sequence[Tx], lane: Lane, *, ids: tuple[str, ...] = ()) -> Command:
     """A transaction, or several as one batch, over the configured channel."""
-    over_socket = context.config.command_channel == "ws" and context.socket_commands.is_open
     txs = [payload] if isinstance(payload, Tx) else list(payload)
     if context.config.venue_options.get("skip_nonce"):
         txs = [tx.with_attribute(Attribute.SKIP_NONCE, 1) for tx in txs]
@@ -59,7 +58,7 @@ def command(context: ClientContext, payload: Tx | Sequence[Tx], lane: Lane, *, i
         endpoint="sendTxBatch" if batch else "sendTx",
         payload=tuple(txs) if batch else txs[0],
         lane=lane,
-        channel=Channel.WS if over_socket else Channel.REST,
+        channel=context.command_channel,
         nonce_scope=NONCE_SCOPE,
         nonces=len(txs),
         client_order_ids=ids,
@@ -104,11 +103,11 @@ class LighterOrderManager(BaseOrderManager):
     # ---- place
 
     def encode_place(self, order: Order, instrument: Instrument) -> Command:
-        return command(self.context, self._create(order, instrument), LANES[order.intent.purpose], ids=_ids([order]))
+        return command(self.context, self._create(order, instrument), LANES[order.intent.purpose], ids=ids_of([order]))
 
     def encode_place_many(self, orders: Sequence[Order], instruments: Sequence[Instrument]) -> Command:
         txs = [self._create(order, instrument) for order, instrument in zip(orders, instruments, strict=True)]
-        return command(self.context, txs, _most_urgent(orders), ids=_ids(orders))
+        return command(self.context, txs, most_urgent(orders), ids=ids_of(orders))
 
     def encode_bracket(self, entry: Order, take_profit: Order | None, stop_loss: Order | None, instrument: Instrument) -> Command:
         """The exits wait for the entry and cancel each other. They close what the entry opened: their size follows it."""
@@ -117,7 +116,7 @@ class LighterOrderManager(BaseOrderManager):
         children = [{**self._fields(order, instrument), "BaseAmount": 0, "OrderExpiry": expiry} for order in exits]
         kind = _ONE_TRIGGERS_PAIR if len(exits) == 2 else _ONE_TRIGGERS_OTHER
         group = Tx(TxType.CREATE_GROUPED_ORDERS, {"GroupingType": kind}, (self._fields(entry, instrument), *children))
-        return command(self.context, group, LANES[entry.intent.purpose], ids=_ids([entry, *exits]))
+        return command(self.context, group, LANES[entry.intent.purpose], ids=ids_of([entry, *exits]))
 
     async def place_bracket(
         self, entry: OrderIntent, take_profit: OrderIntent | None, stop_loss: OrderIntent | None
@@ -141,7 +140,7 @@ class LighterOrderManager(BaseOrderManager):
         with self.unsent(orders):
             legs = tuple({**self._fields(order, instrument), "OrderExpiry": expiry} for order, instrument in prepared)
         group = Tx(TxType.CREATE_GROUPED_ORDERS, {"GroupingType": _ONE_CANCELS_OTHER}, legs)
-        return await self._send_together(orders, command(self.context, group, _most_urgent(orders), ids=_ids(orders)))
+        return await self._send_together(orders, command(self.context, group, most_urgent(orders), ids=ids_of(orders)))
 
     def _create(self, order: Order, instrument: Instrument) -> Tx:
         return Tx(TxType.CREATE_ORDER, self._fields(order, instrument))
@@ -182,11 +181,11 @@ class LighterOrderManager(BaseOrderManager):
     # ---- cancel and amend
 
     def encode_cancel(self, order: Order, instrument: Instrument) -> Command:
-        return command(self.context, self._cancel(order, instrument), Lane.CANCEL, ids=_ids([order]))
+        return command(self.context, self._cancel(order, instrument), Lane.CANCEL, ids=ids_of([order]))
 
     def encode_cancel_many(self, orders: Sequence[Order], instruments: Sequence[Instrument]) -> Command:
         txs = [self._cancel(order, instrument) for order, instrument in zip(orders, instruments, strict=True)]
-        return command(self.context, txs, Lane.CANCEL, ids=_ids(orders))
+        return command(self.context, txs, Lane.CANCEL, ids=ids_of(orders))
 
     def decode_cancel_many(self, reply: m.Sent, orders: Sequence[Order]) -> list[VenueError | None]:
         return [None] * len(orders)
@@ -219,7 +218,7 @@ class LighterOrderManager(BaseOrderManager):
             "Price": wire_price(intent.price, instrument),
             "TriggerPrice": wire_price(intent.trigger_price, instrument) if intent.trigger_price is not None else 0,
         }
-        return command(self.context, Tx(TxType.MODIFY_ORDER, fields), LANES[intent.purpose], ids=_ids([order]))
+        return command(self.context, Tx(TxType.MODIFY_ORDER, fields), LANES[intent.purpose], ids=ids_of([order]))
 
     # ---- records
 
@@ -299,11 +298,3 @@ def _is_immediate(intent: OrderIntent) -> bool:
 def _index(order: Order) -> int:
     """The venue's id once it is known, else the client's."""
     return int(order.order_id or order.client_order_id or 0)
-
-
-def _ids(orders: Sequence[Order]) -> tuple[str, ...]:
-    return tuple(order.client_order_id or "" for order in orders)
-
-
-def _most_urgent(orders: Sequence[Order]) -> Lane:
-    return min((LANES[order.intent.purpose] for order in orders), key=list(Lane).index)

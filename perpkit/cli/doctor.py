@@ -93,7 +93,9 @@ def machine(store: Store) -> Report:
     if find_spec("eth_account") is None:
         report.add("signing", Verdict.NOTE, "eth-account is missing: EVM venues are read-only", 'pip install "perpkit[evm]"')
     elif find_spec("coincurve") is None:
-        report.add("signing", Verdict.NOTE, "coincurve is missing: EIP-712 signatures take 12 times longer", 'pip install "perpkit[evm]"')
+        report.add(
+            "signing", Verdict.NOTE, "coincurve is missing: signing an order takes thirty times longer", 'pip install "perpkit[evm]"'
+        )
     else:
         report.add("signing", Verdict.OK, "fast curve library present")
     folder = store.folder()

@@ -33,7 +33,7 @@ class HyperliquidClient(BaseExchangeClient):
         signer = HyperliquidSigner(credentials, runtime.offload, mainnet=config.environment == "mainnet")
         if (backend := backend_name()) != FAST_BACKEND:
             get_exchange_logger(SPEC.name).warning(
-                "signer.slow backend=%s hint=%r", backend, f"install {FAST_BACKEND}: it signs 50x faster"
+                "signer.slow backend=%s hint=%r", backend, f"install {FAST_BACKEND}: orders are signed thirty times faster"
             )
         return signer
 

@@ -80,6 +80,18 @@ class SimVenue:
             self.now(), self.symbol, [(bid - i * gap, steps) for i in range(levels)], [(ask + i * gap, steps) for i in range(levels)]
         )
 
+    def list_too(self, base: str, mid: Decimal, *, step: str = "0.0001", tick: str = "0.01") -> None:
+        """A second market, deep and calm."""
+        listed = self.dialect.listing(base, tick_size=D(tick), step_size=D(step))
+        self.exchange.add_market(self.now(), listed, mark=listed.to_ref(mid))
+        self.refresh(base, mid)
+
+    def refresh(self, base: str, mid: Decimal) -> None:
+        """Its book, anew."""
+        listed = self.exchange.markets[base].spec
+        bid, ask = listed.to_ticks(mid - 1), listed.to_ticks(mid + 1)
+        self.exchange.set_levels(self.now(), base, [(bid, listed.to_steps(D(50)))], [(ask, listed.to_steps(D(50)))])
+
     def one_sided(self) -> None:
         """No depth at all."""
         self.exchange.set_levels(self.now(), self.symbol, [], [])

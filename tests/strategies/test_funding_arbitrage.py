@@ -17,6 +17,7 @@ from tests.strategies.stack import VENUES, Stack, decode, run_stack
 
 D = Decimal
 LONG, SHORT = VENUES
+ETH = D(3000)
 CONFIG: dict[str, Any] = {
     "exchanges": VENUES,
     "account_name": "main",
@@ -237,3 +238,39 @@ def test_exits_of_one_pair_do_not_wait_for_another_that_is_stuck(tmp_path: Path)
         assert state_of(s) is PairState.CLOSED
 
     run_stack(tmp_path, main, stepping=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "first", "second"),
+    [
+        ({}, ["BTC", "ETH"], ["BTC", "ETH"]),
+        ({"max_new_positions_per_cycle": 1}, ["ETH"], ["ETH", "BTC"]),
+        ({"max_positions": 1}, ["ETH"], ["ETH"]),
+        ({"symbols": ["BTC"]}, ["BTC"], ["BTC"]),
+        ({"max_total_exposure_usd": 1015}, ["ETH"], ["ETH"]),
+        ({"min_volume_24h": 10**12}, [], []),
+        ({"max_break_even_hours": "0.1"}, [], []),
+    ],
+)
+def test_parameters_bound_how_much_is_entered(tmp_path: Path, changes: dict[str, Any], first: list[str], second: list[str]) -> None:
+    async def main(s: Stack) -> None:
+        rates(s, "0", "0.0003")
+        for name, venue in s.venues.items():
+            venue.list_too("ETH", ETH)
+            venue.exchange.set_funding_rate(venue.now(), "ETH", to_fraction("0.0005" if name == SHORT else "0"))
+        for client in s.clients.values():
+            await client.instruments.load_all(force=True)
+        await asyncio.sleep(2)
+        made = await strategy(s, **changes)
+        for expected in (first, second):
+            await made.run_cycle()
+            assert s.engine is not None
+            held = [r.record.symbol for r in s.engine.pairs.values() if r.state is PairState.HEDGED]
+            assert sorted(held) == sorted(expected)
+            await asyncio.sleep(60)
+            for venue in s.venues.values():
+                venue.book()
+                venue.refresh("ETH", ETH)
+            await asyncio.sleep(1)
+
+    run_stack(tmp_path, main)

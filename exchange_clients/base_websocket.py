@@ -17,7 +17,7 @@ import msgspec
 
 from exchange_clients.book import BookChange, BookFeed, BookGap, Resync, SequenceRule
 from exchange_clients.context import ClientContext
-from exchange_clients.errors import AuthError, ConfigError, DecodeError, NotReady, SubscriptionRefused, UnsupportedCapability, VenueError
+from exchange_clients.errors import ConfigError, DecodeError, NotReady, SubscriptionRefused, UnsupportedCapability, VenueError
 from exchange_clients.events import Listener, Subscription
 from exchange_clients.model import (
     NS_PER_S,
@@ -602,8 +602,3 @@ class BaseWebSocketManager:
         if event.own:
             self.on_own_liquidation(event)
         self.context.hub.publish(event_key(Stream.LIQUIDATIONS), event)
-
-    def refused_login(self, role: str, error: AuthError) -> None:
-        """The venue ended our authority on a live socket (token, key)."""
-        self.context.log.error("stream.auth_refused role=%s reason=%s", role, error)
-        self.reconnect(role, str(error))

@@ -164,7 +164,8 @@ class Bench:
         return made
 
     def another_account(self, deposit: Decimal = DEPOSIT) -> SimAccount:
-        return self.dialect.open_account(deposit)  # type: ignore[no-any-return]
+        made: SimAccount = self.dialect.open_account(deposit)
+        return made
 
     # ---- the exchange
 

@@ -64,14 +64,13 @@ class HyperliquidMessageHandler(BaseMessageHandler):
             self.manager.bbo(bbo)
 
     def _trades(self, role: str, message: m.TradesFrame, ts_recv_ns: int) -> None:
-        for row in message.data:
-            if (instrument := self.context.instruments.by_contract(row.coin)) is not None:
-                self.manager.trade(converters.trade(row, instrument))
+        for row, instrument in self.context.instruments.known(message.data, lambda row: row.coin):
+            self.manager.trade(converters.trade(row, instrument))
 
     def _candle(self, role: str, message: m.CandleFrame, ts_recv_ns: int) -> None:
-        for row in message.data if isinstance(message.data, list) else (message.data,):
-            if (instrument := self.context.instruments.by_contract(row.s)) is not None:
-                self.manager.candle(converters.candle(row, instrument, ts_recv_ns))
+        rows = message.data if isinstance(message.data, list) else [message.data]
+        for row, instrument in self.context.instruments.known(rows, lambda row: row.s):
+            self.manager.candle(converters.candle(row, instrument, ts_recv_ns))
 
     def _asset_ctx(self, role: str, message: m.ActiveAssetCtxFrame, ts_recv_ns: int) -> None:
         instrument, ctx = self.context.instruments.by_contract(message.data.coin), message.data.ctx

@@ -91,10 +91,7 @@ class LighterMessageHandler(BaseMessageHandler):
         of_all = message.channel.endswith(f":{ALL}")
         rows = m.decode_all_stats(message.market_stats).values() if of_all else (m.decode_stats(message.market_stats),)
         now_ns, hub = self.context.venue_time.now_ns(), self.context.hub
-        for row in rows:
-            instrument = self.context.instruments.by_contract(str(row.market_id))
-            if instrument is None:
-                continue
+        for row, instrument in self.context.instruments.known(rows, lambda row: row.market_id):
             events = (
                 (Stream.MARK, "mark", converters.mark_price(row, instrument, ts_recv_ns)),
                 (Stream.INDEX, "index", converters.index_price(row, instrument, ts_recv_ns)),

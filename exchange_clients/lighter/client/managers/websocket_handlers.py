@@ -25,11 +25,9 @@ class LighterWebSocketHandlers:
         self._since_ns = self.context.runtime.clock.time_ns() - REPLAYED_NS
 
     def orders(self, role: str, message: m.OrdersFrame, ts_recv_ns: int) -> None:
-        for rows in (message.orders or {}).values():
-            for row in rows:
-                instrument = self.context.instruments.by_contract(str(row.market_index))
-                if instrument is not None:
-                    self.context.tracker.on_order(converters.order(row, instrument))
+        rows = (row for of_market in (message.orders or {}).values() for row in of_market)
+        for row, instrument in self.context.instruments.known(rows, lambda row: row.market_index):
+            self.context.tracker.on_order(converters.order(row, instrument))
 
     def fills(self, role: str, message: m.FillsFrame, ts_recv_ns: int) -> None:
         """A first message replays history: what is older than us happened to somebody else."""
@@ -40,9 +38,8 @@ class LighterWebSocketHandlers:
                 self.manager.fill(fill)
 
     def positions(self, role: str, message: m.PositionsFrame, ts_recv_ns: int) -> None:
-        pairs = ((row, self.context.instruments.by_contract(str(row.market_id))) for row in (message.positions or {}).values())
-        listed = [converters.position(row, instrument, ts_recv_ns) for row, instrument in pairs if instrument is not None]
-        self.manager.positions(listed, ts_recv_ns)
+        pairs = self.context.instruments.known((message.positions or {}).values(), lambda row: row.market_id)
+        self.manager.positions([converters.position(row, instrument, ts_recv_ns) for row, instrument in pairs], ts_recv_ns)
 
     def stats(self, role: str, message: m.StatsFrame, ts_recv_ns: int) -> None:
         self.manager.account(converters.account_streamed(message.stats, ts_recv_ns))

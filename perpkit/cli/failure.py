@@ -1,5 +1,6 @@
 """From an exception to one clear line, the next step, and an exit code that scripts can use."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -80,6 +81,8 @@ def _classify(error: BaseException) -> tuple[str, int, str]:
             return "journal", UNAVAILABLE, ""
         case TimeoutError():
             return "timeout", UNAVAILABLE, "try again; `perpkit doctor` shows which part fails"
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return "disk", UNAVAILABLE, "make room, then try again"
         case OSError(filename=str()):
             return "file", USAGE, "check the path and its permissions"
         case ModuleNotFoundError(name=str(name)):

@@ -317,22 +317,23 @@ class BaseWebSocketManager:
     def say(self, role: str, message: str) -> None:
         """Answer the venue, outside of any subscription or command; lost with the connection."""
         if (socket := self._sockets.get(role)) is not None and socket.is_connected:
-            self._errand(socket.send(message))
+            self.errand(socket.send(message))
 
     # ---- subscribing
 
     def want(self, topic: Topic) -> None:
         if self.registry.want(topic, self.context.runtime.clock.monotonic()) and (socket := self._sockets.get(topic.role)) is not None:
-            self._errand(socket.flush())
+            self.errand(socket.flush())
 
     def release(self, topic: Topic) -> None:
         if self.registry.release(topic):
             if topic.stream is Stream.BBO and topic.instrument is not None:
                 self._bbos.pop(topic.instrument, None)
             if (socket := self._sockets.get(topic.role)) is not None:
-                self._errand(socket.drop([topic]))
+                self.errand(socket.drop([topic]))
 
-    def _errand(self, work: Any) -> None:
+    def errand(self, work: Any) -> None:
+        """Run a coroutine beside the caller until it ends or the client disconnects; a failure is logged."""
         task = asyncio.ensure_future(work)
         self._errands.add(task)
 
@@ -495,9 +496,9 @@ class BaseWebSocketManager:
                 context.hub.publish(event_key(stream, gap.instrument), event)
         instrument = context.instruments.get(gap.instrument)
         if gap.resync is Resync.RESUBSCRIBE:
-            self._errand(self._resubscribe(self.dialect.topic(Stream.BOOK, instrument)))
+            self.errand(self._resubscribe(self.dialect.topic(Stream.BOOK, instrument)))
         elif gap.resync is Resync.SNAPSHOT:
-            self._errand(self._snapshot(self.feeds[instrument.contract_id]))
+            self.errand(self._snapshot(self.feeds[instrument.contract_id]))
 
     async def _resubscribe(self, topic: Topic) -> None:
         socket = self._sockets.get(topic.role)

@@ -264,7 +264,7 @@ class HyperliquidOrderManager(BaseOrderManager):
         try:
             return await asyncio.shield(amending)
         except asyncio.CancelledError:
-            self.context.websocket._errand(self._finish(amending, any_id))
+            self.context.websocket.errand(self._finish(amending, any_id))
             raise
 
     async def _finish(self, amending: asyncio.Future[OrderInfo], any_id: str) -> None:

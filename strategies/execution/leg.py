@@ -46,6 +46,7 @@ MAX_BACKOFF_S = 10.0
 MIN_PULL_GAP_S = 1.0
 MAX_PULL_GAP_S = 16.0
 LOOKBACK_NS = 60 * 1_000_000_000
+FEE_UNIT = Decimal("1e-12")
 
 Execution = tuple[str, str]
 """Trade id and side: an account that trades with itself has both sides of one trade."""
@@ -477,8 +478,8 @@ class LegTrader:
     async def reconcile(self) -> bool:
         """Whether the venue's position is what we account for, if need be after taking in the fills it has on record.
 
-        A difference that fills of others explain is theirs: it changes the foreign share, or, when nothing foreign is left to reduce, it
-        reduced ours (closed by hand) and is booked as EXTERNAL. An unexplained difference stays one.
+        A difference that fills of others explain is theirs: it changes the foreign share; what goes beyond the foreign share reduced ours
+        (closed by hand, deleveraged) and is booked as EXTERNAL. An unexplained difference stays one.
         """
         if await self.position() == self.expected_position:
             return True
@@ -491,21 +492,32 @@ class LegTrader:
         others = self._explaining(missing)
         if others is None:
             return False
-        against = -self.leg.sign * missing
         async with self._booking:
-            if self.foreign == 0 and 0 < against <= self.own:
-                for fill in others:
-                    await self._book(fill, None, FillCause.EXTERNAL)
-            else:
-                self.foreign += missing
-                for fill in others:
-                    key = (fill.trade_id, fill.side.value)
-                    del self._orphans[key]
-                    self._explained[key] = None
-                while len(self._explained) > MAX_ORPHANS:
-                    self._explained.popitem(last=False)
+            ours = self._ours_of(-self.leg.sign * missing)
+            self.foreign += missing + self.leg.sign * ours
+            for fill in reversed(others):
+                ours -= await self._explain(fill, ours)
+            while len(self._explained) > MAX_ORPHANS:
+                self._explained.popitem(last=False)
         self.say("position.external", change=missing, foreign=self.foreign)
         return True
+
+    def _ours_of(self, against: Decimal) -> Decimal:
+        """How much of a change against the leg is taken from us: what is left once nothing foreign stands in the leg's direction."""
+        theirs = self.leg.sign * self.foreign
+        return min(max(against - theirs, ZERO), self.own) if theirs >= 0 else ZERO
+
+    async def _explain(self, fill: Fill, ours: Decimal) -> Decimal:
+        """A fill of others: up to `ours` of it closed our share and is booked, the rest is theirs. Returns what was ours."""
+        taken = min(fill.quantity, ours) if fill.side.sign != self.leg.sign else ZERO
+        if taken > 0:
+            fee = fill.fee if taken == fill.quantity else (fill.fee * taken / fill.quantity).quantize(FEE_UNIT)
+            await self._book(msgspec.structs.replace(fill, quantity=taken, fee=fee), None, FillCause.EXTERNAL)
+        else:
+            key = (fill.trade_id, fill.side.value)
+            del self._orphans[key]
+            self._explained[key] = None
+        return taken
 
     def _explaining(self, missing: Decimal) -> list[Fill] | None:
         """The newest fills of others that add up to exactly that change, or None. Older ones may have been explained before a restart."""

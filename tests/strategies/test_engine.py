@@ -11,6 +11,7 @@ from database.journal import Journal
 from database.records import FillCause, IntentState, Leg, PairState
 from exchange_clients.model import Purpose, Side
 from exchange_simulator import simloop
+from exchange_simulator.core.types import NewOrder
 from exchange_simulator.core.types import Side as SimSide
 from strategies.execution.engine import EntryRefused
 from strategies.execution.plan import Tactic
@@ -551,6 +552,34 @@ def test_adl_of_one_leg_reduces_the_other_at_once(tmp_path: Path) -> None:
         assert positions[LONG] == -positions[SHORT] == D("0.006")
         assert s.engine is not None
         assert s.engine.pairs[record.pair_id].state is PairState.HEDGED
+
+    run_stack(tmp_path, main)
+
+
+def test_e12_what_is_taken_beyond_the_foreign_share_is_ours_and_the_other_leg_follows(tmp_path: Path) -> None:
+    """The account held 0.003 before; 0.009 of the 0.013 together are deleveraged, then the rest."""
+
+    async def main(s: Stack) -> None:
+        venue = s.venues[LONG]
+        market = venue.exchange.markets[venue.symbol].spec
+        foreign = NewOrder(
+            venue.account.account, venue.symbol, SimSide.BUY, market.to_steps(D("0.003")), market.to_ticks(D(101_000)), client_id="777"
+        )
+        venue.exchange.submit(venue.now(), foreign)
+        venue.book()
+        record = await s.open()
+        assert s.positions() == {LONG: D("0.013"), SHORT: D("-0.01")}
+        for taken, left in (("0.009", "0.004"), ("0.004", "0")):
+            venue.exchange.deleverage(venue.now(), venue.account.account, venue.symbol, market.to_steps(D(taken)))
+            await asyncio.sleep(90)
+            assert s.positions() == {LONG: D(left), SHORT: -D(left)}
+        assert s.engine is not None
+        runner = s.engine.pairs[record.pair_id]
+        assert runner.state is PairState.CLOSED
+        assert runner.record.foreign_long == 0
+        assert s.journal is not None
+        booked = [(f.kind, f.quantity) for f in s.journal.fills(record.pair_id) if f.kind is not FillCause.TRADE]
+        assert booked == [(FillCause.EXTERNAL, D("0.006")), (FillCause.ADL, D("0.004"))]
 
     run_stack(tmp_path, main)
 

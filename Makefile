@@ -5,9 +5,10 @@ LOCK := requirements/dev.txt
 BIN := $(VENV)/bin
 JOBS ?= 2
 ARGS ?=
+SEEDS ?= 0:10000
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check suite smoke format parity bench soak lock
+.PHONY: help env demo test check suite smoke format parity bench soak simulate lock
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -44,6 +45,9 @@ bench: env ## measure against ccxt and the official SDKs, each in its own enviro
 
 soak: env ## long runs: random kills, storms of faults
 	$(BIN)/python -m pytest -m soak -p no:randomly --timeout 0 $(ARGS)
+
+simulate: env ## storms over the whole stack, one per seed (SEEDS=0:10000 JOBS=2)
+	$(BIN)/python -m tests.strategies.simulation --seeds $(SEEDS) --jobs $(JOBS)
 
 lock: ## write the lock anew from pyproject.toml, from the public registry alone
 	@$(PYTHON) requirements/lock.py $(LOCK)

@@ -4,30 +4,41 @@ exchanges' own truth.
     python -m tests.strategies.simulation --seeds 0:1000 --jobs 2
     python -m tests.strategies.simulation --seeds 417 --trace
 
-A failing seed prints the command that replays it.
+What goes wrong: requests, answers, fills, sockets and pushes (exchange_simulator.faults), latency, broken and black connections, halts,
+venues' clocks, expired tokens, a journal that cannot be written, death at any journal write, auto-deleveraging, and somebody
+who trades on our account by hand. A failing seed prints the command that replays it. Not yet drawn: several pairs
+at once, full disks, and the end of a market (the dialects tell no fill of its settlement).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import random
 import sys
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from unittest import mock
 
-from database.records import Leg, PairRecord, PairState
+from database.errors import JournalError
+from database.journal import Journal
+from database.records import FillRecord, Leg, PairRecord, PairState
 from exchange_clients.errors import VenueError
-from exchange_simulator.core.events import OrderFilled
-from exchange_simulator.core.types import NewOrder, Side
-from exchange_simulator.simloop import Link
+from exchange_clients.transport.clock import VirtualClock
+from exchange_simulator import simloop
+from exchange_simulator.core.events import BalanceChanged, FundingPaid, OrderFilled
+from exchange_simulator.core.types import UNIT, BalanceReason, MarketStatus, NewOrder, Side, TimeInForce, money
+from exchange_simulator.simloop import EPOCH_NS, Link
 from strategies.execution.engine import EntryRefused
+from strategies.execution.ledger import book_funding
 from strategies.execution.plan import Tactic
 from tests.strategies.stack import COMMAND_PATHS, MID, VENUES, SimVenue, Stack, accepted_by_client_id, run_stack
 
@@ -37,11 +48,21 @@ STEP = D("0.00001")
 STORM_S = 40.0
 REST_S = 240.0
 MAX_ORDERS = 120
+TURNS = 20_000
+"""Of the loop in one instant: more is a livelock."""
 
 REQUESTS = ("lost_ack", "lost_request", "slow", "server_error", "rate_limited")
 EVENTS = ("late_fill", "duplicate_fill", "out_of_order_fills")
 SOCKETS = ("silent_socket", "accept_then_close", "refused_socket")
 PUSHES = ("sequence_gap", "garbage", "frozen_stream")
+CENT = D("0.01")
+HOUR_S = 3600.0
+BY_HAND = "777"
+"""Client order id of what somebody else trades on our account."""
+
+
+class Killed(BaseException):
+    """The process is gone: nothing after this point is executed."""
 
 
 class Violation(AssertionError):
@@ -62,6 +83,19 @@ class Storm:
     quantity: Decimal = ZERO
     worst: Decimal = ZERO
     pair_id: str | None = None
+    dies_in: int | None = None
+    """Journal events left to live."""
+    died: asyncio.Event = field(default_factory=asyncio.Event)
+    outside: Decimal = ZERO
+    """What was taken from our legs from outside: so much may stand naked until it is repaired."""
+    shared: set[str] = field(default_factory=set)
+    """Venues where the account holds something that is not ours."""
+    looking: bool = True
+    honest: bool = True
+    """Both venues honour reduce-only."""
+    ending: str = ""
+    happened: Counter[str] = field(default_factory=Counter)
+    """What the storm did, so that a run can show that it was not calm."""
     violations: list[Violation] = field(default_factory=list)
     """Seen from inside a venue, where raising would only be an answer 500 to the client."""
 
@@ -102,6 +136,10 @@ class Storm:
                 lines.append(f"partial_then_halt at={self.rng.uniform(0, 10):.1f} lasting={self.rng.uniform(1, 10):.1f}")
             if self.rng.random() < 0.15:
                 lines.append("reduce_only_ignored at=0")
+                self.honest = False
+            if name == "lighter" and self.rng.random() < 0.2:
+                self.happened["token expired"] += 1
+                lines.append(f"token_expired at={self.rng.uniform(0, 20):.1f} times={self.rng.choice((1, 3))} where=/api/v1/account")
             venue.faults(*lines)
             for line in lines:
                 self.say(s, f"plan {name}: {line}")
@@ -133,23 +171,74 @@ class Storm:
             venue = s.venues[self.rng.choice(VENUES)]
             if self.rng.random() < 0.5:
                 self.say(s, f"{venue.name}: connections reset")
+                self.happened["connections reset"] += 1
                 venue.host.drop_connections()
             else:
                 hole = self.rng.uniform(0.5, 8)
                 self.say(s, f"{venue.name}: black hole for {hole:.1f} s")
+                self.happened["black hole"] += 1
                 venue.host.set_black_hole(True)
                 await asyncio.sleep(hole)
                 venue.host.set_black_hole(False)
 
+    async def disk(self, s: Stack) -> None:
+        """The journal's database cannot be written for a while."""
+        if self.rng.random() < 0.8:
+            return
+        await asyncio.sleep(self.rng.uniform(0, 20))
+        self.say(s, "the journal is read-only")
+        self.happened["journal read-only"] += 1
+        _read_only(s.journal, on=True)
+        await asyncio.sleep(self.rng.uniform(1, 15))
+        self.say(s, "the journal can be written")
+        _read_only(s.journal, on=False)
+
+    async def outsider(self, s: Stack) -> None:
+        """Our position changes without us: deleveraged, or closed by hand (PAINS 6, 12)."""
+        rng = self.rng
+        if not self.honest or rng.random() < 0.75:
+            return
+        await asyncio.sleep(rng.uniform(2, 35))
+        name = rng.choice(VENUES)
+        venue = s.venues[name]
+        if not self.direction or venue.position() * self.direction[name] <= 0:
+            return
+        kind = rng.choice(("adl", "hand", "hand"))
+        spec = venue.exchange.markets[venue.symbol].spec
+        held = abs(spec.to_steps(venue.position()))
+        size = rng.choice((held, rng.randrange(1, held + 1)))
+        before, self.looking = venue.position(), False
+        if kind == "adl":
+            venue.exchange.deleverage(venue.now(), venue.account.account, venue.symbol, size)
+        else:
+            venue.book()
+            side = Side.SELL if before > 0 else Side.BUY
+            price = spec.to_ticks(MID * (D("0.99") if side is Side.SELL else D("1.01")))
+            order = NewOrder(
+                venue.account.account, venue.symbol, side, size, price, time_in_force=TimeInForce.IOC, reduce_only=True, client_id=BY_HAND
+            )
+            venue.exchange.submit(venue.now(), order)
+        taken = abs(before - venue.position())
+        theirs = min(taken, abs(self.foreign[name]))
+        self.foreign[name] -= self.direction[name] * theirs
+        self.outside += taken
+        self.looking = True
+        self.happened[kind] += 1
+        self.say(s, f"{name}: {kind} took {taken}, {theirs} of it not ours")
+        self.look(s)
+
     async def life(self, s: Stack) -> None:
         """Open, perhaps close, perhaps die and come back."""
         rng = self.rng
+        self.arm(0.3, 60)
         await self.try_open(s)
         for _ in range(rng.choice((0, 1, 1, 2))):
-            await asyncio.sleep(rng.uniform(0.1, 10))
+            await self.live(s, rng.uniform(0.1, 10))
+            self.arm(0.2, 40)
             action = rng.random()
-            if action < 0.55:
-                self.say(s, "killed and started again")
+            if action < 0.35:
+                self.say(s, "stopped and started again")
+                self.happened["restarted"] += 1
                 await s.down()
                 await asyncio.sleep(rng.uniform(0, 3))
                 await self.come_up(s)
@@ -158,16 +247,66 @@ class Storm:
             elif s.engine is not None:
                 self.say(s, "halt")
                 s.engine.halt("drawn from the seed")
+        await self.live(s, STORM_S / 2)
+
+    def arm(self, probability: float, within: int) -> None:
+        """Perhaps die at one of the next journal events."""
+        if self.rng.random() < probability and self.dies_in is None:
+            self.dies_in = self.rng.randrange(within)
+
+    def told(self, event: str) -> None:
+        """An event of the engine; raises when this is where the process dies, and at every journal event of the dead."""
+        if self.dies_in is None or not event.startswith("journal."):
+            return
+        self.dies_in -= 1
+        if self.dies_in < 0:
+            self.died.set()
+            task = asyncio.current_task()
+            if task is not None:
+                task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody asks the dead
+            raise Killed(event)
+
+    async def live(self, s: Stack, seconds: float) -> None:
+        """Time passes; if the process dies in it, another one takes over."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.died.wait()
+        except TimeoutError:
+            return
+        await self.take_over(s)
+
+    async def take_over(self, s: Stack) -> None:
+        """What is left of a dead process goes, a new one starts."""
+        self.say(s, "killed, and another takes over")
+        self.happened["killed"] += 1
+        await self.bury(s)
+        await asyncio.sleep(self.rng.uniform(0, 3))
+        await self.come_up(s)
+
+    async def bury(self, s: Stack) -> None:
+        engine, s.engine = s.engine, None
+        if engine is not None:
+            tasks = [*engine._feeds, *(r.task for r in engine.pairs.values() if r.task is not None)]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self.dies_in = None
+        self.died.clear()
+        await s.down()
 
     async def come_up(self, s: Stack) -> None:
         while True:
             try:
                 await s.up()
                 return
-            except VenueError as e:
+            except (VenueError, JournalError) as e:
                 self.say(s, f"start failed: {e}")
                 await s.down()
-                await asyncio.sleep(2)
+            except Killed:
+                self.say(s, "killed while starting")
+                self.happened["killed"] += 1
+                await self.bury(s)
+            await asyncio.sleep(2)
 
     async def try_open(self, s: Stack) -> None:
         rng = self.rng
@@ -180,13 +319,15 @@ class Storm:
             self.foreign[name] = ZERO
             if rng.random() < 0.2:
                 self.foreign[name] = self.direction[name] * D("0.003")
+                self.shared.add(name)
+                self.happened["shared account"] += 1
                 venue = s.venues[name]
                 market = venue.exchange.markets[venue.symbol].spec
                 venue.book()
                 side = Side.BUY if self.direction[name] > 0 else Side.SELL
                 price = market.to_ticks(MID * (D("1.01") if side is Side.BUY else D("0.99")))
                 venue.exchange.submit(
-                    venue.now(), NewOrder(venue.account.account, venue.symbol, side, market.to_steps(D("0.003")), price, client_id="777")
+                    venue.now(), NewOrder(venue.account.account, venue.symbol, side, market.to_steps(D("0.003")), price, client_id=BY_HAND)
                 )
         for venue in s.venues.values():
             venue.exchange.subscribe(lambda event: self.look(s))
@@ -210,9 +351,16 @@ class Storm:
                 assert s.engine is not None
                 self.pair_id = (await s.engine.begin(plan, decision)).record.pair_id
                 return
-            except (EntryRefused, VenueError) as e:
+            except (EntryRefused, VenueError, JournalError) as e:
                 self.say(s, f"not begun: {e}")
-                await asyncio.sleep(1 + attempt)
+                await self.live(s, 1 + attempt)
+            except Killed:
+                await self.take_over(s)
+                assert s.journal is not None
+                written = s.journal.pairs()
+                if written:
+                    self.pair_id = written[-1].pair_id
+                    return
 
     def ask_close(self, s: Stack, why: str) -> None:
         if s.engine is not None and self.pair_id in s.engine.pairs:
@@ -232,6 +380,8 @@ class Storm:
 
     def look(self, s: Stack) -> None:
         """After every event of an exchange."""
+        if not self.looking:
+            return
         own = self.own(s)
         for name, quantity in own.items():
             held = quantity * self.direction[name]
@@ -241,7 +391,7 @@ class Storm:
                 self.violate(s, f"E13: {name} holds {held}, planned were {self.quantity}")
         delta = abs(sum(own.values(), ZERO))
         self.worst = max(self.worst, delta)
-        if delta > self.slice + STEP:
+        if delta > self.slice + STEP + self.outside:
             self.violate(s, f"E12: {delta} naked, a slice is {self.slice}")
 
     def check_seen(self) -> None:
@@ -251,9 +401,11 @@ class Storm:
 
     def check_end(self, s: Stack, record: PairRecord) -> None:
         own = self.own(s)
+        assert s.journal is not None
+        s.journal.write()  # takes in what waits in the fallback file
         for name, venue in s.venues.items():
             for client_id, count in accepted_by_client_id(venue).items():
-                if count > 1 and client_id:
+                if count > 1 and client_id not in ("", BY_HAND):
                     raise Violation(f"E2: {name} accepted {count} orders with client id {client_id}")
             if venue.commands() > MAX_ORDERS * 2:
                 raise Violation(f"E20: {venue.commands()} commands at {name}")
@@ -268,23 +420,65 @@ class Storm:
             told = {record.long_venue: record.residual_long or ZERO, record.short_venue: record.residual_short or ZERO}
             if told != own:
                 raise Violation(f"E16: alert tells {told}, the venues hold {own} ({record.reason})")
-        self.check_fills(s)
+        for pair in s.journal.pairs():
+            if pair.pair_id != record.pair_id and pair.state is not PairState.CLOSED:
+                raise Violation(f"E7: pair {pair.pair_id} of a begin that failed is {pair.state}")
+        self.check_fills(s, own)
 
-    def check_fills(self, s: Stack) -> None:
-        """E5, E27: the journal's fills are the venues' fills of our orders, each once."""
+    def check_fills(self, s: Stack, own: dict[str, Decimal]) -> None:
+        """E5, E6, E8, E27: the journal's fills are the venues' fills of our orders, each once; no order was sent that it does not know."""
         assert s.journal is not None
         assert self.pair_id is not None
         booked = s.journal.fills(self.pair_id)
+        ours = {i.client_order_id for i in s.journal.intents(self.pair_id)}
         for name, venue in s.venues.items():
+            unknown = set(accepted_by_client_id(venue)) - ours - {BY_HAND}
+            if unknown:
+                raise Violation(f"E8: {name} accepted orders that the journal does not know: {unknown}")
             market = venue.exchange.markets[venue.symbol].spec
-            ours = {i.client_order_id for i in s.journal.intents(self.pair_id)}
             truth = ZERO
             for event in venue.events:
                 if isinstance(event, OrderFilled) and event.account == venue.account.account and event.client_id in ours:
                     truth += market.size(event.size) * (1 if event.side is Side.BUY else -1)
-            journal = sum((f.signed for f in booked if f.venue == name), ZERO)
+            here = [f for f in booked if f.venue == name]
+            journal = sum((f.signed for f in here if f.client_order_id is not None), ZERO)
             if journal != truth:
                 raise Violation(f"E5: the journal holds fills of {journal} at {name}, the venue filled {truth}")
+            held = sum((f.signed for f in here), ZERO)
+            if held != own[name]:
+                raise Violation(f"E6: by the journal's fills {name} holds {held} of ours, in truth {own[name]}")
+            if name not in self.shared:
+                self.check_money(venue, here)
+
+    def check_money(self, venue: SimVenue, booked: list[FillRecord]) -> None:
+        """E27: what the fills cost is what the balance lost, open positions at what was paid for them."""
+        held = venue.exchange.position(venue.account.account, venue.symbol)
+        account = [e for e in venue.events if isinstance(e, BalanceChanged) and e.account == venue.account.account]
+        traded = (BalanceReason.TRADE, BalanceReason.SETTLEMENT)
+        truth = money(sum(e.delta for e in account if e.reason in traded) - held.cost)
+        journal = sum((-f.signed * f.price - f.fee for f in booked), ZERO)
+        if abs(truth - journal) >= CENT:
+            raise Violation(f"E27: fills and fees of {journal} are booked at {venue.name}, the balance changed by {truth}")
+
+    async def check_funding(self, s: Stack, record: PairRecord) -> None:
+        """E27: every funding payment of the venues is booked, with its sign."""
+        assert s.engine is not None
+        assert s.journal is not None
+        for attempt in range(6):
+            try:
+                await book_funding(record, s.clients, s.engine.journal, s.runtime.clock.time_ns())
+                break
+            except VenueError as e:
+                if attempt == 5:
+                    raise Violation(f"E27: funding cannot be read: {e}") from e
+                await asyncio.sleep(10)
+        booked = s.journal.funding(record.pair_id)
+        for name, venue in s.venues.items():
+            truth = money(sum(e.amount for e in venue.events if isinstance(e, FundingPaid) and e.account == venue.account.account))
+            journal = sum((p.amount for p in booked if p.venue == name), ZERO)
+            self.happened["funding paid"] += truth != 0
+            if name not in self.shared and abs(truth - journal) >= CENT:
+                raise Violation(f"E27: funding of {journal} is booked at {name}, the venue paid {truth}")
 
     # ---- the whole
 
@@ -293,9 +487,13 @@ class Storm:
         for venue in s.venues.values():
             low, high = rng.choice(((0.0, 0.0), (0.005, 0.02), (0.02, 0.2)))
             venue.host.link = Link(up_s=(low, high), down_s=(low, high))
+            venue.dialect.clock = VirtualClock(EPOCH_NS + round(rng.choice((0.0, 0.0, 0.0, rng.uniform(-3, 3))) * 1e9))
+            venue.exchange.set_funding_rate(venue.now(), venue.symbol, rng.randrange(-400, 400) * UNIT // 1_000_000)
+        if rng.random() < 0.4:
+            await asyncio.sleep(HOUR_S - rng.uniform(2, STORM_S))  # a funding settlement falls into the storm
         await self.come_up(s)
         self.faults(s)
-        actors = [asyncio.create_task(a) for a in (self.market(s), self.weather(s))]
+        actors = [asyncio.create_task(a) for a in (self.market(s), self.weather(s), self.disk(s), self.outsider(s))]
         life = asyncio.create_task(self.life(s))
         try:
             await asyncio.wait({life, *actors}, timeout=STORM_S, return_when=asyncio.FIRST_EXCEPTION)
@@ -316,10 +514,14 @@ class Storm:
         record = await self.at_rest(s)
         if record.state is PairState.HEDGED:
             self.check_end(s, record)
+            self.arm(0.2, 40)
             self.ask_close(s, "the storm is over")
             record = await self.at_rest(s, closing=True)
+        self.dies_in = None
         self.check_end(s, record)
+        await self.check_funding(s, record)
         self.check_seen()
+        self.ending = record.state.value
         self.say(s, f"ended {record.state}: {record.reason}; worst naked {self.worst}")
 
     async def calm(self, s: Stack) -> None:
@@ -327,31 +529,53 @@ class Storm:
         for venue in s.venues.values():
             venue.host.set_black_hole(False)
             venue.calm()
-            venue.exchange.set_status(venue.now(), venue.symbol, type(venue.exchange.markets[venue.symbol].spec.status).ACTIVE)
+            venue.exchange.set_status(venue.now(), venue.symbol, MarketStatus.ACTIVE)
             venue.book()
-        if s.engine is None:
+        _read_only(s.journal, on=False)
+        if self.died.is_set():
+            await self.take_over(s)
+        elif s.engine is None:
+            await s.down()
             await self.come_up(s)
 
     async def at_rest(self, s: Stack, *, closing: bool = False) -> PairRecord:
-        assert s.engine is not None
         assert self.pair_id is not None
-        runner = s.engine.pairs.get(self.pair_id)
-        if runner is None:
-            assert s.journal is not None
-            record = s.journal.pair(self.pair_id)
-            if record is None or record.state is not PairState.CLOSED:
-                raise Violation(f"E9: the engine does not know pair {self.pair_id}")
-            return record
         ends = {PairState.CLOSED, PairState.ALERT} | (set() if closing else {PairState.HEDGED})
         end = asyncio.get_running_loop().time() + REST_S
-        while not (runner.state in ends and runner.recovered):
+        while True:
+            if self.died.is_set():
+                await self.take_over(s)
+                if closing:
+                    self.ask_close(s, "the storm is over")
+            assert s.engine is not None
+            runner = s.engine.pairs.get(self.pair_id)
+            if runner is None:
+                assert s.journal is not None
+                record = s.journal.pair(self.pair_id)
+                if record is None or record.state is not PairState.CLOSED:
+                    raise Violation(f"E9: the engine does not know pair {self.pair_id}")
+                return record
+            if runner.state in ends and runner.recovered and self.settled(s, runner.record):
+                break
             if asyncio.get_running_loop().time() > end:
                 raise Violation(f"E9: not at rest {REST_S:g} s after the storm: {runner.state}, recovered {runner.recovered}")
             await asyncio.sleep(0.5)
             for venue in s.venues.values():
                 venue.book()
         await asyncio.sleep(2)
+        if self.died.is_set():
+            return await self.at_rest(s, closing=closing)
         return runner.record
+
+    def settled(self, s: Stack, record: PairRecord) -> bool:
+        """What was taken from outside is found at the next look of the engine, not at once."""
+        return not self.outside or record.state is not PairState.HEDGED or abs(sum(self.own(s).values(), ZERO)) <= STEP
+
+
+def _read_only(journal: Journal | None, *, on: bool) -> None:
+    if journal is not None:
+        with journal._connection.begin():
+            journal._connection.exec_driver_sql(f"PRAGMA query_only={'ON' if on else 'OFF'}")
 
 
 def simulate(seed: int, folder: Path, *, trace: bool = False) -> Storm:
@@ -359,6 +583,7 @@ def simulate(seed: int, folder: Path, *, trace: bool = False) -> Storm:
     storm = Storm(seed, trace)
 
     def tell(event: str, pair_id: str, facts: dict[str, object]) -> None:
+        storm.told(event)
         if not event.startswith("journal."):
             storm.log.append(f"    {event} {facts}")
             if trace:
@@ -369,20 +594,23 @@ def simulate(seed: int, folder: Path, *, trace: bool = False) -> Storm:
         await storm.run(s)
 
     try:
-        run_stack(folder, main, seed=seed, start=False)
+        with mock.patch.object(simloop, "MAX_TURNS_PER_INSTANT", TURNS):
+            run_stack(folder, main, seed=seed, start=False)
     except Exception as e:
         e.add_note("\n".join(["", *storm.log[-60:], f"replay: python -m tests.strategies.simulation --seeds {seed} --trace"]))
         raise
     return storm
 
 
-def _one(seed: int) -> tuple[int, str]:
+def _one(seed: int) -> tuple[int, Counter[str], str]:
+    """The seed, how it ended and what happened in it, and what broke."""
+    logging.disable()
     with tempfile.TemporaryDirectory(prefix="storm-") as folder:
         try:
-            simulate(seed, Path(folder))
-        except Exception:
-            return seed, traceback.format_exc()
-    return seed, ""
+            storm = simulate(seed, Path(folder))
+            return seed, storm.happened + Counter([f"ended {storm.ending}" if storm.ending else "nothing begun"]), ""
+        except (Exception, Killed) as e:
+            return seed, Counter(["failed"]), f"{traceback.format_exc(limit=-3)}\n{type(e).__name__}: {e}"
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
@@ -398,14 +626,17 @@ def main(arguments: Iterable[str] | None = None) -> int:
             simulate(seeds[0], Path(folder), trace=True)
         return 0
     began, failed = time.monotonic(), []
+    totals: Counter[str] = Counter()
     with ProcessPoolExecutor(options.jobs) as pool:
-        for done, (seed, error) in enumerate(pool.map(_one, seeds), 1):
+        for done, (seed, happened, error) in enumerate(pool.map(_one, seeds), 1):
+            totals += happened
             if error:
                 failed.append(seed)
                 print(f"\nseed {seed} failed\n{error}", flush=True)
             rate = (time.monotonic() - began) / done
             print(f"\r{done}/{len(seeds)} seeds, {len(failed)} failed, {rate:.2f} s a seed", end="", flush=True)
-    print(f"\n{len(failed)} of {len(seeds)} failed{': ' + ', '.join(map(str, failed)) if failed else ''}")
+    print(f"\n{', '.join(f'{what} {n}' for what, n in totals.most_common())}")
+    print(f"{len(failed)} of {len(seeds)} failed{': ' + ', '.join(map(str, failed)) if failed else ''}")
     return 1 if failed else 0
 
 

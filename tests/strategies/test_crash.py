@@ -139,6 +139,8 @@ async def test_e09_sigkill_at_a_journal_step_recovers(tmp_path: Path, point: int
         states = json.loads(out.strip().splitlines()[-1])
         assert set(states.values()) <= {"hedged", "closed"}, states
         delta, gross = exposure(before)
+        if "closed" in states.values():
+            delta = max(delta, SLICE)  # an exit that was decided goes on, slice by slice
         assert watch.worst <= delta
         assert watch.worst_gross <= gross
         assert exposure(s.positions())[0] < STEP

@@ -349,10 +349,8 @@ class LegTrader:
             active.absent_since_s = now
         if now - active.absent_since_s < self._limits.absent_grace_s:
             return
-        if await self.position() != self.expected_position:
-            if now >= self._next_pull_s:
-                await self.pull_fills()
-            return  # the position moved: unknown stays unknown until a record explains it
+        if not await self.reconcile():
+            return  # the position moved: unknown stays unknown until records explain it, ours or others'
         if self.filled(active.intent.client_order_id) > 0:
             active.absent_since_s = None
             return

@@ -7,7 +7,7 @@ import pytest
 
 from tests.strategies.simulation import simulate
 
-FAILED_ONCE = (0,)
+FAILED_ONCE = (0, 207)
 """0: rules and order woke each other without end while a cancel could not be sent."""
 SEEDS = range(1, 101)
 BUDGET_S = 55.0

@@ -1,7 +1,6 @@
 """Environments of clients that we did not write. They never share ours: their pins and ours do not agree.
 
-Where: `$PERPKIT_PARITY_ENVS`, else `venvs` beside the checkout when they are there, else `~/.cache/perpkit/parity`. Made by `python
-tests/parity/run.py`, and by CI before its tests.
+Where: `$PERPKIT_PARITY_ENVS`, else `~/.cache/perpkit/parity`. Made by `python tests/parity/run.py`, and by CI before its tests.
 """
 
 from __future__ import annotations
@@ -29,9 +28,6 @@ def folder() -> Path:
     named = os.environ.get("PERPKIT_PARITY_ENVS")
     if named:
         return Path(named)
-    beside = Path(__file__).resolve().parents[3] / "venvs"
-    if any((beside / name).is_dir() for name in PEERS):
-        return beside
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perpkit" / "parity"
 
 

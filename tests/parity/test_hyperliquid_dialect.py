@@ -1,7 +1,6 @@
 """The dialect proved by clients that we did not write: ccxt and the venue's own SDK trade against it over loopback.
 
-Both live in environments of their own under `$PERPKIT_PARITY_ENVS` (default: `venvs` beside the checkout): `ccxt` with ccxt,
-`hyperliquid-sdk` with hyperliquid-python-sdk and coincurve.
+Both live in environments of their own, see `peers.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import asyncio
 import json
 import os
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +18,9 @@ from exchange_simulator.core.exchange import Exchange
 from exchange_simulator.core.types import Side, to_money
 from exchange_simulator.dialects.base import DialectServer
 from exchange_simulator.dialects.hyperliquid import HyperliquidDialect
+from tests.parity import peers
 
-ENVS = Path(os.environ.get("PERPKIT_PARITY_ENVS") or Path(__file__).resolve().parents[3] / "venvs")
+ENVS = peers.folder()
 
 CCXT = """
 import asyncio, json, os, sys

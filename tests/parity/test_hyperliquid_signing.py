@@ -1,17 +1,14 @@
 """Our bytes and signatures against the official SDK's, on random orders.
 
-The SDK lives in an environment of its own: `$PERPKIT_PARITY_ENVS/hyperliquid-sdk` (default: `venvs` beside the checkout).
-Make it with `python3 -m venv DIR/hyperliquid-sdk && DIR/hyperliquid-sdk/bin/pip install hyperliquid-python-sdk coincurve`.
+The SDK lives in an environment of its own, see `peers.py`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,8 +17,9 @@ import pytest
 from exchange_clients.hyperliquid import messages as m
 from exchange_clients.hyperliquid.client.utils.helpers import wire_number
 from exchange_clients.hyperliquid.signing import SigningKey, action_hash, sign_l1_action, sign_user_action
+from tests.parity import peers
 
-ENVS = Path(os.environ.get("PERPKIT_PARITY_ENVS") or Path(__file__).resolve().parents[3] / "venvs")
+ENVS = peers.folder()
 PYTHON = ENVS / "hyperliquid-sdk" / "bin" / "python"
 ORDERS = 200
 

@@ -54,7 +54,7 @@ def run_demo(options: DemoOptions) -> DemoReport:
     """The whole demo, about a minute over sockets, a few seconds in memory.
 
     Raises:
-        DemoFailed: no pair was opened, or another demo runs in that folder.
+        DemoFailed: no pair was opened, another demo runs in that folder, or the folder holds something else.
     """
     start_ns = START_NS + NS_PER_HOUR - FIRST_SETTLEMENT_IN_S * NS_PER_S
     with (
@@ -83,6 +83,8 @@ def run_demo(options: DemoOptions) -> DemoReport:
 @contextmanager
 def _fresh(home: Path) -> Iterator[None]:
     """The folder, empty but for the log and ours alone: two demos in one folder would write one journal."""
+    if home.exists() and any(home.iterdir()) and not (home / LOG_FILE).exists():
+        raise DemoFailed(f"{home} holds something that is not a demo's, and the demo empties its folder: choose another --home")
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (home / LOG_FILE).open("a") as lock:
         try:

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from perpkit.demo import DemoOptions, DemoReport, run_demo
+from perpkit.demo.show import DemoFailed
 
 
 def in_memory(home: Path, **options: Any) -> DemoReport:
@@ -51,6 +52,13 @@ def test_the_same_seed_reproduces_the_run_exactly(tmp_path: Path) -> None:
     assert {**_plain(first), "real_seconds": 0} == {**_plain(second), "real_seconds": 0}
     assert dump(tmp_path / "a") == dump(tmp_path / "b")
     assert _plain(first)["total"] != _plain(other)["total"]
+
+
+def test_a_folder_of_somebody_else_is_never_emptied(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(DemoFailed, match="choose another"):
+        in_memory(tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "keep"
 
 
 @pytest.mark.slow

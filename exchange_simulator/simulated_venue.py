@@ -58,7 +58,12 @@ ALL_TIMES = frozenset(TimeInForce)
 STREAMS: dict[Stream, str] = {stream: stream.value for stream in Stream if stream is not Stream.CANDLES}
 
 _DEFAULT_INITIAL = Decimal("0.05")
-_KINDS = {core.TradeKind.NORMAL: FillKind.TRADE, core.TradeKind.LIQUIDATION: FillKind.LIQUIDATION, core.TradeKind.ADL: FillKind.ADL}
+_KINDS = {
+    core.TradeKind.NORMAL: FillKind.TRADE,
+    core.TradeKind.LIQUIDATION: FillKind.LIQUIDATION,
+    core.TradeKind.ADL: FillKind.ADL,
+    core.TradeKind.SETTLEMENT: FillKind.SETTLEMENT,
+}
 _STATUS = {
     core.OrderStatus.NEW: OrderStatus.SUBMITTED,
     core.OrderStatus.WAITING: OrderStatus.PENDING,

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from exchange_clients.errors import ConfigError, UnsupportedCapability, VenueError
-from exchange_clients.model import MarginMode, OrderStatus
+from exchange_clients.model import FillKind, MarginMode, OrderStatus, Side
 from exchange_simulator.conformance.bench import BTC, DEPOSIT, ETH, Bench, buffered, needs, rest_order, take, virtual
 from exchange_simulator.core import types as core
 from exchange_simulator.dialects.base import RequestFault
@@ -199,6 +199,24 @@ async def test_a_liquidation_of_our_own_is_told(bench: Bench) -> None:
     assert heard[0].own
     assert client.liquidation_events_queue.qsize() >= 1
     assert await client.get_position_snapshot(BTC) is None
+
+
+@virtual
+async def test_a_market_that_is_delisted_settles_the_position_and_the_fill_is_told(bench: Bench) -> None:
+    """On the stream and in the records, as forced; where the wire has one word for both, a settlement may read as ADL."""
+    client = await bench.connected()
+    fills = buffered(client.watch_fills())
+    await take(client, "buy", "0.5")
+    bench.exchange.delist(bench.now(), bench.symbol(), settlement=bench.market().to_ref(Decimal(50_500)))
+    forced = (FillKind.SETTLEMENT, FillKind.ADL)
+    await bench.until(lambda: any(f.kind in forced for f in fills), "the settlement is told as a fill")
+    (told,) = (f for f in fills if f.kind in forced)
+    assert (told.side, told.quantity, told.price, told.fee) == (Side.SELL, Decimal("0.5"), Decimal(50_500), 0)
+    assert await client.get_position_snapshot(BTC) is None
+    assert await client.get_open_positions() == []
+    (recorded,) = (f for f in await client.get_user_trade_history(BTC, since_ns=0) if f.kind in forced)
+    assert (recorded.trade_id, recorded.side, recorded.quantity, recorded.price) == (told.trade_id, told.side, told.quantity, told.price)
+    assert await client.get_total_asset_value() == pytest.approx(core.money(bench.exchange.equity(bench.account.account)), abs=CENT)
 
 
 @virtual

@@ -550,6 +550,14 @@ class Engine:
                 if order is not None and order.group is not None:
                     self._grouped.append(order)
 
+    def settle_position(self, position: Position, price: int) -> None:
+        """Closes the whole position at that price, without another side."""
+        side = Side.SELL if position.size > 0 else Side.BUY
+        size, trade_id = abs(position.size), self._trade_id()
+        self.ledger.fill(position, side, price, size, trade_id=trade_id, order=None, liquidity=_TAKER, kind=TradeKind.SETTLEMENT)
+        if position.account is not self.ledger.anonymous:
+            self._exposed[position.account.id] = position.account
+
     def _fillable(self, order: Order, opposite: BookSide) -> int:
         """Steps a fill-or-kill would get, without its own resting orders."""
         found = 0

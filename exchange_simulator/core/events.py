@@ -73,11 +73,11 @@ class OrderTriggered(Event, frozen=True, gc=False, tag=True):
 
 
 class OrderFilled(Event, frozen=True, gc=False, tag=True):
-    """One account's side of a trade."""
+    """One account's side of a trade, or (kind SETTLEMENT) what closed its position when the market ended: that has no Trade."""
 
     trade_id: int
     order_id: int
-    """0 for a fill no order asked for (liquidation, ADL)."""
+    """0 for a fill no order asked for (liquidation, ADL, settlement)."""
     account: int
     market: str
     client_id: str
@@ -203,16 +203,6 @@ class FundingPaid(Event, frozen=True, gc=False, tag=True):
     interval_ns: int
 
 
-class PositionSettled(Event, frozen=True, gc=False, tag=True):
-    """A delisting closed the position at the settlement price."""
-
-    account: int
-    market: str
-    size: int
-    ref_price: int
-    realised: int
-
-
 class MarkChanged(Event, frozen=True, gc=False, tag=True):
     market: str
     mark: int
@@ -289,7 +279,6 @@ AnyEvent = (
     | InsuranceChanged
     | FundingSettled
     | FundingPaid
-    | PositionSettled
     | MarkChanged
     | MarketChanged
     | MarketStatusChanged

@@ -29,7 +29,6 @@ from exchange_simulator.core.events import (
     MarkChanged,
     MarketChanged,
     MarketStatusChanged,
-    PositionSettled,
 )
 from exchange_simulator.core.funding import FundingSource, PostedFunding, clamp
 from exchange_simulator.core.liquidation import Liquidator
@@ -192,24 +191,23 @@ class Exchange(Engine):
             self.log.put(MarketStatusChanged(self.log.seq(), self.log.now, market.symbol, status))
 
     def delist(self, ts_ns: int, market: str, *, settlement: int = 0) -> None:
-        """Cancels every order, closes every position at `settlement` (ref units; default mark), ends the market."""
+        """Cancels every order, ends the market, closes every position at `settlement` (ref units; default mark) to the nearest tick.
+
+        Each owner gets a fill of kind SETTLEMENT, without a fee, an order or a public trade.
+        """
         self.advance(ts_ns)
         state = self.markets[market]
         self._change_status(state, MarketStatus.DELISTED)
-        price = settlement or state.mark
+        price = max(1, ((settlement or state.mark) + REF // 2) // REF)
         for order in [o for o in self._live.values() if o.market is state]:
             if not order.status.terminal:
                 self.close_order(order, OrderStatus.CANCELLED, CancelReason.DELISTED)
         for side in (state.book.bids, state.book.asks):
             self._replace_anonymous(state, side, {})
         for _, position in sorted(state.holders.items()):
-            size = position.size
-            realised = self.ledger.settle(position, price)
-            account = position.account
-            self.log.put(PositionSettled(self.log.seq(), ts_ns, account.id, market, size, price, realised))
-            self._exposed[account.id] = account
+            self.settle_position(position, price)
         if state.anonymous.size:
-            self.ledger.settle(state.anonymous, price)
+            self.settle_position(state.anonymous, price)
         self._settle()
 
     def set_mark(self, ts_ns: int, market: str, mark: int, index: int = 0) -> None:

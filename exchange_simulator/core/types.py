@@ -119,6 +119,8 @@ class TradeKind(StrEnum):
     NORMAL = "normal"
     LIQUIDATION = "liquidation"
     ADL = "adl"
+    SETTLEMENT = "settlement"
+    """The end of a market closed the position; nobody traded."""
 
 
 class RejectReason(StrEnum):

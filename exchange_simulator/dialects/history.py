@@ -19,7 +19,7 @@ from exchange_simulator.core.events import (
     OrderRejected,
     Trade,
 )
-from exchange_simulator.core.types import Liquidity
+from exchange_simulator.core.types import ANONYMOUS, Liquidity, TradeKind
 
 MINUTE_NS = 60 * 10**9
 DAY_NS = 24 * 60 * MINUTE_NS
@@ -81,7 +81,7 @@ class History:
         self.ended: dict[int, deque[int]] = defaultdict(lambda: deque(maxlen=keep))
         """Ids of an account's ended orders, refused ones included, in order of their end."""
         self.trade: dict[int, Trade] = {}
-        """The public print of each kept fill, by trade id."""
+        """The print of each kept fill, by trade id. A settlement has no public one: what stands here is made of the fill."""
         self.sides: dict[int, dict[Liquidity, OrderFilled]] = {}
         """Both sides of each of those, as far as somebody owns them."""
         self._keep = keep
@@ -108,11 +108,14 @@ class History:
             trade.market, Candle(trade.ts_ns // MINUTE_NS * MINUTE_NS, price, price, price, price, size, price * size, 1, trade.trade_id)
         )
         if trade.maker_account or trade.taker_account:
-            self.trade[trade.trade_id] = trade
-            self.sides[trade.trade_id] = {}
-            if len(self.trade) > 4 * self._keep:
-                oldest = next(iter(self.trade))
-                del self.trade[oldest], self.sides[oldest]
+            self._keep_print(trade)
+
+    def _keep_print(self, trade: Trade) -> None:
+        self.trade[trade.trade_id] = trade
+        self.sides[trade.trade_id] = {}
+        if len(self.trade) > 4 * self._keep:
+            oldest = next(iter(self.trade))
+            del self.trade[oldest], self.sides[oldest]
 
     def _add(self, market: str, candle: Candle) -> None:
         minutes = self._minutes[market]
@@ -123,6 +126,11 @@ class History:
 
     def _on_fill(self, fill: OrderFilled) -> None:
         self.fills[fill.account].append(fill)
+        if fill.kind is TradeKind.SETTLEMENT:
+            f = fill
+            self._keep_print(
+                Trade(f.seq, f.ts_ns, f.trade_id, f.market, f.side, f.price, f.size, f.kind, ANONYMOUS, f.account, ANONYMOUS, f.order_id)
+            )
         self.sides.setdefault(fill.trade_id, {})[fill.liquidity] = fill
         if fill.remaining == 0 and fill.order_id:
             self.ended[fill.account].append(fill.order_id)

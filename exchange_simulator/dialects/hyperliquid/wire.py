@@ -292,6 +292,8 @@ def fill(event: OrderFilled, market: Market, liquidated: str | None, mark: int) 
 def _direction(event: OrderFilled) -> str:
     if event.kind is TradeKind.ADL:
         return "Auto-Deleveraging"
+    if event.kind is TradeKind.SETTLEMENT:
+        return "Settlement"
     before = event.position_before
     after = before + (event.size if event.side is Side.BUY else -event.size)
     if event.kind is TradeKind.LIQUIDATION and event.order_id == 0:

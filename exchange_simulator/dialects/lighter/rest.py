@@ -358,7 +358,7 @@ class Rest:
         rows = []
         for fill in reversed(self._dialect.history.fills[owner.index]):
             trade = self._dialect.history.trade.get(fill.trade_id)
-            if trade is not None and fill.kind is not TradeKind.NORMAL:
+            if trade is not None and fill.kind in (TradeKind.LIQUIDATION, TradeKind.ADL):
                 kind = "deleverage" if fill.kind is TradeKind.ADL else "partial"
                 rows.append(
                     {

@@ -35,7 +35,6 @@ from exchange_simulator.core.events import (
     OrderRejected,
     OrderTriggered,
     PositionChanged,
-    PositionSettled,
     Trade,
 )
 from exchange_simulator.core.market import MarketState
@@ -128,7 +127,6 @@ class Stream:
             OrderAmended: lambda e: self._on_order(e.account, e.order_id),
             OrderFilled: self._on_fill,
             PositionChanged: self._on_position,
-            PositionSettled: self._on_position,
             LeverageChanged: self._on_position,
             BalanceChanged: self._on_balance,
             CancelAllScheduled: self._on_balance,
@@ -219,7 +217,7 @@ class Stream:
         if event.order_id:
             changes.orders[event.order_id] = None
 
-    def _on_position(self, event: PositionChanged | PositionSettled | LeverageChanged) -> None:
+    def _on_position(self, event: PositionChanged | LeverageChanged) -> None:
         self._touch(event.account).positions[event.market] = None
 
     def _on_balance(self, event: BalanceChanged | CancelAllScheduled) -> None:

@@ -70,7 +70,12 @@ _LIVE = {
     OrderStatus.FILLED: "filled",
     OrderStatus.EXPIRED: "canceled-expired",
 }
-_TRADE_TYPES = {TradeKind.NORMAL: "trade", TradeKind.LIQUIDATION: "liquidation", TradeKind.ADL: "deleverage"}
+_TRADE_TYPES = {
+    TradeKind.NORMAL: "trade",
+    TradeKind.LIQUIDATION: "liquidation",
+    TradeKind.ADL: "deleverage",
+    TradeKind.SETTLEMENT: "market-settlement",
+}
 _MARKET_STATUS = {MarketStatus.ACTIVE: "active"}
 
 

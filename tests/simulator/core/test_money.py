@@ -18,7 +18,6 @@ from exchange_simulator.core.events import (
     Liquidated,
     MarketChanged,
     OrderFilled,
-    PositionSettled,
     Trade,
 )
 from exchange_simulator.core.exchange import Exchange
@@ -27,6 +26,7 @@ from exchange_simulator.core.types import (
     NANOS_PER_HOUR,
     REF,
     UNIT,
+    BalanceReason,
     CancelReason,
     MarginMode,
     MarginTier,
@@ -578,7 +578,13 @@ def test_delisting_settles_positions_at_the_price_given() -> None:
     made.delist(1, "BTC", settlement=1_020 * REF)
     events = made.drain()
     assert resting.cancel_reason is CancelReason.DELISTED
-    assert {e.account: money(e.realised) for e in events if isinstance(e, PositionSettled)} == {1: Decimal(10), 2: Decimal(-10)}
+    told = [(e.account, e.side, e.size, e.price, e.kind, e.fee, money(e.realised)) for e in of(OrderFilled, events)]
+    assert told == [
+        (1, Side.SELL, 1_000, 1_020, TradeKind.SETTLEMENT, 0, Decimal(10)),
+        (2, Side.BUY, 1_000, 1_020, TradeKind.SETTLEMENT, 0, Decimal(-10)),
+    ]
+    assert of(Trade, events) == [], "nobody traded"
+    assert {e.reason for e in of(BalanceChanged, events)} == {BalanceReason.SETTLEMENT}
     assert money(made.account(1).balance) == Decimal("109.75")
     assert made.best("BTC") == (0, 0)
     assert made.submit(2, buy(1, 10, 900)).reject_reason is RejectReason.MARKET_STATUS

@@ -29,6 +29,7 @@ from exchange_simulator.core.types import (
     ReduceOnlyMode,
     Rules,
     Side,
+    TradeKind,
     to_fraction,
     to_money,
 )
@@ -141,14 +142,14 @@ class Witness:
     def _fills_equal_trades(self, events: list[AnyEvent]) -> None:
         sides: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
         for event in events:
-            if isinstance(event, OrderFilled):
+            if isinstance(event, OrderFilled) and event.kind is not TradeKind.SETTLEMENT:
                 sides[event.trade_id].append((event.account, event.price, event.size))
         for event in events:
             if isinstance(event, Trade):
                 anonymous_only = event.maker_account == event.taker_account == ANONYMOUS
                 who = [] if anonymous_only else [a for a in (event.maker_account, event.taker_account) if a != ANONYMOUS]
                 assert sides.pop(event.trade_id, []) == [(a, event.price, event.size) for a in who]
-        assert not sides
+        assert not sides, "fills without a trade"
 
     def _money(self) -> None:
         ledger = self.exchange.ledger

@@ -76,10 +76,12 @@ class Endpoint:
     """One documented call.
 
     Arguments fill `{name}` places of `path`, then go where `encoding` says, after the `fixed` ones. `response` is the type the body decodes
-    to. `signed` needs credentials; `command` changes state: it is never repeated and its failures have an outcome.
+    to, `bytes` for a body that is no JSON (it is given as it is). `signed` needs credentials; `command` changes state: it is never repeated and its failures have an outcome.
+    A gRPC call has the method "GRPC" and the full method name as its path: `encode` makes the request's bytes from the arguments,
+    `response` reads the answer's. `refusal` finds (code, message) in an answer that says no.
     """
 
-    method: Literal["GET", "POST", "PUT", "DELETE"]
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "GRPC"]
     path: str
     response: Any
     cost: Mapping[str, int] = field(default_factory=dict)
@@ -89,6 +91,8 @@ class Endpoint:
     command: bool = False
     timeout_s: float | None = None
     doc: str = ""
+    encode: Callable[..., bytes] | None = None
+    refusal: Callable[[Any], tuple[str, str] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,8 @@ class Capabilities:
     native_amend: bool = False
     amend_keeps_id: bool = True
     native_cancel_all: bool = False
+    cancel_all_per_market: bool = False
+    """Cancel-all names a market: the whole account is canceled market by market."""
     native_batch_place: bool = False
     native_batch_cancel: bool = False
     max_batch: int = 1

@@ -18,6 +18,7 @@ from exchange_clients.ratelimit import Limiter
 from exchange_clients.signing import Credentials, NonceSource, Signer, require
 from exchange_clients.spec import Endpoints, Stream, VenueSpec
 from exchange_clients.transport.command import SocketCommands, VenuePort
+from exchange_clients.transport.grpc import GrpcNodes
 from exchange_clients.transport.runtime import Runtime
 from exchange_clients.transport.venue_time import VenueTime
 
@@ -117,7 +118,15 @@ def build_context(
     )
     venue_time = VenueTime(runtime.clock)
     rest = RestTransport(
-        spec, endpoints.rest, runtime, limiter, venue_time, signer=signer, timeout_s=parsed.request_timeout_s, proxy=parsed.proxy
+        spec,
+        endpoints.rest,
+        runtime,
+        limiter,
+        venue_time,
+        signer=signer,
+        timeout_s=parsed.request_timeout_s,
+        proxy=parsed.proxy,
+        nodes=GrpcNodes(spec.name, endpoints.grpc, runtime),
     )
     nonces: dict[str, NonceSource] = {}
     socket = SocketCommands(spec.name)

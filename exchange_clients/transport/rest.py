@@ -1,4 +1,4 @@
-"""The one place where HTTP requests leave the library."""
+"""The one place where requests leave the library: HTTP, and gRPC through the venue's nodes."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from exchange_clients.model import NS_PER_S, Lane
 from exchange_clients.ratelimit import Limiter
 from exchange_clients.signing import HttpRequest, Signer
 from exchange_clients.spec import Endpoint, VenueSpec
+from exchange_clients.transport.grpc import GrpcNodes
 from exchange_clients.transport.runtime import Runtime
 from exchange_clients.transport.venue_time import VenueTime
 
@@ -55,6 +56,8 @@ def build_request(endpoint: Endpoint, arguments: Mapping[str, Any]) -> HttpReque
     Raises:
         ConfigError: a place of the path has no argument.
     """
+    if endpoint.method == "GRPC":
+        return HttpRequest("GRPC", endpoint.path, body=endpoint.encode(**arguments) if endpoint.encode is not None else b"")
     left = {**endpoint.fixed, **{k: v for k, v in arguments.items() if v is not None}}
     path = endpoint.path
     while (start := path.find("{")) >= 0:
@@ -96,8 +99,10 @@ class RestTransport:
         signer: Signer | None = None,
         timeout_s: float = 10.0,
         proxy: str | None = None,
+        nodes: GrpcNodes | None = None,
     ) -> None:
         self.spec = spec
+        self.nodes = nodes if nodes is not None else GrpcNodes(spec.name, (), runtime)
         self._base = base_url.rstrip("/")
         self._runtime = runtime
         self._limiter = limiter
@@ -122,6 +127,7 @@ class RestTransport:
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()
+        await self.nodes.close()
 
     def endpoint(self, name: str) -> Endpoint:
         try:
@@ -174,6 +180,12 @@ class RestTransport:
             RequestTimeout, Disconnected: it may have been executed.
             ApiError and below: the venue's own answer.
         """
+        if request.method == "GRPC":
+            try:
+                return await self.nodes.call(request.path, request.body or b"", timeout_s=timeout_s or self._timeout_s)
+            except RateLimited as e:
+                self._limiter.penalise(e.retry_after_s)
+                raise
         url = self._base + request.path
         if request.query:
             url += "?" + urlencode(request.query)
@@ -233,7 +245,16 @@ class RestTransport:
         raise error
 
     def decode(self, endpoint: Endpoint, body: bytes) -> Any:
-        """`body` as the endpoint's response type. Raises DecodeError."""
+        """`body` as the endpoint's response type.
+
+        Raises:
+            DecodeError: it does not fit.
+            ApiError: the endpoint reads it as the venue's refusal.
+        """
+        if endpoint.method == "GRPC":
+            return self._decode_grpc(endpoint, body)
+        if endpoint.response is bytes:
+            return body
         decoder = self._decoders.get(id(endpoint))
         if decoder is None:
             decoder = self._decoders[id(endpoint)] = msgspec.json.Decoder(endpoint.response, strict=False)
@@ -241,6 +262,16 @@ class RestTransport:
             return decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
             raise DecodeError(f"{endpoint.path}: {e}", venue=self.spec.name) from e
+
+    def _decode_grpc(self, endpoint: Endpoint, body: bytes) -> Any:
+        try:
+            answer = endpoint.response(body)
+            found = endpoint.refusal(answer) if endpoint.refusal is not None else None
+        except (DecodeError, ValueError) as e:
+            raise DecodeError(f"{endpoint.path}: {e}", venue=self.spec.name) from e
+        if found is not None:
+            raise classify(self.spec.errors, venue=self.spec.name, code=found[0], message=found[1])
+        return answer
 
 
 def _retry_after(headers: Mapping[str, str], now_s: float) -> float | None:

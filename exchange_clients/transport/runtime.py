@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exchange_clients.transport.clock import Clock, SystemClock
+from exchange_clients.transport.grpc import UnaryChannel, system_channel
 from exchange_clients.transport.offload import Offload, ThreadOffload
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Runtime:
     offload: Offload
     connector: Callable[[], aiohttp.BaseConnector]
     """A new connector for one session, which closes it. Call it on the running loop."""
+    grpc: Callable[[str], UnaryChannel] = system_channel
+    """A new channel to `host:port`, closed by whoever asked for it. Call it on the running loop."""
 
     @classmethod
     def system(cls) -> Runtime:

@@ -10,7 +10,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("exchange_clients", "exchange_simulator", "strategies", "database", "funding_rate_service", "perpkit")
-CALLED = {"pyyaml": "yaml", "eth-account": "eth_account", "lighter-sdk": "lighter", "pytest": "pytest", "pytest-asyncio": "pytest_asyncio"}
+CALLED = {
+    "pyyaml": "yaml",
+    "eth-account": "eth_account",
+    "lighter-sdk": "lighter",
+    "grpcio": "grpc",
+    "protobuf": "google",
+    "pytest": "pytest",
+    "pytest-asyncio": "pytest_asyncio",
+}
 BROUGHT = {
     "yarl": "aiohttp",
     "multidict": "aiohttp",

@@ -30,7 +30,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import aiohttp
 from aiohttp import web
 
+from exchange_clients.errors import ConnectFailed
 from exchange_clients.transport.clock import NS_PER_S, Clock, VirtualClock
+from exchange_clients.transport.grpc import GrpcStatus
 from exchange_clients.transport.offload import InlineOffload
 from exchange_clients.transport.runtime import Runtime
 
@@ -44,6 +46,8 @@ EPOCH_NS = 1_767_225_600 * NS_PER_S  # 2026-01-01T00:00:00Z, a whole hour: where
 MAX_TURNS_PER_INSTANT = 1_000_000
 _HIGH_WATER = 64 * 1024
 _UP, _DOWN = "up", "down"
+GRPC_STATUS_HEADER = "grpc-status"
+"""What a served host says of a tunnelled call: the status by name."""
 _COMPRESSORS = {"zlib", "isal.isal_zlib", "zlib_ng.zlib_ng"}
 
 
@@ -501,6 +505,10 @@ class SimNetwork:
         """A connector for one aiohttp session."""
         return SimConnector(self)
 
+    def channel(self, address: str) -> SimChannel:
+        """A channel to a served host; a port in the address means nothing."""
+        return SimChannel(self, address)
+
     async def connect(self, host: str, factory: Callable[[], asyncio.Protocol]) -> tuple[asyncio.Transport, asyncio.Protocol]:
         """A connection to a served host, after one round trip; for clients other than aiohttp's.
 
@@ -546,6 +554,39 @@ class SimConnector(aiohttp.BaseConnector):
         return protocol  # type: ignore[return-value]  # what our own factory made
 
 
+class SimChannel:
+    """Unary gRPC calls to one host of the network, each as an HTTP POST to the method's name: the same delays and faults of the road."""
+
+    def __init__(self, network: SimNetwork, address: str) -> None:
+        self._network = network
+        self._host = address.partition(":")[0]
+        self._session: aiohttp.ClientSession | None = None
+
+    async def call(self, method: str, request: bytes, *, timeout_s: float) -> bytes:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(connector=self._network.connector(), cookie_jar=aiohttp.DummyCookieJar())
+        headers = {"Content-Type": "application/grpc"}
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        try:
+            async with self._session.post(f"http://{self._host}{method}", data=request, headers=headers, timeout=timeout) as response:
+                body = await response.read()
+                status = response.headers.get(GRPC_STATUS_HEADER, "UNIMPLEMENTED")
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
+            raise ConnectFailed(f"cannot connect to {self._host}: {e}") from e
+        except TimeoutError as e:
+            raise GrpcStatus("DEADLINE_EXCEEDED", "Deadline Exceeded") from e
+        except aiohttp.ClientError as e:
+            raise GrpcStatus("UNAVAILABLE", f"Connection reset by peer: {e}") from e
+        if status != "OK":
+            raise GrpcStatus(status, body.decode("utf-8", "replace"))
+        return body
+
+    async def close(self) -> None:
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Simulation:
     """What a simulated run is given."""
@@ -578,7 +619,7 @@ def run(
         assert isinstance(loop, SimLoop)
         clock = VirtualClock(epoch_ns)
         network = SimNetwork(loop, clock, random.Random(f"network-{seed}"))
-        runtime = Runtime(clock=clock, offload=InlineOffload(), connector=network.connector)
+        runtime = Runtime(clock=clock, offload=InlineOffload(), connector=network.connector, grpc=network.channel)
         simulation = Simulation(loop, runtime, network, random.Random(seed))
         result = runner.run(_supervise(main, simulation, check_leaks=check_leaks))
     if loop.unhandled:

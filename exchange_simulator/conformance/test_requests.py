@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -15,7 +16,6 @@ from exchange_clients.errors import (
 )
 from exchange_clients.model import NS_PER_HOUR, NS_PER_S, BookSnapshot, InstrumentId, MarketStatus, OrderStatus, Purpose, Side
 from exchange_clients.transport.clock import VirtualClock
-from exchange_clients.transport.runtime import Runtime
 from exchange_simulator.conformance.bench import BTC, DEPOSIT, ETH, MARKETS, Bench, needs, virtual
 from exchange_simulator.core import types as core
 from exchange_simulator.dialects.base import Budget, RequestFault
@@ -235,7 +235,7 @@ async def test_our_own_limiter_keeps_the_venue_from_refusing(bench: Bench) -> No
 async def test_a_machine_clock_that_is_off_by_a_minute_is_seen(bench: Bench) -> None:
     """The offset is measured, and what is signed carries the venue's time."""
     wrong = VirtualClock(bench.runtime.clock.time_ns() + 60 * NS_PER_S - round(bench.runtime.clock.monotonic() * NS_PER_S))
-    runtime = Runtime(clock=wrong, offload=bench.runtime.offload, connector=bench.runtime.connector)
+    runtime = replace(bench.runtime, clock=wrong)
     client = bench.client(runtime=runtime)
     offset_ns = await client.measure_clock_offset()
     await client.instruments.load_all()

@@ -20,12 +20,12 @@ import random
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from email.utils import formatdate
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
 
 import msgspec
 from aiohttp import WSMsgType, web
@@ -35,7 +35,7 @@ from exchange_simulator.core.events import AnyEvent
 from exchange_simulator.core.exchange import Exchange
 from exchange_simulator.core.types import Market, Rules
 from exchange_simulator.dialects.history import History
-from exchange_simulator.simloop import Link, SimHost, SimNetwork
+from exchange_simulator.simloop import GRPC_STATUS_HEADER, Link, SimHost, SimNetwork
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -176,9 +176,29 @@ class Refusal(Exception):
 Handler = Callable[[Received], Awaitable[Reply]]
 
 
+GRPC: Final = "GRPC"
+GRPC_STATUS: Final[Mapping[int, str]] = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""How a reply's status is told to a gRPC caller; 200 is OK, any other UNKNOWN."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`path` as aiohttp routes it; `cost` is charged to the dialect's budget of requests."""
+    """`path` as aiohttp routes it; `cost` is charged to the dialect's budget of requests.
+
+    With the method "GRPC" it is a unary gRPC method by its full name: the handler's reply is bytes, and a reply whose status is not 200
+    ends the call with that of `GRPC_STATUS`, its body being the details.
+    """
 
     method: str
     path: str
@@ -442,7 +462,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def routes(self) -> Sequence[Route]:
-        """Every HTTP endpoint."""
+        """Every HTTP endpoint and gRPC method."""
 
     @abstractmethod
     async def on_message(self, session: Session, received: Received) -> None:
@@ -471,6 +491,10 @@ class Dialect(ABC):
     def unavailable_message(self, status: int, session: Session, received: Received) -> None:
         """The same for one message on a socket; by default the socket breaks."""
         session.drop()
+
+    def fault_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """A fault's headers in the venue's own units; faults give Retry-After in seconds."""
+        return headers
 
     def admit(self, received: Received) -> Reply | None:
         """Asked before a socket opens: None lets it, else what the venue answers instead (too many connections)."""
@@ -530,11 +554,17 @@ class Dialect(ABC):
 
     # HTTP
 
-    def app(self) -> web.Application:
-        """A new application; a dialect that was stopped serves again with another one, its state unchanged."""
+    def app(self, *, tunnel: bool = False) -> web.Application:
+        """A new application; a dialect that was stopped serves again with another one, its state unchanged.
+
+        `tunnel`: gRPC methods are served as POST to their names too, as the channels of a simulated network call them.
+        """
         app = web.Application(client_max_size=MAX_FRAME_BYTES)
         for route in self.routes():
-            app.router.add_route(route.method, route.path, self._http_handler(route))
+            if route.method != GRPC:
+                app.router.add_route(route.method, route.path, self._http_handler(route))
+            elif tunnel:
+                app.router.add_post(route.path, self._tunnelled(route))
         for path in dict.fromkeys(self.ws_paths.values()):
             app.router.add_get(path, self._socket)
         app.cleanup_ctx.append(self._lifetime)
@@ -565,24 +595,44 @@ class Dialect(ABC):
 
     def _http_handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
-            received = await self._receive(request)
-            fault = self.faults.on_request(received) or _NOTHING
-            if fault.before_s:
-                await asyncio.sleep(fault.before_s)
-            if fault.lose is Lose.REQUEST:
+            reply = await self._reply(route, await self._receive(request))
+            if reply is None:
                 return _break(request)
-            if fault.status is not None:
-                reply = self.unavailable(fault.status, received) if fault.body is None else Reply(fault.body, fault.status)
-            else:
-                reply = await self._answer(route, received)
-            if fault.after_s:
-                await asyncio.sleep(fault.after_s)
-            if fault.lose is Lose.REPLY:
-                return _break(request)
-            headers = {"Content-Type": "application/json; charset=utf-8", **reply.headers, **fault.headers}
+            headers = {"Content-Type": "application/json; charset=utf-8", **reply.headers}
             return web.Response(body=reply.encoded(), status=reply.status, headers=headers)
 
         return handle
+
+    def _tunnelled(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            received = self._note(Kind.HTTP, 0, request.remote or "", GRPC, route.path, {}, request.headers, await request.read())
+            reply = await self._reply(route, received)
+            if reply is None:
+                return _break(request)
+            return web.Response(body=reply.encoded(), headers={GRPC_STATUS_HEADER: grpc_status(reply)})
+
+        return handle
+
+    async def grpc_call(self, route: Route, remote: str, headers: Mapping[str, str], body: bytes) -> Reply | None:
+        """One call over a real channel; None: the connection broke."""
+        return await self._reply(route, self._note(Kind.HTTP, 0, remote, GRPC, route.path, {}, headers, body))
+
+    async def _reply(self, route: Route, received: Received) -> Reply | None:
+        """The answer after what `faults` do to it; None: the connection breaks."""
+        fault = self.faults.on_request(received) or _NOTHING
+        if fault.before_s:
+            await asyncio.sleep(fault.before_s)
+        if fault.lose is Lose.REQUEST:
+            return None
+        if fault.status is not None:
+            reply = self.unavailable(fault.status, received) if fault.body is None else Reply(fault.body, fault.status)
+        else:
+            reply = await self._answer(route, received)
+        if fault.after_s:
+            await asyncio.sleep(fault.after_s)
+        if fault.lose is Lose.REPLY:
+            return None
+        return replace(reply, headers={**reply.headers, **self.fault_headers(fault.headers)}) if fault.headers else reply
 
     async def _answer(self, route: Route, received: Received) -> Reply:
         if self.budget is not None:
@@ -606,18 +656,20 @@ class Dialect(ABC):
         return self._log(Kind.HTTP, 0, request, params, body)
 
     def _log(self, kind: Kind, session: int, request: web.Request, params: Mapping[str, str], body: bytes) -> Received:
-        received = Received(
-            next(self._numbers),
-            self.clock.time_ns(),
-            kind,
-            session,
-            request.remote or "",
-            request.method,
-            request.path,
-            params,
-            request.headers,
-            body,
-        )
+        return self._note(kind, session, request.remote or "", request.method, request.path, params, request.headers, body)
+
+    def _note(
+        self,
+        kind: Kind,
+        session: int,
+        remote: str,
+        method: str,
+        path: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> Received:
+        received = Received(next(self._numbers), self.clock.time_ns(), kind, session, remote, method, path, params, headers, body)
         self.received.append(received)
         return received
 
@@ -704,11 +756,67 @@ _NOTHING = RequestFault()
 _NO_CONNECT_FAULT = ConnectFault()
 
 
+def grpc_status(reply: Reply) -> str:
+    """The name of the status that a gRPC caller sees."""
+    return "OK" if reply.status == 200 else GRPC_STATUS.get(reply.status, "UNKNOWN")
+
+
 def _break(request: web.Request) -> web.StreamResponse:
     """Ends the connection; what is returned reaches nobody."""
     if isinstance(request.transport, asyncio.WriteTransport):
         request.transport.abort()
     return web.Response()
+
+
+def _calls_of(dialect: Dialect) -> list[Route]:
+    return [route for route in dialect.routes() if route.method == GRPC]
+
+
+class GrpcServer:
+    """A dialect's gRPC methods on a real port of its own, without TLS. Started again it takes the same port."""
+
+    def __init__(self, dialect: Dialect, host: str) -> None:
+        self._dialect = dialect
+        self._host = host
+        self._server: Any = None
+        self.port = 0
+
+    async def start(self) -> None:
+        import grpc  # type: ignore[import-untyped]
+
+        self._server = grpc.aio.server()
+        methods: dict[str, dict[str, Any]] = {}
+        for route in _calls_of(self._dialect):
+            service, _, method = route.path.strip("/").rpartition("/")
+            methods.setdefault(service, {})[method] = grpc.unary_unary_rpc_method_handler(self._handler(route))
+        for service, handlers in methods.items():
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        self.port = self._server.add_insecure_port(f"{self._host}:{self.port}")
+        await self._server.start()
+
+    def _handler(self, route: Route) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        async def handle(request: bytes, context: Any) -> bytes:
+            import grpc
+
+            metadata = {str(name): str(value) for name, value in context.invocation_metadata() or ()}
+            remote = context.peer().removeprefix("ipv4:").rpartition(":")[0]
+            reply = await self._dialect.grpc_call(route, remote, metadata, request)
+            if reply is None:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "Connection reset by peer")
+            elif reply.status != 200:
+                details = reply.encoded().decode("utf-8", "replace")
+                await context.abort(grpc.StatusCode[grpc_status(reply)], details, tuple((k.lower(), v) for k, v in reply.headers.items()))
+            else:
+                return reply.encoded()
+            raise AssertionError("aborted")
+
+        return handle
+
+    async def stop(self) -> None:
+        """Calls under way are cancelled."""
+        if self._server is not None:
+            server, self._server = self._server, None
+            await server.stop(0)
 
 
 class DialectServer:
@@ -735,6 +843,7 @@ class DialectServer:
         self._port = port
         self._link = link
         self._runner: web.AppRunner | None = None
+        self._calls: GrpcServer | None = None
 
     @property
     def address(self) -> str:
@@ -754,13 +863,17 @@ class DialectServer:
         found: dict[str, Any] = {"rest": self.rest, "ws": self.ws}
         if self.dialect.chain_id is not None:
             found["chain_id"] = self.dialect.chain_id
+        if self._calls is not None:
+            found["grpc"] = [f"{self._host}:{self._calls.port}"]
+        elif self._network is not None and _calls_of(self.dialect):
+            found["grpc"] = [self._host]
         return found
 
     async def start(self) -> None:
         """Listen; a stopped server listens again at the same address."""
         self.dialect.deflate = self.dialect.compress and self._network is None
         if self._network is not None:
-            self.sim_host = await self._network.serve(self._host, self.dialect.app(), link=self._link)
+            self.sim_host = await self._network.serve(self._host, self.dialect.app(tunnel=True), link=self._link)
             return
         runner = web.AppRunner(self.dialect.app(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
@@ -768,6 +881,9 @@ class DialectServer:
         await site.start()
         self._runner = runner
         self._port = runner.addresses[0][1]
+        if _calls_of(self.dialect):
+            self._calls = self._calls or GrpcServer(self.dialect, self._host)
+            await self._calls.start()
 
     async def stop(self) -> None:
         """Every connection ends; the dialect keeps its state."""
@@ -778,6 +894,8 @@ class DialectServer:
                 await self._network.stop(self._host)
             self.sim_host = None
         elif self._runner is not None:
+            if self._calls is not None:
+                await self._calls.stop()
             await self._runner.cleanup()
             self._runner = None
 

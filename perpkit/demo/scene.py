@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ async def scene(
         RecordingError: `data` lacks a recording.
         VenueError: a client does not connect to its simulated venue.
     """
-    runtime = Runtime(clock=clock, offload=base.offload, connector=base.connector)
+    runtime = replace(base, clock=clock)
     profiles = {name: _profile(name) for name in LISTINGS}
     notes: tuple[str, ...] = ()
     feed: MarketFeed

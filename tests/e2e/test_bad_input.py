@@ -10,6 +10,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from decimal import Decimal as D
 from pathlib import Path
 from typing import Any
@@ -375,7 +376,7 @@ def test_a_clock_that_jumps_while_we_trade_is_measured_again(venue: str, jump_s:
     @virtual
     async def check(bench: Bench) -> None:
         clock = Jumping(bench.runtime.clock)
-        runtime = Runtime(clock=clock, offload=bench.runtime.offload, connector=bench.runtime.connector)
+        runtime = replace(bench.runtime, clock=clock)
         client = bench.client(runtime=runtime)
         await client.connect()
         await rest_order(client)

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
@@ -307,7 +307,7 @@ def run_stack(
         runtime = sim.runtime
         if stepping:
             sim.network.clock = SteppingClock(EPOCH_NS, elapsed=sim.loop.time)
-            runtime = Runtime(sim.network.clock, sim.runtime.offload, sim.runtime.connector)
+            runtime = replace(sim.runtime, clock=sim.network.clock)
         async with stack(runtime, folder, network=sim.network, seed=seed, start=start, deposit=deposit) as built:
             return await main(built)
 

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
+from weakref import WeakKeyDictionary
 
 from exchange_clients.errors import ConfigError, MissingCredentials
 from exchange_clients.spec import VenueSpec
-from exchange_clients.transport.clock import Clock
 
 _PLACEHOLDER = re.compile(
     r"(your|my)[ _-]|(your|change|insert|put|enter|replace|placeholder|example|todo|xxx|test[ _-]?key)|.*(placeholder|_here$|<|\.\.\.)"
@@ -198,18 +198,28 @@ class NonceSource(Protocol):
         ...
 
 
-class ClockNonces:
-    """Milliseconds that never repeat: max(last + 1, now). For venues that accept any unused recent number in any order."""
+class TimeNonces:
+    """Numbers from a clock that never repeat: max(last + 1, now). For venues that accept any unused recent number in any order.
 
-    def __init__(self, clock: Clock, *, per_ms: int = 1) -> None:
-        self._clock = clock
-        self._per_ms = per_ms
-        self._last = 0
+    `now` gives venue time in the venue's unit: it refuses what lies below the highest it has seen, so a local clock that was set back must
+    not matter. All users of `key` on one event loop share a count; other processes need keys of their own.
+    """
+
+    _of_loop: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, int]]] = WeakKeyDictionary()
+
+    def __init__(self, key: str, now: Callable[[], int]) -> None:
+        self._key = key
+        self._now = now
+
+    def next(self) -> int:
+        """Call it on the event loop."""
+        last = self._of_loop.setdefault(asyncio.get_running_loop(), {})
+        value = last[self._key] = max(last.get(self._key, 0) + 1, self._now())
+        return value
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[NonceLease]:
-        self._last = max(self._last + 1, self._clock.time_ns() * self._per_ms // 1_000_000)
-        yield NonceLease(self._last)
+        yield NonceLease(self.next())
 
     def mark_stale(self) -> None:
         """Time needs no resync."""

@@ -13,24 +13,23 @@ Source: dossier sections 2 and 13; https://hyperliquid.gitbook.io/hyperliquid-do
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
+from exchange_clients.crypto.secp256k1 import FAST_BACKEND, Signature, SigningKey, backend_name, domain_separator, keccak, recover
 from exchange_clients.errors import ConfigError
 from exchange_clients.hyperliquid import messages as m
-from exchange_clients.signing import Channel, Command, Credentials, HttpRequest, NonceLease, SignContext, SignedCommand
+from exchange_clients.signing import Channel, Command, Credentials, HttpRequest, SignContext, SignedCommand
 from exchange_clients.transport.offload import Offload
 
 if TYPE_CHECKING:
-    from Crypto.Hash.keccak import Keccak_Hash
-
     from exchange_clients.context import ClientContext
 
 __all__ = [
+    "FAST_BACKEND",
     "USER_ACTIONS",
     "HyperliquidSigner",
     "Signature",
@@ -45,13 +44,10 @@ __all__ = [
     "user_action_digest",
 ]
 
-FAST_BACKEND: Final = "coincurve"
 NONCE_SCOPE: Final = "key"
 ORDER_LIFE_MS: Final = 5_000
 SIGNING_DEADLINE_S: Final = 5.0
 _encode_msgpack: Final = msgspec.msgpack.Encoder().encode
-_ZERO_ADDRESS: Final = bytes(32)
-_CURVE_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 _ADDRESS: Final = re.compile(r"0x[0-9a-f]{40}")
 _PERISHABLE: Final = (m.PlaceOrders, m.BatchModify)
 
@@ -78,134 +74,6 @@ USER_ACTIONS: Final[Mapping[str, tuple[str, tuple[tuple[str, str], ...]]]] = {
     "userSetAbstraction": ("UserSetAbstraction", (("user", "address"), ("abstraction", "string"), ("nonce", "uint64"))),
     "tokenDelegate": ("TokenDelegate", (("validator", "address"), ("wei", "uint64"), ("isUndelegate", "bool"), ("nonce", "uint64"))),
 }
-
-
-class Signature(msgspec.Struct, frozen=True):
-    """`r` and `s` as 0x and 64 hex digits, `v` 27 or 28: the wire form."""
-
-    r: str
-    s: str
-    v: int
-
-    def to_bytes(self) -> bytes:
-        """65 bytes r || s || v."""
-        return int(self.r, 16).to_bytes(32, "big") + int(self.s, 16).to_bytes(32, "big") + bytes((self.v,))
-
-
-class _Backend(Protocol):
-    """secp256k1 by some library: 65 recoverable bytes (last one 0 or 1), the uncompressed public key without its 04."""
-
-    name: str
-
-    def signer(self, secret: bytes) -> Callable[[bytes], bytes]: ...
-    def public_key(self, secret: bytes) -> bytes: ...
-    def recover(self, digest: bytes, signature: bytes) -> bytes: ...
-
-
-class _Coincurve:
-    name = FAST_BACKEND
-
-    def __init__(self) -> None:
-        from coincurve import PrivateKey, PublicKey
-
-        self._private, self._public = PrivateKey, PublicKey
-
-    def signer(self, secret: bytes) -> Callable[[bytes], bytes]:
-        sign = self._private(secret).sign_recoverable
-        return lambda digest: sign(digest, hasher=None)
-
-    def public_key(self, secret: bytes) -> bytes:
-        return self._private(secret).public_key.format(compressed=False)[1:]
-
-    def recover(self, digest: bytes, signature: bytes) -> bytes:
-        return self._public.from_signature_and_message(signature, digest, hasher=None).format(compressed=False)[1:]
-
-
-class _EthKeys:
-    """The pure Python curve under eth-account: the same signatures, about a hundred times slower."""
-
-    name = "eth-keys"
-
-    def __init__(self) -> None:
-        from eth_keys.backends.native.main import NativeECCBackend
-        from eth_keys.main import KeyAPI
-
-        self._api = KeyAPI(NativeECCBackend)
-
-    def signer(self, secret: bytes) -> Callable[[bytes], bytes]:
-        key = self._api.PrivateKey(secret)
-        return lambda digest: key.sign_msg_hash(digest).to_bytes()
-
-    def public_key(self, secret: bytes) -> bytes:
-        return self._api.PrivateKey(secret).public_key.to_bytes()
-
-    def recover(self, digest: bytes, signature: bytes) -> bytes:
-        return self._api.Signature(signature).recover_public_key_from_msg_hash(digest).to_bytes()
-
-
-@cache
-def _backend() -> _Backend:
-    try:
-        return _Coincurve()
-    except ImportError:
-        return _EthKeys()
-
-
-def backend_name() -> str:
-    """ "coincurve", or "eth-keys" when only the slow pure Python curve is installed; who starts a signer reports it."""
-    return _backend().name
-
-
-@cache
-def _new_keccak() -> Callable[..., Keccak_Hash]:
-    from Crypto.Hash import keccak as module
-
-    return module.new
-
-
-def keccak(data: bytes) -> bytes:
-    """Keccak-256 as Ethereum uses it (not SHA3-256)."""
-    return _new_keccak()(data=data, digest_bits=256).digest()
-
-
-class SigningKey:
-    """A secp256k1 private key; the only place it lives. Never shown by `repr`, never picklable."""
-
-    __slots__ = ("_sign", "address")
-
-    def __init__(self, private_key: str) -> None:
-        """`private_key`: 32 bytes in hex, with or without 0x.
-
-        Raises:
-            ValueError: not 32 bytes of hex, or not a scalar of the curve. The message does not contain the key.
-        """
-        try:
-            secret = bytes.fromhex(private_key.strip().removeprefix("0x"))
-        except ValueError:
-            raise ValueError("private key is not hexadecimal") from None
-        if len(secret) != 32:
-            raise ValueError(f"private key has {len(secret)} bytes, expected 32")
-        if not 0 < int.from_bytes(secret, "big") < _CURVE_ORDER:
-            raise ValueError("private key is not a scalar of secp256k1")
-        self._sign = _backend().signer(secret)
-        self.address = _address(_backend().public_key(secret))
-
-    def __repr__(self) -> str:
-        return "SigningKey(***)"
-
-    def __reduce__(self) -> str:
-        raise TypeError("a signing key cannot be pickled")
-
-    def sign(self, digest: bytes) -> Signature:
-        """Deterministic (RFC 6979), low-s, over 32 bytes that are already a hash."""
-        raw = self._sign(digest)
-        return Signature("0x" + raw[:32].hex(), "0x" + raw[32:64].hex(), 27 + raw[64])
-
-
-def recover(digest: bytes, signature: Signature) -> str:
-    """The lower-case address whose key made `signature` over `digest`."""
-    raw = signature.to_bytes()
-    return _address(_backend().recover(digest, raw[:64] + bytes((raw[64] - 27,))))
 
 
 def action_hash(action: object, nonce: int, *, vault: str | None = None, expires_after_ms: int | None = None) -> bytes:
@@ -277,25 +145,6 @@ class _Post(msgspec.Struct, frozen=True):
     id: int
     request: _PostRequest
     method: str = "post"
-
-
-class VenueNonces:
-    """Milliseconds of venue time that never repeat: max(last + 1, now).
-
-    Venue time, because the venue refuses what lies below the hundred highest it has seen: a local clock that was set back must not matter.
-    """
-
-    def __init__(self, now_ms: Callable[[], int]) -> None:
-        self._now_ms = now_ms
-        self._last = 0
-
-    @asynccontextmanager
-    async def lease(self) -> AsyncIterator[NonceLease]:
-        self._last = max(self._last + 1, self._now_ms())
-        yield NonceLease(self._last)
-
-    def mark_stale(self) -> None:
-        """Time needs no resync."""
 
 
 class HyperliquidSigner:
@@ -370,10 +219,6 @@ def trading_address(context: ClientContext) -> str:
     return signer_of(context).address
 
 
-def _address(public_key: bytes) -> str:
-    return "0x" + keccak(public_key)[12:].hex()
-
-
 def _encode_field(kind: str, value: object) -> bytes:
     match kind, value:
         case "string", str():
@@ -387,20 +232,15 @@ def _encode_field(kind: str, value: object) -> bytes:
     raise TypeError(f"{value!r} is no {kind}")
 
 
-def _domain_separator(name: str, chain_id: int) -> bytes:
-    type_hash = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
-    return keccak(type_hash + keccak(name.encode()) + keccak(b"1") + chain_id.to_bytes(32, "big") + _ZERO_ADDRESS)
-
-
 @cache
 def _agent_constants(mainnet: bool) -> tuple[bytes, bytes]:
     source = keccak(b"a" if mainnet else b"b")
-    return b"\x19\x01" + _domain_separator("Exchange", 1337), keccak(b"Agent(string source,bytes32 connectionId)") + source
+    return b"\x19\x01" + domain_separator("Exchange", 1337), keccak(b"Agent(string source,bytes32 connectionId)") + source
 
 
 @cache
 def _user_domain(chain_id: int) -> bytes:
-    return b"\x19\x01" + _domain_separator("HyperliquidSignTransaction", chain_id)
+    return b"\x19\x01" + domain_separator("HyperliquidSignTransaction", chain_id)
 
 
 @cache

@@ -19,6 +19,7 @@ import pytest
 
 from exchange_clients import venues
 from exchange_clients.base_client import BaseExchangeClient
+from exchange_clients.crypto import secp256k1
 from exchange_clients.errors import (
     AuthError,
     ConfigError,
@@ -35,7 +36,6 @@ from exchange_clients.errors import (
     VenueError,
     VenueUnavailable,
 )
-from exchange_clients.hyperliquid import signing as hyperliquid_signing
 from exchange_clients.lighter import signing as lighter_signing
 from exchange_clients.model import NS_PER_S, Lane, OrderIntent, OrderStatus, Side, TimeInForce
 from exchange_clients.signing import Credentials
@@ -506,10 +506,10 @@ def without_sdk(venue: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             raise lighter_signing.LibraryUnavailable("lighter-sdk is not installed")
 
         monkeypatch.setattr(lighter_signing, "find_library", nothing)
-    hyperliquid_signing._backend.cache_clear()
+    secp256k1._backend.cache_clear()
     yield
     monkeypatch.undo()
-    hyperliquid_signing._backend.cache_clear()
+    secp256k1._backend.cache_clear()
 
 
 @pytest.mark.usefixtures("without_sdk")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from exchange_clients.base_client import BaseExchangeClient, get_exchange_logger
 from exchange_clients.hyperliquid.client.managers.account_manager import HyperliquidAccountManager
@@ -10,9 +10,9 @@ from exchange_clients.hyperliquid.client.managers.market_data import Hyperliquid
 from exchange_clients.hyperliquid.client.managers.order_manager import HyperliquidOrderManager
 from exchange_clients.hyperliquid.client.managers.position_manager import HyperliquidPositionManager
 from exchange_clients.hyperliquid.common import SPEC
-from exchange_clients.hyperliquid.signing import FAST_BACKEND, NONCE_SCOPE, HyperliquidSigner, VenueNonces, backend_name
+from exchange_clients.hyperliquid.signing import FAST_BACKEND, NONCE_SCOPE, HyperliquidSigner, backend_name
 from exchange_clients.hyperliquid.websocket.manager import HyperliquidWebSocketManager
-from exchange_clients.signing import Credentials, Signer
+from exchange_clients.signing import Credentials, Signer, TimeNonces
 from exchange_clients.spec import Endpoints
 from exchange_clients.transport.runtime import Runtime
 
@@ -38,4 +38,6 @@ class HyperliquidClient(BaseExchangeClient):
         return signer
 
     def _installed_nonces(self) -> None:
-        self.context.nonces[NONCE_SCOPE] = VenueNonces(self.context.venue_time.now_ms)
+        if (signer := self.context.signer) is not None:
+            key = cast(HyperliquidSigner, signer).key_address
+            self.context.nonces[NONCE_SCOPE] = TimeNonces(f"{self.context.endpoints.rest}/{key}", self.context.venue_time.now_ms)

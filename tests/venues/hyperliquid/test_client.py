@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from exchange_clients import errors
+from exchange_clients.crypto import secp256k1
 from exchange_clients.errors import BadSignature, ConfigError, MissingCredentials, OrderDenied, OrderOutcomeUnknown, PermissionDenied
 from exchange_clients.hyperliquid import HyperliquidClient, HyperliquidFundingAdapter, signing
 from exchange_clients.hyperliquid import messages as m
@@ -158,8 +159,8 @@ def test_the_other_network_s_signature_is_a_stranger_s() -> None:
 
 
 def test_a_slow_signer_is_reported_once_at_the_start(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    backend = signing._EthKeys()
-    monkeypatch.setattr(signing, "_backend", lambda: backend)
+    backend = secp256k1._EthKeys()
+    monkeypatch.setattr(secp256k1, "_backend", lambda: backend)
 
     @virtual
     async def test(bench: Bench) -> None:

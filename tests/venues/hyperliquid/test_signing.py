@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange_clients.crypto import secp256k1
 from exchange_clients.hyperliquid import signing
 from exchange_clients.hyperliquid.signing import Signature, SigningKey, action_hash, agent_digest, keccak, recover
 
@@ -23,8 +24,8 @@ VECTORS: list[dict[str, Any]] = [
 @pytest.fixture(params=["coincurve", "eth-keys"])
 def curve(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every test below runs on the fast curve and on the pure Python one."""
-    backend = signing._Coincurve() if request.param == "coincurve" else signing._EthKeys()
-    monkeypatch.setattr(signing, "_backend", lambda: backend)
+    backend = secp256k1._Coincurve() if request.param == "coincurve" else secp256k1._EthKeys()
+    monkeypatch.setattr(secp256k1, "_backend", lambda: backend)
     return str(request.param)
 
 
@@ -101,7 +102,7 @@ def test_a_user_action_with_a_field_missing_or_of_the_wrong_type_is_refused(fiel
 @given(secret=st.integers(1, 2**200), digest=st.binary(min_size=32, max_size=32))
 def test_both_curves_make_the_same_signature(secret: int, digest: bytes) -> None:
     raw = secret.to_bytes(32, "big")
-    fast, slow = signing._Coincurve(), signing._EthKeys()
+    fast, slow = secp256k1._Coincurve(), secp256k1._EthKeys()
     assert fast.public_key(raw) == slow.public_key(raw)
     signature = fast.signer(raw)(digest)
     assert signature == slow.signer(raw)(digest)
@@ -134,15 +135,15 @@ def test_missing_fast_curve_falls_back_and_can_be_reported(monkeypatch: pytest.M
     def absent() -> None:
         raise ImportError("No module named 'coincurve'")
 
-    monkeypatch.setattr(signing, "_Coincurve", absent)
-    signing._backend.cache_clear()
+    monkeypatch.setattr(secp256k1, "_Coincurve", absent)
+    secp256k1._backend.cache_clear()
     try:
-        assert signing.backend_name() == "eth-keys"
+        assert secp256k1.backend_name() == "eth-keys"
         assert SigningKey(KEY).address == "0x14791697260e4c9a71f18484c9f997b308e59325"
     finally:
         monkeypatch.undo()
-        signing._backend.cache_clear()
-    assert signing.backend_name() == "coincurve"
+        secp256k1._backend.cache_clear()
+    assert secp256k1.backend_name() == "coincurve"
 
 
 def test_recorded_vectors(payloads: Path) -> None:

@@ -591,8 +591,12 @@ class BaseOrderManager(BaseManager):
     async def cancel_all(self, instrument: Instrument | None = None) -> list[OrderInfo | VenueError]:
         """Cancel every open order of the account (of one market), ours or not; natively where the venue can, else one by one."""
         open_ids = [info.client_order_id or info.order_id or "" for info in await self.open_orders(instrument)]
-        if not self.context.spec.capabilities.native_cancel_all:
+        able = self.context.spec.capabilities
+        if not able.native_cancel_all:
             return await self.cancel_many(open_ids)
+        if able.cancel_all_per_market and instrument is None:
+            markets = dict.fromkeys(order.intent.instrument for any_id in open_ids if (order := self.context.tracker.find(any_id)))
+            return [result for market in markets for result in await self.cancel_all(self.context.instruments.get(market))]
         reply = await self.context.port.send(self.encode_cancel_all(instrument), Progress())
         self.decode_cancel_all(reply)
         results: list[OrderInfo | VenueError] = []

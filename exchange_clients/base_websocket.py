@@ -154,6 +154,9 @@ class BaseDialect:
     async def unsubscribe(self, topics: Sequence[Topic]) -> list[str | bytes]:
         raise NotImplementedError
 
+    def silence_s(self, topic: Topic) -> float | None:
+        return None
+
     def is_heartbeat(self, data: str | bytes) -> bool:
         return False
 
@@ -176,6 +179,7 @@ class BaseWebSocketManager:
         self._sockets: dict[str, VenueSocket] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._errands: set[asyncio.Task[None]] = set()
+        self._snapshots: dict[str, asyncio.Task[None]] = {}
         self.on_private_gap: Callable[[str], None] = lambda reason: None
         self.on_own_liquidation: Callable[[LiquidationEvent], None] = lambda event: None
         self.dialect = self.dialect_class(context)
@@ -280,6 +284,7 @@ class BaseWebSocketManager:
             on_frame=lambda data, ts: self.handler.feed(role, data, ts),
             on_open=opened,
             on_lost=lambda reason: self._lost(role, reason),
+            on_silence=self._confirmed,
             expects_data=lambda: any(
                 t.role == role and t.stream in _CHATTY and self.registry.is_confirmed(t) for t in self.registry.wanted(role)
             ),
@@ -309,6 +314,7 @@ class BaseWebSocketManager:
                 instrument = context.instruments.get(topic.instrument)
                 if (feed := self.feeds.get(instrument.contract_id)) is not None:
                     feed.lost(reason)
+                    self._abandon_snapshot(instrument.contract_id)
                 self._bbos.pop(topic.instrument, None)
         context.hub.publish_gap(Gap(venue=context.name, topic=role, reason=reason, ts_ns=now_ns))
         if private:
@@ -332,9 +338,9 @@ class BaseWebSocketManager:
             if (socket := self._sockets.get(topic.role)) is not None:
                 self.errand(socket.drop([topic]))
 
-    def errand(self, work: Any) -> None:
+    def errand(self, work: Any) -> asyncio.Task[None]:
         """Run a coroutine beside the caller until it ends or the client disconnects; a failure is logged."""
-        task = asyncio.ensure_future(work)
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
         self._errands.add(task)
 
         def done(t: asyncio.Task[None]) -> None:
@@ -343,6 +349,7 @@ class BaseWebSocketManager:
                 self.context.log.error("stream.errand_failed reason=%s", error)
 
         task.add_done_callback(done)
+        return task
 
     def _topics(self, stream: Stream, instrument: Instrument | None, parameter: str) -> list[Topic]:
         if stream is Stream.BBO and Stream.BBO not in self.context.spec.streams:
@@ -498,7 +505,14 @@ class BaseWebSocketManager:
         if gap.resync is Resync.RESUBSCRIBE:
             self.errand(self._resubscribe(self.dialect.topic(Stream.BOOK, instrument)))
         elif gap.resync is Resync.SNAPSHOT:
-            self.errand(self._snapshot(self.feeds[instrument.contract_id]))
+            self._abandon_snapshot(instrument.contract_id)
+            self._snapshots[instrument.contract_id] = self.errand(self._snapshot(self.feeds[instrument.contract_id]))
+
+    def _abandon_snapshot(self, contract_id: str) -> None:
+        """One that is still on its way was taken before what it was asked for."""
+        task = self._snapshots.pop(contract_id, None)
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
 
     async def _resubscribe(self, topic: Topic) -> None:
         socket = self._sockets.get(topic.role)
@@ -520,7 +534,16 @@ class BaseWebSocketManager:
     def confirm(self, role: str, channel: str) -> bool:
         """The venue confirmed a channel; False when nobody wants it any more."""
         topic = self.registry.find(role, channel)
-        return topic is not None and self.registry.confirmed(topic, self.context.runtime.clock.monotonic())
+        return topic is not None and self._confirmed(topic)
+
+    def _confirmed(self, topic: Topic) -> bool:
+        if not self.registry.confirmed(topic, self.context.runtime.clock.monotonic()):
+            return False
+        if topic.stream is Stream.BOOK and topic.instrument is not None:
+            feed = self.feeds.get(self.context.instruments.get(topic.instrument).contract_id)
+            if feed is not None:
+                feed.begin()
+        return True
 
     def refuse(self, role: str, channel: str, reason: str) -> None:
         topic = self.registry.find(role, channel)

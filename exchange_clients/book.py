@@ -576,6 +576,11 @@ class BookFeed:
         self._pending: deque[_Pending] = deque(maxlen=max_buffered)
         self._asked = False
 
+    def begin(self) -> None:
+        """The venue streams this book from now on. A snapshot by REST is asked for at once: a quiet market has no first update."""
+        if self.rule.source is SnapshotSource.REST and self.book.state.sequence is None and not self._asked:
+            self._ask()
+
     def snapshot(
         self,
         bids: Iterable[WireLevel],
@@ -643,9 +648,7 @@ class BookFeed:
         if step is Step.BUFFER:
             self._pending.append(held)
             if not self._asked:
-                self._asked = True
-                book.syncing()
-                self._on_gap(BookGap(self.instrument, state.reason, Resync.SNAPSHOT, False))
+                self._ask()
         elif self.rule.source is SnapshotSource.REST and not state.joined:
             self._pending.appendleft(held)
             self._lose(f"snapshot {state.sequence} is older than update {first}..{final}", True, keep_pending=True)
@@ -681,6 +684,11 @@ class BookFeed:
             ts_recv_ns=state.ts_recv_ns,
             sequence=state.sequence,
         )
+
+    def _ask(self) -> None:
+        self._asked = True
+        self.book.syncing()
+        self._on_gap(BookGap(self.instrument, self.book.state.reason, Resync.SNAPSHOT, False))
 
     def _lose(self, reason: str, was_ready: bool, *, keep_pending: bool = False) -> None:
         if not keep_pending:

@@ -76,7 +76,8 @@ class Endpoint:
     """One documented call.
 
     Arguments fill `{name}` places of `path`, then go where `encoding` says, after the `fixed` ones. `response` is the type the body decodes
-    to, `bytes` for a body that is no JSON (it is given as it is). `signed` needs credentials; `command` changes state: it is never repeated and its failures have an outcome.
+    to, `bytes` for one that is given as it is. `signed` needs credentials; `command` changes state: it is never repeated and its failures
+    have an outcome.
     A gRPC call has the method "GRPC" and the full method name as its path: `encode` makes the request's bytes from the arguments,
     `response` reads the answer's. `refusal` finds (code, message) in an answer that says no.
     """

@@ -61,8 +61,9 @@ class VenueSocket:
     """One socket of one role, kept connected by `run()` until it is canceled.
 
     `on_frame(data, ts_recv_ns)` gets every frame, `on_open()` runs after the first subscriptions were written, `on_lost(reason)` after each
-    loss. Silence is a loss: no frame at all for the heartbeat's timeout, or no data for `stale_after_s` while `expects_data()`. An error of
-    our own while a frame is handled is logged and ends the connection like any other loss.
+    loss, `on_silence(topic)` when a venue that acknowledges nothing has not refused a topic in time. Silence is a loss: no frame at all for
+    the heartbeat's timeout, or no data for `stale_after_s` while `expects_data()`. An error of our own while a frame is handled is logged
+    and ends the connection like any other loss.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class VenueSocket:
         on_frame: Callable[[str | bytes, int], None],
         on_open: Callable[[], None],
         on_lost: Callable[[str], None],
+        on_silence: Callable[[Topic], object],
         expects_data: Callable[[], bool],
         stale_after_s: float,
         message_cost: Mapping[str, int],
@@ -95,6 +97,7 @@ class VenueSocket:
         self._on_frame = on_frame
         self._on_open = on_open
         self._on_lost = on_lost
+        self._on_silence = on_silence
         self._expects_data = expects_data
         self._stale_after_s = stale_after_s
         self._message_cost = message_cost
@@ -110,6 +113,7 @@ class VenueSocket:
         self._reason = ""
         self._told = False
         self._closing: asyncio.Task[bool] | None = None
+        self._waits: set[asyncio.Task[None]] = set()
 
     @property
     def is_connected(self) -> bool:
@@ -166,6 +170,19 @@ class VenueSocket:
             while self._ws is not None and (topics := self._registry.pending(self.role)):
                 self._registry.sent(topics, self._runtime.clock.monotonic())
                 await self._say(await self._dialect.subscribe(topics))
+                self._await_silence(topics)
+
+    def _await_silence(self, topics: Sequence[Topic]) -> None:
+        """Of a venue that acknowledges nothing: what it does not refuse in time counts as confirmed."""
+        for topic in topics:
+            if self._ws is not None and (after_s := self._dialect.silence_s(topic)) is not None:
+                task = asyncio.create_task(self._silence(topic, after_s), name=f"{self.venue}-{self.role}-silence")
+                self._waits.add(task)
+                task.add_done_callback(self._waits.discard)
+
+    async def _silence(self, topic: Topic, after_s: float) -> None:
+        await self._runtime.clock.sleep(after_s)
+        self._on_silence(topic)
 
     async def drop(self, topics: Sequence[Topic]) -> None:
         """Unsubscribe; silent when disconnected."""
@@ -217,9 +234,10 @@ class VenueSocket:
         except TimeoutError:
             return "login timed out"
         finally:
-            if watch is not None:
-                watch.cancel()
-                await asyncio.gather(watch, return_exceptions=True)
+            watching = [*self._waits, *([watch] if watch is not None else [])]
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
             self._ws = None
             if self._closing is not None:
                 closing, self._closing = self._closing, None

@@ -227,7 +227,8 @@ class Bench:
 
     def is_command(self, received: Received) -> bool:
         """Whether a request changes state, by the endpoints of the spec."""
-        patterns = [re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(e.path)) for e in self.spec.endpoints.values() if e.command]
+        commands = [e for e in self.spec.endpoints.values() if e.command and e.method == received.method]
+        patterns = [re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(e.path)) for e in commands]
         return received.kind is Kind.HTTP and any(re.fullmatch(pattern, received.path) for pattern in patterns)
 
     def commands(self) -> list[Received]:

@@ -39,7 +39,8 @@ async def refused(bench: Bench, result: OrderResult, kind: type[VenueError]) -> 
         assert isinstance(result.error, VenueError)
         assert bench.spec.name in str(result.error)
         return
-    assert bench.spec.capabilities.ack is Ack.QUEUED or kind is PostOnlyWouldCross, "a final ack does not take its word back"
+    ended_in_its_answer = (PostOnlyWouldCross, ReduceOnlyViolation)
+    assert bench.spec.capabilities.ack is Ack.QUEUED or kind in ended_in_its_answer, "a final ack does not take its word back"
     assert result.status in (OrderStatus.REJECTED, OrderStatus.CANCELED), result
     assert result.error_message, "the reason is told"
 

@@ -109,15 +109,22 @@ class InstrumentProvider:
         """Iterates over instruments as they appear or change (status, interval, limits)."""
         return self._hub.subscribe(INSTRUMENTS_TOPIC)
 
+    def remember(self, instrument: Instrument) -> Instrument:
+        """The market as the table has it; one that is listed no more as an earlier run knew it, now delisted: fills may still name it."""
+        if instrument.id not in self._by_id:
+            self._replace(list(self._by_id.values()), [instrument])
+        return self._by_id[instrument.id]
+
     def update(self, instrument: Instrument) -> None:
         """One changed instrument (a stream said so)."""
         self._replace([*(i for i in self._by_id.values() if i.id != instrument.id), instrument])
 
-    def _replace(self, instruments: list[Instrument]) -> None:
+    def _replace(self, instruments: list[Instrument], gone: Iterable[Instrument] = ()) -> None:
         before = self._by_id
         instruments = self._distinct(instruments)
         listed = {i.id for i in instruments}
-        instruments += [structs.replace(i, status=MarketStatus.DELISTED) for i in before.values() if i.id not in listed]
+        ended = [structs.replace(i, status=MarketStatus.DELISTED) for i in (*before.values(), *gone) if i.id not in listed]
+        instruments = ended + instruments  # a name that went to another market is the listed one's
         self._by_id = {i.id: i for i in instruments}
         self._by_contract = {i.contract_id: i for i in instruments}
         names: dict[str, list[Instrument]] = {}

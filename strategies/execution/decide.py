@@ -45,7 +45,8 @@ class LegView:
 class PairView:
     """What is proved about a pair.
 
-    `open_delta_s`: how long the delta has been outside its tolerance; `tactics`: rungs of the first leg's ladder.
+    `open_delta_s`: how long the delta has been outside its tolerance; `tactics`: rungs of the first leg's ladder; `opened`: it was
+    hedged once.
     """
 
     state: PairState
@@ -60,6 +61,7 @@ class PairView:
     open_delta_s: float = 0.0
     opening_s: float = 0.0
     may_enter: bool = True
+    opened: bool = False
 
     def leg(self, leg: Leg) -> LegView:
         """One side."""
@@ -228,7 +230,7 @@ def _repairing(view: PairView) -> list[Step]:
         return waiting
     if view.balanced:
         if view.flat:
-            return [Move(PairState.CLOSED, "failed open: ended flat")]
+            return [Move(PairState.CLOSED, "ended flat" if view.opened else "failed open: ended flat")]
         if view.long.small or view.short.small:
             return [Move(PairState.CLOSING, "too little is left to hold")]
         return [Move(PairState.HEDGED, "balanced")]

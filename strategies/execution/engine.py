@@ -172,6 +172,13 @@ class ExecutionEngine:
             held = {other.record.long_instrument, other.record.short_instrument}
             if other.state is not PairState.CLOSED and held & {plan.long_instrument, plan.short_instrument}:
                 raise EntryRefused("one_pair_per_market", f"pair {other.record.pair_id} holds one of these markets")
+        plan = msgspec.structs.replace(
+            plan,
+            listings={
+                Leg.LONG: await self.clients[long].instruments.load(plan.long_instrument),
+                Leg.SHORT: await self.clients[short].instruments.load(plan.short_instrument),
+            },
+        )
         now_ns = self.clock.time_ns()
         record = PairRecord(
             pair_id=decision.pair_id or f"p{self.ids.next(now_ns)}",
@@ -239,7 +246,10 @@ class ExecutionEngine:
     async def _runner(self, record: PairRecord, plan: PairPlan) -> PairRunner:
         instruments: dict[Leg, Instrument] = {}
         for leg in Leg:
-            instruments[leg] = await self.clients[record.venue(leg)].instruments.load(record.instrument(leg))
+            table = self.clients[record.venue(leg)].instruments
+            await table.load_all()
+            known = plan.listings.get(leg)
+            instruments[leg] = table.get(record.instrument(leg)) if known is None else table.remember(known)
         return PairRunner(
             record,
             plan,

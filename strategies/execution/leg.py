@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("strategies.execution")
 
 MAX_ORPHANS = 1_000
+FORCED_LOOKS = 10
 FIRST_LOOK_S = 1.0
 LATE_FILL_S = 0.3
 MAX_BACKOFF_S = 10.0
@@ -106,6 +107,7 @@ class LegTrader:
         self._step: Send | None = None
         self._next_pull_s = 0.0
         self._pull_gap_s = MIN_PULL_GAP_S
+        self._forced_looks = 0
 
     # ---- what is proved
 
@@ -118,6 +120,11 @@ class LegTrader:
     def expected_position(self) -> Decimal:
         """What the venue must show: our share and what was there before."""
         return self.foreign + self.leg.sign * self.own
+
+    @property
+    def suspect(self) -> bool:
+        """The venue closed something (liquidation, ADL, settlement) and it is not known yet whose it was; ends after some looks."""
+        return self._forced_looks > 0
 
     def filled(self, client_order_id: str) -> Decimal:
         """Cumulative own fill of one order."""
@@ -394,14 +401,16 @@ class LegTrader:
         if key in self.fills or key in self._explained:
             return
         owner = self._owner(fill)
-        forced = fill.kind in (FillKind.LIQUIDATION, FillKind.ADL, FillKind.SETTLEMENT) and self.foreign == 0 and self.own > 0
-        if owner is None and not forced:
-            if fill.ts_venue_ns >= self.created_ns - LOOKBACK_NS:
-                self._orphans[key] = fill
-                if len(self._orphans) > MAX_ORPHANS:
-                    self._orphans.popitem(last=False)
-            return
-        await self._book(fill, owner, FillCause(fill.kind.value))
+        forced = fill.kind is not FillKind.TRADE and fill.side.sign != self.leg.sign
+        if owner is not None or (forced and self.foreign == 0 and fill.quantity <= self.own):
+            await self._book(fill, owner, FillCause(fill.kind.value))
+        elif fill.ts_venue_ns >= self.created_ns - LOOKBACK_NS:
+            if forced and key not in self._orphans:
+                self._forced_looks = FORCED_LOOKS
+                self._on_change()
+            self._orphans[key] = fill
+            if len(self._orphans) > MAX_ORPHANS:
+                self._orphans.popitem(last=False)
 
     async def _book(self, fill: Fill, owner: str | None, cause: FillCause) -> None:
         record = FillRecord(
@@ -477,8 +486,9 @@ class LegTrader:
         """Whether the venue's position is what we account for, if need be after taking in the fills it has on record.
 
         A difference that fills of others explain is theirs: it changes the foreign share; what goes beyond the foreign share reduced ours
-        (closed by hand, deleveraged) and is booked as EXTERNAL. An unexplained difference stays one.
+        (closed by hand: EXTERNAL; by the venue: booked as what it was). An unexplained difference stays one.
         """
+        self._forced_looks = max(self._forced_looks - 1, 0)
         if await self.position() == self.expected_position:
             return True
         if self._clock.monotonic() < self._next_pull_s:
@@ -497,6 +507,7 @@ class LegTrader:
                 ours -= await self._explain(fill, ours)
             while len(self._explained) > MAX_ORPHANS:
                 self._explained.popitem(last=False)
+        self._forced_looks = 0
         self.say("position.external", change=missing, foreign=self.foreign)
         return True
 
@@ -510,7 +521,8 @@ class LegTrader:
         taken = min(fill.quantity, ours) if fill.side.sign != self.leg.sign else ZERO
         if taken > 0:
             fee = fill.fee if taken == fill.quantity else (fill.fee * taken / fill.quantity).quantize(FEE_UNIT)
-            await self._book(msgspec.structs.replace(fill, quantity=taken, fee=fee), None, FillCause.EXTERNAL)
+            cause = FillCause.EXTERNAL if fill.kind is FillKind.TRADE else FillCause(fill.kind.value)
+            await self._book(msgspec.structs.replace(fill, quantity=taken, fee=fee), None, cause)
         else:
             key = (fill.trade_id, fill.side.value)
             del self._orphans[key]

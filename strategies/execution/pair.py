@@ -158,6 +158,7 @@ class PairRunner:
             orders_sent=self._orders_sent,
             opening_s=0.0 if self._opening_since_s is None else now - self._opening_since_s,
             may_enter=self._close_reason is None and self._may_enter(self.record) is None,
+            opened=self.record.opened_at is not None,
         )
         if view.balanced:
             self._open_since_s = None
@@ -192,6 +193,10 @@ class PairRunner:
     @property
     def _busy(self) -> bool:
         return any(trader.view().busy for trader in self.legs.values())
+
+    @property
+    def _suspect(self) -> bool:
+        return any(trader.suspect for trader in self.legs.values())
 
     async def _watch_alert(self) -> None:
         """An outcome stayed unknown for too long. Nothing is sent, but the question goes on; its answer makes repair possible."""
@@ -261,7 +266,7 @@ class PairRunner:
     async def _guard(self) -> None:
         """Hedged: sleep until something changes, and now and then prove that the venues still agree (PAINS 6)."""
         self._moved.set()
-        if await self._wait(self._check_s):
+        if await self._wait(PROBE_S if self._suspect else self._check_s):
             return
         agreed = await self.reconcile()
         if agreed or not all(trader.venue_up for trader in self.legs.values()):
@@ -306,13 +311,13 @@ class PairRunner:
         return True
 
     async def _probe(self) -> None:
-        """See whether a venue that failed answers again, and whether a leg that cannot be reduced was reduced by others."""
+        """See whether a venue that failed answers again, and whether a leg was reduced by others, where something speaks for that."""
         now = self._clock.monotonic()
         if now < self._next_probe_s:
             return
         self._next_probe_s = now + PROBE_S
         for trader in self.legs.values():
-            if not trader.venue_up or (trader.reduce_failures > 0 and trader.active is None):
+            if not trader.venue_up or trader.suspect or (trader.reduce_failures > 0 and trader.active is None):
                 try:
                     await trader.reconcile()
                 except VenueError as e:

@@ -76,7 +76,8 @@ class ExecutionLimits(msgspec.Struct, frozen=True, kw_only=True):
 class PairPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a strategy wants executed; journaled with the pair.
 
-    `quantity` is exact on both venues. `slice_quantity` bounds what may be filled on the first leg before it is hedged.
+    `quantity` is exact on both venues. `slice_quantity` bounds what may be filled on the first leg before it is hedged. `listings` are the
+    two markets as they were, put in by the engine: after a delisting and a restart the venue may not know them any more.
     """
 
     symbol: str
@@ -89,6 +90,7 @@ class PairPlan(msgspec.Struct, frozen=True, kw_only=True):
     worst_naked_usd: Decimal
     expected: dict[str, str] = {}
     limits: ExecutionLimits = ExecutionLimits()
+    listings: dict[Leg, Instrument] = {}
 
 
 def slice_quantity(quantity: Decimal, price: Decimal, cap_usd: Decimal, long: Instrument, short: Instrument) -> Decimal:

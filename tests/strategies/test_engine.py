@@ -11,9 +11,11 @@ from database.journal import Journal
 from database.records import FillCause, IntentState, Leg, PairState
 from exchange_clients.model import Purpose, Side
 from exchange_simulator import simloop
+from exchange_simulator.core import types as core
 from exchange_simulator.core.types import NewOrder
 from exchange_simulator.core.types import Side as SimSide
 from strategies.execution.engine import EntryRefused
+from strategies.execution.ledger import result
 from strategies.execution.plan import Tactic
 from tests.strategies.stack import COMMAND_PATHS, VENUES, NakedWatch, Stack, accepted_by_client_id, run_stack
 
@@ -571,15 +573,123 @@ def test_e12_what_is_taken_beyond_the_foreign_share_is_ours_and_the_other_leg_fo
         assert s.positions() == {LONG: D("0.013"), SHORT: D("-0.01")}
         for taken, left in (("0.009", "0.004"), ("0.004", "0")):
             venue.exchange.deleverage(venue.now(), venue.account.account, venue.symbol, market.to_steps(D(taken)))
-            await asyncio.sleep(90)
-            assert s.positions() == {LONG: D(left), SHORT: -D(left)}
+            await asyncio.sleep(4)
+            assert s.positions() == {LONG: D(left), SHORT: -D(left)}, "found at the event, not at the next check"
         assert s.engine is not None
         runner = s.engine.pairs[record.pair_id]
         assert runner.state is PairState.CLOSED
         assert runner.record.foreign_long == 0
         assert s.journal is not None
         booked = [(f.kind, f.quantity) for f in s.journal.fills(record.pair_id) if f.kind is not FillCause.TRADE]
-        assert booked == [(FillCause.EXTERNAL, D("0.006")), (FillCause.ADL, D("0.004"))]
+        assert booked == [(FillCause.ADL, D("0.006")), (FillCause.ADL, D("0.004"))]
+
+    run_stack(tmp_path, main)
+
+
+def delist(s: Stack, where: str, price: str = "100500") -> None:
+    venue = s.venues[where]
+    venue.exchange.delist(venue.now(), venue.symbol, settlement=venue.exchange.markets[venue.symbol].spec.to_ref(D(price)))
+
+
+def settled(s: Stack, pair_id: str, where: str, price: str = "100500") -> None:
+    """The pair is closed, one leg by the venue at that price, and what the records say is what the accounts have."""
+    assert s.engine is not None
+    assert s.journal is not None
+    runner = s.engine.pairs[pair_id]
+    assert runner.state is PairState.CLOSED, runner.record.reason
+    flat(s)
+    fills = s.journal.fills(pair_id)
+    leg = Leg.LONG if where == LONG else Leg.SHORT
+    forced = [(f.leg, f.price, f.fee, f.intent_id) for f in fills if f.kind is not FillCause.TRADE]
+    assert forced == [(leg, D(price), D(0), None)]
+    found = result(runner.record, s.journal.intents(pair_id), fills, [])
+    for part in found.venues:
+        venue = s.venues[part.venue]
+        earned = core.money(venue.exchange.account(venue.account.account).balance) - D(100_000)
+        assert abs(earned - part.total) < D("0.01"), "nothing unexplained"
+
+
+@pytest.mark.parametrize("where", VENUES)
+def test_e12_a_delisting_settles_one_leg_and_the_other_is_unwound(tmp_path: Path, where: str) -> None:
+    async def main(s: Stack) -> None:
+        watch = NakedWatch(s)
+        record = await s.open()
+        delist(s, where)
+        await asyncio.sleep(5)
+        settled(s, record.pair_id, where)
+        assert watch.longest_open_s(STEP) <= 5.0
+        exits = [facts for facts in s.story.of("order.send") if facts["purpose"] == "unwind"]
+        assert exits
+        assert {facts["venue"] for facts in exits} == set(VENUES) - {where}
+
+    run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize("where", VENUES)
+def test_a_settlement_that_no_stream_told_is_found_in_the_records(tmp_path: Path, where: str) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        s.venues[where].faults("frozen_stream times=0 lasting=600")
+        delist(s, where)
+        await asyncio.sleep(45)
+        settled(s, record.pair_id, where)
+
+    run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize("where", VENUES)
+def test_e09_a_market_that_ended_while_the_process_was_down_is_settled_after_the_restart(tmp_path: Path, where: str) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        await s.down()
+        delist(s, where)
+        await asyncio.sleep(60)
+        await s.up()
+        await asyncio.sleep(30)
+        settled(s, record.pair_id, where)
+
+    run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize("where", VENUES)
+@pytest.mark.parametrize("when", ["entry", "hedge", "close"])
+def test_e20_a_market_that_ends_under_an_order_leaves_no_leg_behind(tmp_path: Path, where: str, when: str) -> None:
+    async def main(s: Stack) -> None:
+        def end(event: str, _: str, facts: dict[str, object]) -> None:
+            if event == "order.send" and facts["purpose"] == when and len(s.story.of("order.send")) >= 3:
+                s.story.hook = None
+                asyncio.get_running_loop().call_later(0.02, delist, s, where, "100000")
+
+        s.story.hook = end
+        record = await s.open(slice_="0.004")
+        if record.state is PairState.HEDGED:
+            record = await s.close(record.pair_id)
+        assert record.state is PairState.CLOSED, record.reason
+        flat(s)
+        once_each(s)
+
+    run_stack(tmp_path, main)
+
+
+def test_a_settlement_of_a_shared_position_takes_the_foreign_share_and_ours(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        venue = s.venues[LONG]
+        market = venue.exchange.markets[venue.symbol].spec
+        foreign = NewOrder(
+            venue.account.account, venue.symbol, SimSide.BUY, market.to_steps(D("0.003")), market.to_ticks(D(101_000)), client_id="777"
+        )
+        venue.exchange.submit(venue.now(), foreign)
+        venue.book()
+        record = await s.open()
+        delist(s, LONG)
+        await asyncio.sleep(5)
+        flat(s)
+        assert s.engine is not None
+        runner = s.engine.pairs[record.pair_id]
+        assert (runner.state, runner.record.foreign_long) == (PairState.CLOSED, D(0))
+        assert s.journal is not None
+        booked = [(f.kind, f.quantity) for f in s.journal.fills(record.pair_id) if f.kind is not FillCause.TRADE]
+        assert booked == [(FillCause.SETTLEMENT, D("0.01"))]
 
     run_stack(tmp_path, main)
 

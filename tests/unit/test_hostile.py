@@ -168,6 +168,18 @@ async def test_what_is_no_longer_listed_stays_known_as_delisted() -> None:
     assert table.get("BTC") == first
 
 
+async def test_a_market_of_an_earlier_run_is_remembered_and_never_stands_before_a_listed_one() -> None:
+    gone, listed, heir = market("OLD", "OLD/USD", "9"), market("BTC", "BTC/USD", "1"), market("NEW", "NEW/USD", "9")
+    table = provider([listed], [listed, heir])
+    await table.load_all()
+    assert table.remember(listed) is table.get("BTC")
+    assert table.remember(gone).status is MarketStatus.DELISTED
+    assert table.by_contract("9") == table.get(gone.id)
+    await table.load_all(force=True)
+    assert table.by_contract("9") == heir, "its contract id went to another market"
+    assert table.get(gone.id).status is MarketStatus.DELISTED
+
+
 # ---- events
 
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "positions": "What the journal says is open, beside what the venues prove.",
     "recover": "After a crash: the proven state of every open pair, and the actions that are allowed.",
     "why": "The story of one pair: every decision with its inputs.",
+    "new-venue": "Write the skeleton of a venue: client, dialect, tests, page, examples.",
 }
 
 HELP = """Trade perpetual futures on many venues through one contract.
@@ -46,7 +47,8 @@ def run(arguments: Sequence[str]) -> int:
         suppress_keyboard_interrupt=False,  # it is told like every other end
     )
     for name, line in COMMANDS.items():
-        app.command(f"perpkit.cli.{name}:{name}", name=name, help=line)
+        module = name.replace("-", "_")
+        app.command(f"perpkit.cli.{module}:{module}", name=name, help=line)
     try:
         code = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as e:

@@ -1,0 +1,7 @@
+"""The $title dialect."""
+
+from $dialect.dialect import ${Name}Dialect
+
+__all__ = ["DIALECT", "${Name}Dialect"]
+
+DIALECT = ${Name}Dialect

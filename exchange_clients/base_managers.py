@@ -199,6 +199,14 @@ class BaseOrderManager(BaseManager):
         """The order's new venue id, None where it keeps its id or does not say."""
         return None
 
+    async def prove_amend(self, order: Order, intent: OrderIntent) -> None:
+        """Returns once the accepted amend is proved to have happened: for venues that tell it later than the answer.
+
+        Raises:
+            OrderRefused: it did not happen, and the order is as it was.
+            VenueError: not proven (outcome UNKNOWN).
+        """
+
     def encode_bracket(self, entry: Order, take_profit: Order | None, stop_loss: Order | None, instrument: Instrument) -> Command:
         raise self._unsupported("native brackets")
 
@@ -400,8 +408,7 @@ class BaseOrderManager(BaseManager):
         if not (intent.reduce_only and able.reduce_only_below_minimum):
             if intent.quantity < instrument.min_quantity:
                 raise deny(f"quantity {intent.quantity} is below the minimum {instrument.min_quantity}")
-            if intent.quantity * intent.price < instrument.min_notional:
-                value = intent.quantity * intent.price
+            if (value := instrument.value(intent.quantity, intent.price)) < instrument.min_notional:
                 raise deny(f"order value {value.normalize():f} is below the minimum {instrument.min_notional.normalize():f}")
 
     async def market_intent(
@@ -633,7 +640,9 @@ class BaseOrderManager(BaseManager):
         try:
             with self.context.tracker.amending(order):
                 reply = await self.context.port.send(self.encode_amend(order, intent, instrument), Progress())
-                self.context.tracker.amended(order, intent, self.decode_amend(reply, order))
+                new_id = self.decode_amend(reply, order)
+                await self.prove_amend(order, intent)
+                self.context.tracker.amended(order, intent, new_id)
         except VenueError as e:
             if e.outcome is not Outcome.UNKNOWN:
                 raise
@@ -708,6 +717,10 @@ class BaseAccountManager(BaseManager):
     def encode_leverage(self, instrument: Instrument, leverage: Decimal, mode: MarginMode) -> Command:
         raise self._unsupported("setting leverage")
 
+    def encode_settings(self, instrument: Instrument, before: LeverageInfo, leverage: Decimal, mode: MarginMode) -> Sequence[Command]:
+        """What brings leverage and margin mode about, in order: one command where the venue sets both together."""
+        return [self.encode_leverage(instrument, leverage, mode)]
+
     def encode_isolated_margin(self, instrument: Instrument, amount: Decimal) -> Command:
         """Move `amount` (quote; negative takes out) to the isolated position."""
         raise self._unsupported("moving isolated margin")
@@ -726,7 +739,8 @@ class BaseAccountManager(BaseManager):
             raise ConfigError(f"{instrument.id}: leverage {leverage} is above the maximum {before.max_leverage}", venue=self.context.name)
         if before.account_leverage == leverage and before.margin_mode == wanted_mode:
             return before
-        self.decode_setting(await self.context.port.send(self.encode_leverage(instrument, leverage, wanted_mode), Progress()))
+        for command in self.encode_settings(instrument, before, leverage, wanted_mode):
+            self.decode_setting(await self.context.port.send(command, Progress()))
         after = await self._read_back(instrument, leverage, wanted_mode)
         if after.account_leverage != leverage or after.margin_mode not in (wanted_mode, None):
             raise ProtocolError(

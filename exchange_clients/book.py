@@ -204,7 +204,7 @@ class OrderBook:
     """One market's levels.
 
     `tick_size`, `multiplier` and `contract_size` are the instrument's: wire levels stay in the venue's units, everything read out is quote
-    per base unit and base units.
+    per base unit and base units (`inverse`: quote units, which are their own worth).
     With `max_depth` the book forgets the worst levels when a side grows beyond about twice that many.
     """
 
@@ -218,6 +218,7 @@ class OrderBook:
         "_bid_sz",
         "_bids",
         "_contract_size",
+        "_inverse",
         "state",
         "tick_size",
     )
@@ -229,11 +230,13 @@ class OrderBook:
         multiplier: Decimal = Decimal(1),
         contract_size: Decimal = Decimal(1),
         max_depth: int | None = None,
+        inverse: bool = False,
     ) -> None:
         if not (tick_size.is_finite() and tick_size > 0 and multiplier > 0 and contract_size > 0):
             raise ValueError("tick size, multiplier and contract size must be positive")
         self.tick_size = tick_size
         self._contract_size = contract_size
+        self._inverse = inverse
         wire_tick = tick_size * multiplier
         self._bids = _Side(1, wire_tick, max_depth)
         self._asks = _Side(-1, wire_tick, max_depth)
@@ -360,7 +363,7 @@ class OrderBook:
     def _first_worth(self, side: _Side, min_size_usd: Decimal) -> BookLevel | None:
         for px, sz in side.best_first():
             level = self._level(side, px, sz)
-            if level.price * level.size >= min_size_usd:
+            if (level.size if self._inverse else level.price * level.size) >= min_size_usd:
                 return level
         return None
 
@@ -473,7 +476,8 @@ class PrevEquals(msgspec.Struct, frozen=True):
 class Overlaps(msgspec.Struct, frozen=True):
     """Updates cover a range of numbers; the first one kept spans the snapshot's number + `offset`, later ones follow without a hole.
 
-    Where updates name their predecessor's last number, `prev` must equal it and the offset is 0; where ranges join end to end it is 1.
+    Where updates name their predecessor's last number, `prev` must equal it and the offset is 0; the first one kept may then also begin
+    after the snapshot, if its predecessor ended before it (numbers that belong to no update). Where ranges join end to end the offset is 1.
     """
 
     offset: int = 0
@@ -490,7 +494,7 @@ class Overlaps(msgspec.Struct, frozen=True):
             return Step.GAP
         if final < last + self.offset:
             return Step.SKIP
-        return Step.APPLY if first <= last + self.offset else Step.GAP
+        return Step.APPLY if first <= last + self.offset or (prev is not None and prev < last) else Step.GAP
 
 
 class SnapshotOnly(msgspec.Struct, frozen=True):
@@ -703,4 +707,10 @@ def book_for(instrument: Instrument, rule: SequenceRule, *, max_depth: int | Non
     """The kind of book a rule needs, in the instrument's units."""
     if isinstance(rule, Uncross):
         return UncrossingBook(instrument.tick_size, multiplier=instrument.multiplier, contract_size=instrument.contract_size)
-    return OrderBook(instrument.tick_size, multiplier=instrument.multiplier, contract_size=instrument.contract_size, max_depth=max_depth)
+    return OrderBook(
+        instrument.tick_size,
+        multiplier=instrument.multiplier,
+        contract_size=instrument.contract_size,
+        max_depth=max_depth,
+        inverse=instrument.id.inverse,
+    )

@@ -49,12 +49,13 @@ class IdFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Addresses of one environment. `ws` by socket role; `chain_id` where signatures carry one."""
+    """Addresses of one environment. `ws` by socket role; `chain_id` where signatures carry one; `headers` go with every request."""
 
     rest: str
     ws: Mapping[str, str] = field(default_factory=dict)
     grpc: tuple[str, ...] = ()
     chain_id: int | str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +182,12 @@ class VenueSpec:
     """Sockets a connected client holds."""
     private_role: str | None = None
     """The socket that carries the account, left closed without credentials; None: it is the first of `roles`."""
+    on_demand_roles: frozenset[str] = frozenset()
+    """Sockets that are opened when the first topic of theirs is wanted: the venue ends those on which nobody subscribes."""
     ws_message_cost: Mapping[str, int] = field(default_factory=dict)
     """What one message of ours on a socket costs."""
+    usage_headers: Mapping[str, str] = field(default_factory=dict)
+    """Header of an answer -> pool whose use by everybody, in the current window, it tells."""
 
     def carrier(self, stream: Stream) -> Stream:
         """Of the streams that share a channel with this one, the one listed first: it stands for all of them."""

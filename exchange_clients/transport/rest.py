@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -39,6 +40,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_RETRY_AFTER_S = 3600.0
 """A venue that asks for more is asked again after this."""
 _QUERY_TRIES = 3
+_BANNED_UNTIL = re.compile(r"\buntil (\d{13})\b")
 _LIMITER_WAIT_S = 30.0
 
 
@@ -100,6 +102,7 @@ class RestTransport:
         timeout_s: float = 10.0,
         proxy: str | None = None,
         nodes: GrpcNodes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.spec = spec
         self.nodes = nodes if nodes is not None else GrpcNodes(spec.name, (), runtime)
@@ -110,6 +113,7 @@ class RestTransport:
         self._signer = signer
         self._timeout_s = timeout_s
         self._proxy = proxy
+        self._headers = dict(headers or {})
         self._session: aiohttp.ClientSession | None = None
         self._decoders: dict[int, msgspec.json.Decoder[Any]] = {}
         self.raw = Raw(self)
@@ -196,7 +200,7 @@ class RestTransport:
                 request.method,
                 URL(url, encoded=True),
                 data=request.body,
-                headers=request.headers,
+                headers={**self._headers, **request.headers},
                 timeout=aiohttp.ClientTimeout(total=limit, sock_connect=min(limit, 5.0)),
                 proxy=self._proxy,
                 allow_redirects=False,
@@ -218,8 +222,15 @@ class RestTransport:
         except aiohttp.ClientError as e:
             raise Disconnected(f"{request.method} {request.path}: {type(e).__name__}", venue=self.spec.name) from e
         self._venue_time.observe_headers(headers, sent_ns, self._runtime.clock.time_ns())
+        self._observe_usage(headers)
         self.raise_for_error(status, body, headers)
         return body
+
+    def _observe_usage(self, headers: Mapping[str, str]) -> None:
+        """Others may draw on our pools: the venue's own count is the true one."""
+        for header, pool in self.spec.usage_headers.items():
+            if (used := headers.get(header, "")).isdecimal():
+                self._limiter.observe(pool, used=float(used))
 
     def raise_for_error(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         """Raise what the answer says went wrong; a limit also slows every user of its pools."""
@@ -238,7 +249,7 @@ class RestTransport:
             code=code,
             message=message,
             http_status=status,
-            retry_after_s=_retry_after(headers, self._venue_time.now_ns() / NS_PER_S),
+            retry_after_s=_retry_after(headers, message, self._venue_time.now_ns() / NS_PER_S),
         )
         if isinstance(error, RateLimited):
             self._limiter.penalise(error.retry_after_s)
@@ -274,9 +285,11 @@ class RestTransport:
         return answer
 
 
-def _retry_after(headers: Mapping[str, str], now_s: float) -> float | None:
-    """Seconds to wait, at most `MAX_RETRY_AFTER_S`, from a number or an HTTP date; None when it says neither."""
+def _retry_after(headers: Mapping[str, str], message: str, now_s: float) -> float | None:
+    """Seconds to wait, at most `MAX_RETRY_AFTER_S`, from a number, an HTTP date or "banned until 1573..." (ms); None without any."""
     value = headers.get("Retry-After", "").strip()
+    if not value and (ban := _BANNED_UNTIL.search(message)):
+        return min(max(0.0, int(ban[1]) / 1000 - now_s), MAX_RETRY_AFTER_S)
     try:
         seconds = float(value) if value[:1].isdecimal() else parsedate_to_datetime(value).timestamp() - now_s
     except (TypeError, ValueError, OverflowError):

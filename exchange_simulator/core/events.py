@@ -233,6 +233,7 @@ class CancelAllScheduled(Event, frozen=True, gc=False, tag=True):
     account: int
     at_ns: int
     """0: the schedule was taken back."""
+    market: str = ""
 
 
 class Liquidated(Event, frozen=True, gc=False, tag=True):

@@ -541,22 +541,32 @@ class Exchange(Engine):
                 gone.append(order.id)
         return gone
 
-    def schedule_cancel_all(self, ts_ns: int, account: int, at_ns: int) -> None:
-        """The dead-man switch: cancels everything of the account at `at_ns`; a new time replaces the old one, 0 takes it back."""
+    def schedule_cancel_all(self, ts_ns: int, account: int, at_ns: int, *, market: str = "") -> None:
+        """The dead-man switch: cancels everything of the account at `at_ns`; a new time replaces the old one, 0 takes it back.
+
+        `market`: a switch of its own, for that market's orders only.
+        """
         self.advance(ts_ns)
         owner = self.ledger.accounts[account]
         if at_ns and at_ns <= ts_ns:
             raise ValueError("the time is past")
-        owner.cancel_all_ns = at_ns
+        if market:
+            owner.cancel_market_ns[market] = at_ns
+        else:
+            owner.cancel_all_ns = at_ns
         if at_ns:
-            self._at(at_ns, lambda: self._dead_man(owner, at_ns))
-        self.log.put(CancelAllScheduled(self.log.seq(), ts_ns, account, at_ns))
+            self._at(at_ns, lambda: self._dead_man(owner, market, at_ns))
+        self.log.put(CancelAllScheduled(self.log.seq(), ts_ns, account, at_ns, market))
         self._settle()
 
-    def _dead_man(self, account: Account, at_ns: int) -> None:
-        if account.cancel_all_ns == at_ns:
+    def _dead_man(self, account: Account, market: str, at_ns: int) -> None:
+        if at_ns != (account.cancel_market_ns.get(market, 0) if market else account.cancel_all_ns):
+            return
+        if market:
+            del account.cancel_market_ns[market]
+        else:
             account.cancel_all_ns = 0
-            self._cancel_all(account, "", CancelReason.SCHEDULED)
+        self._cancel_all(account, market, CancelReason.SCHEDULED)
 
     def amend(
         self,

@@ -71,6 +71,8 @@ class Account:
     self_trade_group: int = 0
     """Accounts of one group count as one for self-trade prevention; by default each is its own."""
     cancel_all_ns: int = 0
+    cancel_market_ns: dict[str, int] = field(default_factory=dict)
+    """Dead-man switches of single markets."""
     fees_paid: int = 0
 
 

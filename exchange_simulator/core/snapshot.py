@@ -57,6 +57,7 @@ def _account(account: Account) -> Plain:
         "fees_paid": account.fees_paid,
         "self_trade_group": account.self_trade_group,
         "cancel_all_ns": account.cancel_all_ns,
+        "cancel_market_ns": sorted(account.cancel_market_ns.items()),
         "client_ids": sorted(account.client_ids.items()),
         "positions": [_position(account.positions[symbol]) for symbol in sorted(account.positions)],
         "orders": [_order(order) for order in account.orders.values()],

@@ -141,6 +141,8 @@ class Received:
     params: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    query: str = ""
+    """The query string as it was sent."""
 
     def json(self) -> Any:
         """The body decoded.
@@ -656,7 +658,7 @@ class Dialect(ABC):
         return self._log(Kind.HTTP, 0, request, params, body)
 
     def _log(self, kind: Kind, session: int, request: web.Request, params: Mapping[str, str], body: bytes) -> Received:
-        return self._note(kind, session, request.remote or "", request.method, request.path, params, request.headers, body)
+        return self._note(kind, session, request.remote or "", request.method, request.path, params, request.headers, body, request.rel_url.raw_query_string)
 
     def _note(
         self,
@@ -668,8 +670,9 @@ class Dialect(ABC):
         params: Mapping[str, str],
         headers: Mapping[str, str],
         body: bytes,
+        query: str = "",
     ) -> Received:
-        received = Received(next(self._numbers), self.clock.time_ns(), kind, session, remote, method, path, params, headers, body)
+        received = Received(next(self._numbers), self.clock.time_ns(), kind, session, remote, method, path, params, headers, body, query)
         self.received.append(received)
         return received
 

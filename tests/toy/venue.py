@@ -142,6 +142,7 @@ SPEC = VenueSpec(
     ),
     client_id=IdFormat.UINT48,
     funding_interval_hours=Decimal(8),
+    usage_headers={"X-Used": "ip"},
 )
 
 

@@ -21,6 +21,7 @@ from exchange_clients.errors import (
     NotReady,
     OrderDenied,
     OrderOutcomeUnknown,
+    RateLimited,
     SubscriptionRefused,
     UnknownInstrument,
     UnsupportedCapability,
@@ -76,6 +77,26 @@ async def test_the_venues_retry_after_is_respected_by_every_user_of_the_pool(ser
     server.fault("/markets", answer(429, '{"error":{"code":"limit","message":"slow down"}}', {"Retry-After": "0.4"}), None)
     await client.instruments.load_all()
     assert loop.time() - began >= 0.4
+    await client.disconnect()
+
+
+async def test_a_ban_that_the_text_dates_is_a_word_to_wait(server: ToyServer) -> None:
+    client = ToyClient(server.config)
+    until_ms = client.context.runtime.clock.time_ns() // 1_000_000 + 3_000_000
+    server.fault("/markets", answer(418, f'{{"error":{{"code":"limit","message":"IP banned until {until_ms}. Use streams."}}}}'))
+    with pytest.raises(RateLimited) as caught:
+        await client.instruments.load_all()
+    assert caught.value.retry_after_s == pytest.approx(3000, abs=5)
+    await client.disconnect()
+
+
+async def test_what_the_venue_counts_for_everybody_is_taken_over(server: ToyServer) -> None:
+    client = ToyClient(server.config)
+    server.fault("/markets", answer(200, "[]", {"X-Used": "700"}), answer(200, "[]", {"X-Used": "lots"}))
+    await client.instruments.load_all()
+    assert client.context.limiter.headroom("ip") == pytest.approx(300)
+    await client.instruments.load_all(force=True)
+    assert client.context.limiter.headroom("ip") == pytest.approx(299)
     await client.disconnect()
 
 

@@ -109,6 +109,7 @@ REST = SnapshotSource.REST
         (Overlaps(), 10, False, (8, 12, 7), Step.APPLY),
         (Overlaps(), 10, False, (11, 12, 10), Step.APPLY),  # it names the snapshot as its predecessor
         (Overlaps(), 10, False, (12, 14, 11), Step.GAP),
+        (Overlaps(), 10, False, (12, 14, 9), Step.APPLY),  # the snapshot's number lies between two updates
         (Overlaps(), 12, True, (14, 15, 12), Step.APPLY),
         (Overlaps(), 12, True, (13, 15, 11), Step.GAP),
         (Overlaps(offset=1), 10, False, (8, 10, None), Step.SKIP),

@@ -608,6 +608,18 @@ def test_dead_man_switch_fires_at_the_last_time_set_or_never() -> None:
         made.schedule_cancel_all(40 * S, 1, 39 * S)
 
 
+def test_a_dead_man_switch_of_one_market_leaves_the_others() -> None:
+    made = exchange()
+    order = made.submit(0, buy(1, 10, 900))
+    made.schedule_cancel_all(0, 1, 10 * S, market="OTHER")
+    made.advance(15 * S)
+    assert order.status is OrderStatus.OPEN
+    made.schedule_cancel_all(15 * S, 1, 20 * S, market=order.market.symbol)
+    made.schedule_cancel_all(15 * S, 1, 0)
+    made.advance(20 * S)
+    assert cancelled(order) is CancelReason.SCHEDULED
+
+
 # amend
 
 

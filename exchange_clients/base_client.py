@@ -746,7 +746,7 @@ def _snapshot(instrument: Instrument, position: Position, funding: Decimal | Non
         side="long" if position.quantity > 0 else "short",
         entry_price=position.entry_price,
         mark_price=mark,
-        exposure_usd=abs(position.quantity) * mark if mark is not None else None,
+        exposure_usd=instrument.value(position.quantity, mark) if mark is not None else None,
         unrealized_pnl=position.unrealized_pnl,
         realized_pnl=position.realized_pnl,
         cumulative_funding=funding,

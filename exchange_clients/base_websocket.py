@@ -179,6 +179,7 @@ class BaseWebSocketManager:
         self._sockets: dict[str, VenueSocket] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._errands: set[asyncio.Task[None]] = set()
+        self._started = False
         self._snapshots: dict[str, asyncio.Task[None]] = {}
         self.on_private_gap: Callable[[str], None] = lambda reason: None
         self.on_own_liquidation: Callable[[LiquidationEvent], None] = lambda event: None
@@ -206,10 +207,10 @@ class BaseWebSocketManager:
             now = self.context.runtime.clock.monotonic()
             for topic in set(self.private_topics()).difference(self.registry.wanted()):
                 self.registry.want(topic, now)
+        self._started = True
         for role in self._roles():
-            if (task := self._tasks.get(role)) is None or task.done():
-                self._sockets[role] = self._make_socket(role)
-                self._tasks[role] = asyncio.create_task(self._sockets[role].run(), name=f"{self.context.name}-{role}")
+            if role not in self.context.spec.on_demand_roles or self.registry.wanted(role):
+                self._open(role)
         clock = self.context.runtime.clock
         end = clock.monotonic() + timeout_s
         while not self._connected_and_confirmed():
@@ -218,6 +219,11 @@ class BaseWebSocketManager:
                 waiting = [r for r, s in self._sockets.items() if not s.is_connected] or [t.label for t in self._private_unconfirmed()]
                 raise NotReady(f"streams are not up after {timeout_s:g} s: {', '.join(waiting)}", venue=self.context.name)
             await clock.sleep(0.01)
+
+    def _open(self, role: str) -> None:
+        if (task := self._tasks.get(role)) is None or task.done():
+            self._sockets[role] = self._make_socket(role)
+            self._tasks[role] = asyncio.create_task(self._sockets[role].run(), name=f"{self.context.name}-{role}")
 
     def private_topics(self) -> list[Topic]:
         """What a signed client always watches."""
@@ -231,12 +237,17 @@ class BaseWebSocketManager:
         return all(s.is_connected for s in self._sockets.values()) and not self._private_unconfirmed()
 
     def _raise_if_refused(self) -> None:
-        for task in self._tasks.values():
-            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                raise error
+        for role in self._tasks:
+            self._raise_if_ended(role)
         for topic in self._private_unconfirmed():
             if reason := self.registry.refusal(topic):
                 raise SubscriptionRefused(f"{topic.label}: {reason}", venue=self.context.name)
+
+    def _raise_if_ended(self, role: str) -> None:
+        """The socket gave up: trying again cannot help."""
+        task = self._tasks.get(role)
+        if task is not None and task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            raise error
 
     async def disconnect(self) -> None:
         tasks = [*self._tasks.values(), *self._errands]
@@ -245,6 +256,7 @@ class BaseWebSocketManager:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._sockets.clear()
+        self._started = False
         for role in self._roles():
             self.registry.lost_connection(role, self.context.runtime.clock.monotonic())
         self.context.socket_commands.lost("disconnected by us")
@@ -254,7 +266,7 @@ class BaseWebSocketManager:
 
     @property
     def is_connected(self) -> bool:
-        return bool(self._sockets) and all(s.is_connected for s in self._sockets.values())
+        return self._started and all(s.is_connected for s in self._sockets.values())
 
     @property
     def subscription_count(self) -> int:
@@ -289,11 +301,15 @@ class BaseWebSocketManager:
                 t.role == role and t.stream in _CHATTY and self.registry.is_confirmed(t) for t in self.registry.wanted(role)
             ),
             stale_after_s=context.config.stale_after_s,
-            message_cost=context.spec.ws_message_cost,
+            message_cost={self._pool_of(pool, role): weight for pool, weight in context.spec.ws_message_cost.items()},
             rng=random.Random(zlib.crc32(f"{context.name}/{role}".encode())),  # noqa: S311 - jitter, not secrecy
             proxy=context.config.proxy,
         )
         return socket
+
+    def _pool_of(self, pool: str, role: str) -> str:
+        """A pool per connection counts each socket by itself."""
+        return f"{pool}/{role}" if self.context.spec.pools[pool].scope == "connection" else pool
 
     def reconnect(self, role: str, reason: str) -> None:
         """Give up this connection now; the next one comes after the pause that the last losses ask for."""
@@ -328,8 +344,12 @@ class BaseWebSocketManager:
     # ---- subscribing
 
     def want(self, topic: Topic) -> None:
-        if self.registry.want(topic, self.context.runtime.clock.monotonic()) and (socket := self._sockets.get(topic.role)) is not None:
+        if not self.registry.want(topic, self.context.runtime.clock.monotonic()):
+            return
+        if (socket := self._sockets.get(topic.role)) is not None:
             self.errand(socket.flush())
+        elif self._started and topic.role in self.context.spec.on_demand_roles:
+            self._open(topic.role)
 
     def release(self, topic: Topic) -> None:
         if self.registry.release(topic):
@@ -416,6 +436,7 @@ class BaseWebSocketManager:
         while not feed.book.ready:
             if reason := self.registry.refusal(book_topic):
                 raise SubscriptionRefused(f"{book_topic.channel}: {reason}", venue=self.context.name)
+            self._raise_if_ended(book_topic.role)
             left = end - clock.monotonic()
             if left <= 0:
                 raise NotReady(f"{instrument.id}: no book after {timeout_s:g} s ({feed.book.state.reason})", venue=self.context.name)

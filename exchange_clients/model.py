@@ -212,6 +212,9 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
 
     `multiplier`: tokens of base per price unit of the venue (kPEPE: 1000). `contract_size`: base units per one venue size unit
     (kPEPE 1000, OKX BTC 0.01, most 1). All other figures are per base unit. None means the venue does not say.
+
+    Inverse markets (`id.inverse`): a contract is a fixed amount of quote currency, so quantities (step, minimum, orders, fills, positions)
+    are QUOTE units, `contract_size` is quote per contract (100 USD), and margin, PnL, fees and funding are in the base coin (`settle`).
     """
 
     id: InstrumentId
@@ -268,6 +271,10 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_valid_price(self, price: Decimal) -> bool:
         return price > 0 and is_multiple(price, self.price_increment(price))
+
+    def value(self, quantity: Decimal, price: Decimal) -> Decimal:
+        """Absolute worth in quote currency of a quantity at a price."""
+        return abs(quantity) if self.id.inverse else abs(quantity) * price
 
     def to_venue_price(self, price: Decimal) -> Decimal:
         return price * self.multiplier

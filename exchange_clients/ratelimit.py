@@ -171,6 +171,8 @@ class LimiterRegistry:
 class Limiter:
     """One user's way to the pools of a venue.
 
+    A cost may name a part of a pool, "orders/BTC": each part has a count of its own with the limit of the pool (limits per market).
+
     `address`, `account` and `key` name the scopes (address: the proxy, or empty for the machine's own); `share` is this process's part of
     every limit. Made anywhere, used on one event loop.
     """
@@ -242,7 +244,7 @@ class Limiter:
         Without the venue's word it is 1 s, doubling up to 60 s while refusals go on.
         """
         now = self._clock.elapsed()
-        for name in self._pools if pool is None else (pool,):
+        for name in dict.fromkeys([*self._pools, *self._buckets]) if pool is None else (pool,):
             if self._pool(name).kind == "rate":
                 self._bucket(name).penalise(retry_after_s, now)
 
@@ -254,7 +256,7 @@ class Limiter:
 
     def _pool(self, name: str) -> Pool:
         try:
-            return self._pools[name]
+            return self._pools[name.partition("/")[0]]
         except KeyError:
             raise ConfigError(f"no rate-limit pool {name!r}; there are {', '.join(self._pools)}", venue=self._venue) from None
 

@@ -81,6 +81,7 @@ def resolve_endpoints(spec: VenueSpec, config: ClientConfig) -> Endpoints:
         ws=dict(override.ws) if override.rest else {**base.ws, **override.ws},
         grpc=override.grpc or (() if override.rest else base.grpc),
         chain_id=override.chain_id if override.chain_id is not None else base.chain_id,
+        headers=base.headers,
     )
 
 
@@ -127,6 +128,7 @@ def build_context(
         timeout_s=parsed.request_timeout_s,
         proxy=parsed.proxy,
         nodes=GrpcNodes(spec.name, endpoints.grpc, runtime),
+        headers=endpoints.headers,
     )
     nonces: dict[str, NonceSource] = {}
     socket = SocketCommands(spec.name)

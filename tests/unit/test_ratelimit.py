@@ -316,3 +316,18 @@ def test_who_waits_behind_a_cancelled_request_goes_on_at_once() -> None:
             await asyncio.gather(big, return_exceptions=True)
 
     limited(body)
+
+
+def test_each_part_of_a_pool_has_a_count_of_its_own() -> None:
+    async def body(sim: Simulation, limiter: Limiter) -> None:
+        await limiter.acquire({"ip/BTC": 10}, Lane.QUERY, timeout_s=0)
+        assert (limiter.headroom("ip/BTC"), limiter.headroom("ip/ETH"), limiter.headroom("ip")) == (0, 10, 10)
+        await limiter.acquire({"ip/ETH": 10, "ip": 3}, Lane.QUERY, timeout_s=0)
+        with pytest.raises(Throttled):
+            await limiter.acquire({"ip/BTC": 1}, Lane.QUERY, timeout_s=1)
+        limiter.penalise(90.0)
+        assert await spent(sim, limiter.acquire({"ip/BTC": 1}, Lane.QUERY, timeout_s=100)) == pytest.approx(90)
+        with pytest.raises(ConfigError):
+            await limiter.acquire({"nosuch/BTC": 1}, Lane.QUERY, timeout_s=0)
+
+    limited(body)

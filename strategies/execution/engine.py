@@ -106,6 +106,7 @@ class ExecutionEngine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._feeds.clear()
+        await self.journal.close()
         return {pair_id: runner.state for pair_id, runner in self.pairs.items()}
 
     # ---- gates

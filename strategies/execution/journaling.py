@@ -1,15 +1,21 @@
 """The journal seen from coroutines, and the engine's way of telling what happens."""
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from database.errors import JournalBusy
+from database.errors import JournalBusy, JournalError
 from database.journal import Journal, Record
 from exchange_clients.transport.offload import Offload
 
+log = logging.getLogger("strategies.execution")
+
 WRITE_DEADLINE_S = 10.0
+HEAL_S = 2.0
+MAX_HEAL_S = 30.0
 
 
 class Observer(Protocol):
@@ -32,6 +38,7 @@ class AsyncJournal:
         self._offload = offload
         self._observer = observer
         self._order = asyncio.Lock()
+        self._healing: asyncio.Task[None] | None = None
 
     @property
     def degraded(self) -> bool:
@@ -44,6 +51,29 @@ class AsyncJournal:
         Raises:
             JournalError: nothing is promised to be on disk.
         """
+        try:
+            return await self._write(records, pair_id, or_fallback)
+        finally:
+            if self.degraded and (self._healing is None or self._healing.done()):
+                self._healing = asyncio.create_task(self._heal(), name="journal:heal")
+
+    async def _heal(self) -> None:
+        """Try the database until it takes what waits in the fallback file; nothing else may want to write, and entries wait for it."""
+        pause = HEAL_S
+        while self.degraded:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, MAX_HEAL_S)
+            with contextlib.suppress(JournalError):
+                await self._write((), "", False)
+        log.info("journal.healed")
+
+    async def close(self) -> None:
+        """Stop trying. What waits in the fallback file stays there, and the journal itself stays open."""
+        if self._healing is not None:
+            self._healing.cancel()
+            await asyncio.gather(self._healing, return_exceptions=True)
+
+    async def _write(self, records: tuple[Record, ...], pair_id: str, or_fallback: bool) -> tuple[bool, ...]:
         names = ",".join(type(r).__name__ for r in records)
         async with self._order:
             self._observer("journal.before", pair_id, records=names)

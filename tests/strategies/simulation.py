@@ -6,8 +6,8 @@ exchanges' own truth.
 
 What goes wrong: requests, answers, fills, sockets and pushes (exchange_simulator.faults), latency, broken and black connections, halts,
 venues' clocks, expired tokens, a journal that cannot be written, death at any journal write, auto-deleveraging, and somebody
-who trades on our account by hand. A failing seed prints the command that replays it. Not yet drawn: several pairs
-at once, full disks, and the end of a market (the dialects tell no fill of its settlement).
+who trades on our account by hand, and the end of a market. A failing seed prints the command that replays it. Not yet drawn:
+several pairs at once, and full disks.
 """
 
 from __future__ import annotations
@@ -148,6 +148,8 @@ class Storm:
 
     def book(self, venue: SimVenue) -> None:
         rng = self.rng
+        if ended(venue):
+            return
         if rng.random() < 0.05:
             venue.one_sided()
             return
@@ -159,7 +161,7 @@ class Storm:
         while True:
             await asyncio.sleep(self.rng.uniform(0.2, 2.0))
             venue = s.venues[self.rng.choice(VENUES)]
-            if self.rng.random() < 0.3:
+            if self.rng.random() < 0.3 and not ended(venue):
                 side = self.rng.choice((Side.BUY, Side.SELL))
                 venue.exchange.external_trade(venue.now(), venue.symbol, side, self.rng.randrange(10, 500))
             else:
@@ -194,22 +196,24 @@ class Storm:
         _read_only(s.journal, on=False)
 
     async def outsider(self, s: Stack) -> None:
-        """Our position changes without us: deleveraged, or closed by hand (PAINS 6, 12)."""
+        """Our position changes without us: deleveraged, closed by hand, or settled as its market ends (PAINS 6, 12)."""
         rng = self.rng
-        if not self.honest or rng.random() < 0.75:
+        if not self.honest or rng.random() < 0.5:
             return
-        await asyncio.sleep(rng.uniform(2, 35))
+        await asyncio.sleep(rng.uniform(1, 25))
         name = rng.choice(VENUES)
         venue = s.venues[name]
-        if not self.direction or venue.position() * self.direction[name] <= 0:
+        kind = rng.choice(("adl", "delisting", "hand", "hand"))
+        if self.pair_id is None or (kind != "delisting" and venue.position() * self.direction[name] <= 0):
             return
-        kind = rng.choice(("adl", "hand", "hand"))
         spec = venue.exchange.markets[venue.symbol].spec
         held = abs(spec.to_steps(venue.position()))
-        size = rng.choice((held, rng.randrange(1, held + 1)))
+        size = rng.choice((held, rng.randrange(1, held + 1))) if held else 0
         before, self.looking = venue.position(), False
         if kind == "adl":
             venue.exchange.deleverage(venue.now(), venue.account.account, venue.symbol, size)
+        elif kind == "delisting":
+            venue.exchange.delist(venue.now(), venue.symbol)
         else:
             venue.book()
             side = Side.SELL if before > 0 else Side.BUY
@@ -313,6 +317,7 @@ class Storm:
         long, short = rng.sample(VENUES, 2)
         self.quantity = D(rng.randrange(20, 1500)) * STEP * 10
         self.slice = max(D("0.0002"), (self.quantity / rng.randrange(1, 5) / STEP).to_integral_value() * STEP)
+        self.slice = min(self.slice, D("0.049"))  # under the cap on unhedged value
         self.quantity = max(self.quantity, self.slice)
         self.direction = {long: 1, short: -1}
         for name in VENUES:
@@ -529,8 +534,9 @@ class Storm:
         for venue in s.venues.values():
             venue.host.set_black_hole(False)
             venue.calm()
-            venue.exchange.set_status(venue.now(), venue.symbol, MarketStatus.ACTIVE)
-            venue.book()
+            if not ended(venue):
+                venue.exchange.set_status(venue.now(), venue.symbol, MarketStatus.ACTIVE)
+                venue.book()
         _read_only(s.journal, on=False)
         if self.died.is_set():
             await self.take_over(s)
@@ -555,13 +561,15 @@ class Storm:
                 if record is None or record.state is not PairState.CLOSED:
                     raise Violation(f"E9: the engine does not know pair {self.pair_id}")
                 return record
-            if runner.state in ends and runner.recovered and self.settled(s, runner.record):
+            asking = runner.state is PairState.ALERT and any(trader.active is not None for trader in runner.legs.values())
+            if runner.state in ends and not asking and runner.recovered and self.settled(s, runner.record):
                 break
             if asyncio.get_running_loop().time() > end:
                 raise Violation(f"E9: not at rest {REST_S:g} s after the storm: {runner.state}, recovered {runner.recovered}")
             await asyncio.sleep(0.5)
             for venue in s.venues.values():
-                venue.book()
+                if not ended(venue):
+                    venue.book()
         await asyncio.sleep(2)
         if self.died.is_set():
             return await self.at_rest(s, closing=closing)
@@ -570,6 +578,11 @@ class Storm:
     def settled(self, s: Stack, record: PairRecord) -> bool:
         """What was taken from outside is found at the next look of the engine, not at once."""
         return not self.outside or record.state is not PairState.HEDGED or abs(sum(self.own(s).values(), ZERO)) <= STEP
+
+
+def ended(venue: SimVenue) -> bool:
+    """Its market is delisted."""
+    return venue.exchange.markets[venue.symbol].spec.status is MarketStatus.DELISTED
 
 
 def _read_only(journal: Journal | None, *, on: bool) -> None:

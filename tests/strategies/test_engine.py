@@ -749,6 +749,27 @@ def test_two_plans_for_one_market_are_one_pair(tmp_path: Path) -> None:
     run_stack(tmp_path, main)
 
 
+def test_e08_once_the_disk_is_well_again_entries_are_free_without_anybody_writing(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        assert s.journal is not None
+        assert s.engine is not None
+        decision = s.decision("exit", record.pair_id)
+        read_only(s.journal, True)
+        assert (await s.engine.close(record.pair_id, "test", decision)).state is PairState.CLOSED
+        await asyncio.sleep(300)
+        assert "journal" in (s.engine.entry_block() or "")
+        tries = len([1 for facts in s.story.of("journal.before") if facts["records"] == ""])
+        assert 5 <= tries <= 20, "tried with growing pauses"
+        read_only(s.journal, False)
+        await asyncio.sleep(30)
+        assert s.engine.entry_block() is None
+        assert sum(f.signed for f in s.journal.fills(record.pair_id)) == 0, "what waited is in the database"
+        assert (await s.open()).state is PairState.HEDGED
+
+    run_stack(tmp_path, main)
+
+
 def test_e08_a_disk_that_takes_nothing_at_all_does_not_hold_up_an_exit(tmp_path: Path) -> None:
     async def main(s: Stack) -> None:
         record = await s.open()

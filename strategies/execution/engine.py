@@ -20,7 +20,7 @@ from exchange_clients.transport.runtime import Runtime
 from . import recovery
 from .journaling import AsyncJournal, Observer, nobody
 from .pair import PairRunner
-from .plan import PairPlan
+from .plan import PairPlan, recall
 
 if TYPE_CHECKING:
     from exchange_clients.base_client import BaseExchangeClient
@@ -245,12 +245,7 @@ class ExecutionEngine:
         return foreign
 
     async def _runner(self, record: PairRecord, plan: PairPlan) -> PairRunner:
-        instruments: dict[Leg, Instrument] = {}
-        for leg in Leg:
-            table = self.clients[record.venue(leg)].instruments
-            await table.load_all()
-            known = plan.listings.get(leg)
-            instruments[leg] = table.get(record.instrument(leg)) if known is None else table.remember(known)
+        instruments: dict[Leg, Instrument] = {leg: await recall(plan, leg, self.clients[record.venue(leg)]) for leg in Leg}
         return PairRunner(
             record,
             plan,

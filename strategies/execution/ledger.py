@@ -9,9 +9,10 @@ import msgspec
 
 from database.records import FillRecord, FundingRecord, IntentRecord, LedgerKind, LedgerLine, Leg, PairRecord
 from exchange_clients.errors import UnsupportedCapability
-from exchange_clients.model import ZERO
+from exchange_clients.model import NS_PER_S, ZERO
 
 from .journaling import AsyncJournal
+from .plan import PairPlan, recall
 
 if TYPE_CHECKING:
     from exchange_clients.base_client import BaseExchangeClient
@@ -20,6 +21,8 @@ log = logging.getLogger("strategies.execution")
 
 SIGNIFICANT = Decimal("0.01")
 """A remainder below one cent is rounding, not a finding."""
+STAMP_NS = NS_PER_S
+"""Venues stamp payments in whole seconds, or a moment after the hour."""
 
 
 class VenueResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,23 +157,31 @@ def _line(pair: PairRecord, kind: LedgerKind, venue: str, record_id: str, amount
 
 
 async def book_funding(pair: PairRecord, clients: Mapping[str, "BaseExchangeClient"], journal: AsyncJournal, now_ns: int) -> int:
-    """Take in the venues' funding records of both legs since the pair began, each once; returns how many were new.
+    """Take in the venues' funding records of both legs, each once; returns how many were new.
 
+    A payment is the pair's from its first fill on that venue on and, once it is closed, until the last, all in the venue's own time.
     Where the account held something of its own in that market before, the payment is shared by quantity.
 
     Raises:
         VenueError: a venue could not be asked; what was booked stays, asking again is safe.
     """
     new = 0
+    plan = msgspec.json.decode(pair.plan, type=PairPlan)
+    fills = journal.sync.fills(pair.pair_id)
     for leg in Leg:
+        times = [f.ts_venue for f in fills if f.leg is leg]
+        if not times:
+            continue
+        since_ns, until_ns = min(times) - STAMP_NS, max(times) + STAMP_NS if pair.closed_at is not None else None
         client = clients[pair.venue(leg)]
+        await recall(plan, leg, client)
         if not client.capabilities.funding_payments:
             raise UnsupportedCapability("funding payments", venue=pair.venue(leg))
-        payments = await client.get_funding_payments(pair.instrument(leg), since_ns=pair.created_at, until_ns=pair.closed_at)
+        payments = await client.get_funding_payments(pair.instrument(leg), since_ns=since_ns, until_ns=until_ns)
         foreign = pair.foreign(leg)
         records = []
         for payment in payments:
-            if pair.closed_at is not None and payment.ts_venue_ns > pair.closed_at:
+            if payment.ts_venue_ns < since_ns or (until_ns is not None and payment.ts_venue_ns > until_ns):
                 continue
             amount = payment.amount
             if foreign != 0 and payment.position_quantity:

@@ -2,6 +2,7 @@
 
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -9,6 +10,9 @@ from database.records import Leg
 from exchange_clients.model import Instrument
 
 from .lots import common_step, floor_to
+
+if TYPE_CHECKING:
+    from exchange_clients.base_client import BaseExchangeClient
 
 
 class Tactic(StrEnum):
@@ -91,6 +95,19 @@ class PairPlan(msgspec.Struct, frozen=True, kw_only=True):
     expected: dict[str, str] = {}
     limits: ExecutionLimits = ExecutionLimits()
     listings: dict[Leg, Instrument] = {}
+
+
+async def recall(plan: PairPlan, leg: Leg, client: "BaseExchangeClient") -> Instrument:
+    """The market of a leg, known to its client from now on, although the venue may list it no more.
+
+    Raises:
+        VenueError: the venue's markets cannot be loaded, or neither it nor the plan knows this one.
+    """
+    await client.instruments.load_all()
+    known = plan.listings.get(leg)
+    if known is None:
+        return client.instruments.get(plan.long_instrument if leg is Leg.LONG else plan.short_instrument)
+    return client.instruments.remember(known)
 
 
 def slice_quantity(quantity: Decimal, price: Decimal, cap_usd: Decimal, long: Instrument, short: Instrument) -> Decimal:

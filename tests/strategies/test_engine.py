@@ -10,12 +10,15 @@ from database.errors import JournalError
 from database.journal import Journal
 from database.records import FillCause, IntentState, Leg, PairState
 from exchange_clients.model import Purpose, Side
+from exchange_clients.transport.clock import VirtualClock
 from exchange_simulator import simloop
 from exchange_simulator.core import types as core
+from exchange_simulator.core.events import FundingPaid
 from exchange_simulator.core.types import NewOrder
 from exchange_simulator.core.types import Side as SimSide
+from exchange_simulator.simloop import EPOCH_NS
 from strategies.execution.engine import EntryRefused
-from strategies.execution.ledger import result
+from strategies.execution.ledger import book_funding, result
 from strategies.execution.plan import Tactic
 from tests.strategies.stack import COMMAND_PATHS, VENUES, NakedWatch, Stack, accepted_by_client_id, run_stack
 
@@ -669,6 +672,37 @@ def test_e20_a_market_that_ends_under_an_order_leaves_no_leg_behind(tmp_path: Pa
         once_each(s)
 
     run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize("where", VENUES)
+def test_e27_funding_is_booked_by_the_venues_own_time_and_after_the_market_ended(tmp_path: Path, where: str) -> None:
+    """The venue's clock is three seconds behind: it pays, by its stamp, before the pair began by ours."""
+
+    async def main(s: Stack) -> None:
+        venue = s.venues[where]
+        venue.dialect.clock = VirtualClock(EPOCH_NS - 3_000_000_000)
+        venue.exchange.set_funding_rate(venue.now(), venue.symbol, core.to_fraction("0.0001"))
+        await asyncio.sleep(3_600.5)
+        for each in s.venues.values():
+            each.book()
+        await s.up()
+        record = await s.open()
+        await asyncio.sleep(5)
+        delist(s, where)
+        await asyncio.sleep(5)
+        engine = await s.restart()
+        await asyncio.sleep(5)
+        assert s.journal is not None
+        closed = s.journal.pair(record.pair_id)
+        assert closed is not None
+        assert closed.state is PairState.CLOSED
+        await book_funding(closed, s.clients, engine.journal, s.runtime.clock.time_ns())
+        paid = [e for e in venue.events if isinstance(e, FundingPaid) and e.account == venue.account.account]
+        assert len(paid) == 1
+        booked = [(f.venue, f.amount) for f in s.journal.funding(record.pair_id) if f.venue == where]
+        assert booked == [(where, pytest.approx(core.money(paid[0].amount), abs=D("0.000001")))]
+
+    run_stack(tmp_path, main, start=False)
 
 
 def test_a_settlement_of_a_shared_position_takes_the_foreign_share_and_ours(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ class Fault:
     times: int = 1
     probability: float = 1.0
     where: str = "*"
-    """Path of the request or name of the channel; shell pattern, a plain text is a prefix."""
+    """Path of the request, `METHOD path`, or name of the channel; shell pattern, a plain text is a prefix. `|` between alternatives."""
     contains: str = ""
     """In the body or in a parameter (`name=value`) of the request, or in the pushed message."""
     status: int = 0
@@ -292,13 +292,13 @@ class FaultPlan:
 
     def on_request(self, received: Received) -> RequestFault | None:
         def matches(fault: Fault) -> bool:
-            return _matches(fault.where, received.path) and _says(fault.contains, received)
+            return _meant(fault.where, received) and _says(fault.contains, received)
 
         fault = self._strike(Point.REQUEST, received.path, matches)
         return None if fault is None else _request_fault(fault)
 
     def on_connect(self, received: Received) -> ConnectFault | None:
-        fault = self._strike(Point.CONNECT, received.path, lambda fault: _matches(fault.where, received.path))
+        fault = self._strike(Point.CONNECT, received.path, lambda fault: _meant(fault.where, received))
         if fault is None:
             return None
         if fault.kind is FaultKind.ACCEPT_THEN_CLOSE:
@@ -459,8 +459,13 @@ def _request_fault(fault: Fault) -> RequestFault:
     return RequestFault(status=fault.status or _STATUS[fault.kind], headers=headers)
 
 
-def _matches(pattern: str, text: str) -> bool:
-    return fnmatchcase(text, pattern if any(c in pattern for c in "*?[") else pattern + "*")
+def _meant(where: str, received: Received) -> bool:
+    """Whether a request is meant by a fault's `where`."""
+    return any(_matches(form, f"{received.method} {received.path}" if " " in form else received.path) for form in where.split("|"))
+
+
+def _matches(where: str, text: str) -> bool:
+    return any(fnmatchcase(text, form if any(c in form for c in "*?[") else form + "*") for form in where.split("|"))
 
 
 def _says(words: str, received: Received) -> bool:

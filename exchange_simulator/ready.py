@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from exchange_clients import venues
+from exchange_clients.base_client import BaseExchangeClient
+from exchange_clients.signing import Credentials
+from exchange_clients.spec import VenueSpec
 from exchange_clients.transport.runtime import Runtime
 from exchange_simulator.core.exchange import Exchange
-from exchange_simulator.dialects.base import Dialect, DialectServer, SimAccount
+from exchange_simulator.core.funding import FundingSource
+from exchange_simulator.core.types import Market, Side
+from exchange_simulator.dialects.base import Dialect, DialectServer, Kind, Received, SimAccount
 from exchange_simulator.dialects.history import PastFunding
 from exchange_simulator.simloop import Link, SimNetwork
 from exchange_simulator.world.feed import drive
@@ -31,14 +38,37 @@ LEVEL_NOTIONAL = 50_000
 """A still book has this much quote currency at each of its levels, one basis point of the price apart."""
 
 
+Depth = list[tuple[Decimal, Decimal]]
+"""Levels of one side as (price, size) in base units, best first."""
+
+
 @dataclass(slots=True)
 class ReadyVenue:
-    """What is needed to trade on it, and to disturb it."""
+    """What is needed to trade on it, and to disturb it. Clients reach it while its `server` runs."""
 
     exchange: Exchange
     dialect: Dialect
     server: DialectServer
     account: SimAccount
+    """Funded; its keys are those of `client()`."""
+    runtime: Runtime
+    markets: Mapping[str, Market]
+    """Base -> the market as it was listed."""
+
+    @property
+    def name(self) -> str:
+        return self.dialect.name
+
+    @property
+    def venue(self) -> venues.Venue:
+        """The client package of that venue."""
+        return venues.get(self.dialect.name)
+
+    @property
+    def spec(self) -> VenueSpec:
+        return self.venue.spec
+
+    # ---- clients
 
     @property
     def endpoints(self) -> dict[str, Any]:
@@ -50,13 +80,98 @@ class ReadyVenue:
         """Credentials of the account, under the variables clients read."""
         return self.account.environ
 
+    @property
+    def environment(self) -> str:
+        """The environment whose chain id the dialect speaks for, else mainnet."""
+        wanted = self.dialect.chain_id
+        return next((n for n, ends in self.spec.environments.items() if wanted is not None and ends.chain_id == wanted), "mainnet")
+
+    def credentials(self, account: SimAccount | None = None) -> Credentials:
+        """Of the account, or of another one."""
+        return Credentials.from_env(self.spec, self.environment, environ=self._environ((account or self.account).environ))
+
+    def _environ(self, environ: Mapping[str, str]) -> Mapping[str, str]:
+        """Variables are given for mainnet; the client may be in another environment."""
+        if self.environment == "mainnet":
+            return environ
+        renamed = {}
+        for item in self.spec.credentials:
+            for form in (item.variable, *item.aliases):
+                plain = form.format(env="")
+                if plain in environ:
+                    renamed[form.format(env=f"_{self.environment.upper()}")] = environ[plain]
+        return {**environ, **renamed}
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """A client's configuration that leads here."""
+        return {"environment": self.environment, "endpoints": self.endpoints, **more}
+
+    def client(
+        self, *, signed: bool = True, account: SimAccount | None = None, runtime: Runtime | None = None, **settings: Any
+    ) -> BaseExchangeClient:
+        """A client that is not connected yet. Who takes it disconnects it."""
+        keys = self.credentials(account) if signed else None
+        return self.venue.client(self.settings(**settings), keys, runtime=runtime or self.runtime)
+
+    # ---- the exchange
+
+    def now(self) -> int:
+        return self.dialect.now_ns()
+
     def set_price(self, base: str, price: Decimal | int) -> None:
         """Mark, index and a fresh still book around a new price."""
-        still_book(self.exchange, self.dialect.now_ns(), self._symbol(base), Decimal(price))
+        still_book(self.exchange, self.now(), self.markets[base].symbol, Decimal(price))
 
-    def _symbol(self, base: str) -> str:
-        tick, step, _ = MARKETS[base]
-        return self.dialect.listing(base, tick_size=tick, step_size=step).symbol
+    def position(self, base: str) -> Decimal:
+        """The account's, signed, in base units: the truth."""
+        market = self.markets[base]
+        return market.size(self.exchange.position(self.account.account, market.symbol).size)
+
+    def true_book(self, base: str, levels: int = 5) -> tuple[Depth, Depth]:
+        """The exchange's own best levels: bids and asks."""
+        market = self.markets[base]
+        sides = (self.exchange.depth(market.symbol, side, levels) for side in (Side.BUY, Side.SELL))
+        bids, asks = ([(market.price(price), market.size(size)) for price, size, _ in found] for found in sides)
+        return bids, asks
+
+    # ---- what went over the wire
+
+    def is_command(self, received: Received) -> bool:
+        """Whether a request changes state, by the endpoints of the spec."""
+        calls = [call for call in self.spec.endpoints.values() if call.command and call.method == received.method]
+        patterns = [re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(call.path)) for call in calls]
+        return received.kind is Kind.HTTP and any(re.fullmatch(pattern, received.path) for pattern in patterns)
+
+
+def command_paths(spec: VenueSpec) -> str:
+    """The `where` of a fault that concerns every request that changes state."""
+    calls = [call for call in spec.endpoints.values() if call.command]
+    return "|".join(dict.fromkeys(f"{call.method} {re.sub(r'{[a-zA-Z_]+}', '*', call.path)}" for call in calls))
+
+
+def build_venue(
+    kind: type[Dialect],
+    runtime: Runtime,
+    markets: Mapping[str, Market],
+    *,
+    deposit: Decimal = Decimal(100_000),
+    seed: int = 0,
+    funding: FundingSource | None = None,
+    port: int = 0,
+    network: SimNetwork | None = None,
+    link: Link | None = None,
+    **options: Any,
+) -> ReadyVenue:
+    """Exchange, dialect, listed markets without prices, a funded account, and a server that is not started yet.
+
+    `markets`: base -> what `kind.listing` gives for it. `network`: in memory instead of on 127.0.0.1. `options` go to the dialect.
+    """
+    exchange = Exchange(kind.rules(), funding=funding)
+    dialect = kind(exchange, runtime, seed=seed, **options)
+    for market in markets.values():
+        exchange.add_market(dialect.now_ns(), market)
+    account = dialect.open_account(deposit)
+    return ReadyVenue(exchange, dialect, DialectServer(dialect, port=port, network=network, link=link), account, runtime, markets)
 
 
 def still_book(exchange: Exchange, ts_ns: int, symbol: str, price: Decimal) -> None:
@@ -105,21 +220,19 @@ async def ready_venue(
     if live:
         listings = tuple(Listing.of(spec, base, significant_figures=kind.significant_figures) for base, spec in specs.items())
         world = World(seed, [VenueProfile(kind.name, listings)], start_ns)
-    exchange = Exchange(kind.rules(), funding=world.funding(kind.name) if world is not None else None)
-    dialect = kind(exchange, runtime, seed=seed, **options)
-    for base, spec in specs.items():
-        exchange.add_market(start_ns, spec)
-        if world is None:
-            still_book(exchange, start_ns, spec.symbol, Decimal(MARKETS[base][2]))
-    if world is not None:
-        world.attach(kind.name, exchange)
+    funding = world.funding(kind.name) if world is not None else None
+    venue = build_venue(kind, runtime, specs, deposit=deposit, seed=seed, funding=funding, port=port, network=network, link=link, **options)
+    if world is not None and funding is not None:
+        world.attach(kind.name, venue.exchange)
         for spec in specs.values():
-            seed_funding(dialect, world.funding(kind.name), spec.symbol, start_ns)
-    account = dialect.open_account(deposit)
-    async with DialectServer(dialect, port=port, network=network, link=link) as server:
+            seed_funding(venue.dialect, funding, spec.symbol, start_ns)
+    else:
+        for base in bases:
+            venue.set_price(base, MARKETS[base][2])
+    async with venue.server:
         feeding = asyncio.create_task(drive(world, runtime.clock), name=f"{kind.name}-world") if world is not None else None
         try:
-            yield ReadyVenue(exchange, dialect, server, account)
+            yield venue
         finally:
             if feeding is not None:
                 feeding.cancel()

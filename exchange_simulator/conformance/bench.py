@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from decimal import Decimal
@@ -36,6 +35,7 @@ from exchange_simulator.dialects.base import (
     RequestFault,
     SimAccount,
 )
+from exchange_simulator.ready import Depth, ReadyVenue, build_venue
 
 T = TypeVar("T")
 
@@ -102,54 +102,55 @@ def _limited(fault: T, times: int, when: Callable[[Received], bool]) -> Callable
 class Bench:
     """What a test gets. `account` is funded and its keys are those of `client()`."""
 
-    venue: venues.Venue
-    server: DialectServer
-    exchange: Exchange
-    runtime: Runtime
+    ready: ReadyVenue
     hands: Hands
-    account: SimAccount
     _stack: AsyncExitStack
 
     @property
+    def venue(self) -> venues.Venue:
+        return self.ready.venue
+
+    @property
     def spec(self) -> VenueSpec:
-        return self.venue.spec
+        return self.ready.spec
+
+    @property
+    def exchange(self) -> Exchange:
+        return self.ready.exchange
+
+    @property
+    def server(self) -> DialectServer:
+        return self.ready.server
 
     @property
     def dialect(self) -> Any:
-        return self.server.dialect
+        return self.ready.dialect
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.ready.runtime
+
+    @property
+    def account(self) -> SimAccount:
+        return self.ready.account
 
     @property
     def environment(self) -> str:
-        """The environment whose chain id the dialect speaks for, else the first."""
-        wanted = self.dialect.chain_id
-        return next((n for n, ends in self.spec.environments.items() if wanted is not None and ends.chain_id == wanted), "mainnet")
+        return self.ready.environment
 
     # ---- clients
 
     def credentials(self, account: SimAccount | None = None) -> Credentials:
-        return Credentials.from_env(self.spec, self.environment, environ=self._environ((account or self.account).environ))
-
-    def _environ(self, environ: Mapping[str, str]) -> Mapping[str, str]:
-        """Variables are given for mainnet; the client may be in another environment."""
-        if self.environment == "mainnet":
-            return environ
-        renamed = {}
-        for item in self.spec.credentials:
-            for form in (item.variable, *item.aliases):
-                plain = form.format(env="")
-                if plain in environ:
-                    renamed[form.format(env=f"_{self.environment.upper()}")] = environ[plain]
-        return {**environ, **renamed}
+        return self.ready.credentials(account)
 
     def settings(self, **more: Any) -> dict[str, Any]:
-        return {"environment": self.environment, "endpoints": self.server.endpoints, "ticker": BTC, **more}
+        return self.ready.settings(**{"ticker": BTC, **more})
 
     def client(
         self, *, signed: bool = True, account: SimAccount | None = None, runtime: Runtime | None = None, **settings: Any
     ) -> BaseExchangeClient:
         """A client that is not connected yet; disconnected at the end of the test."""
-        keys = self.credentials(account) if signed else None
-        made = venues.create_client(self.spec.name, self.settings(**settings), keys, runtime=runtime or self.runtime)
+        made = self.ready.client(signed=signed, account=account, runtime=runtime, **{"ticker": BTC, **settings})
         self._stack.push_async_callback(made.disconnect)
         return made
 
@@ -174,8 +175,7 @@ class Bench:
 
     def market(self, base: str = BTC) -> Market:
         """The exchange's market of that base."""
-        tick, step, _ = MARKETS[base]
-        return self.server.dialect.listing(base, tick_size=tick, step_size=step)
+        return self.ready.markets[base]
 
     def symbol(self, base: str = BTC) -> str:
         return self.market(base).symbol
@@ -186,7 +186,7 @@ class Bench:
 
     def position(self, base: str = BTC) -> Decimal:
         """Signed base units."""
-        return self.market(base).size(self.exchange.position(self.account.account, self.symbol(base)).size)
+        return self.ready.position(base)
 
     def trade(self, side: Side, quantity: Decimal, *, limit: Decimal | None = None, base: str = BTC) -> Decimal:
         """Somebody takes from the book; what was taken."""
@@ -216,20 +216,14 @@ class Bench:
         """The book as it was at the start."""
         _stock(self.exchange, self.now(), self.market(base), MARKETS[base][2])
 
-    def true_book(self, base: str = BTC, levels: int = 5) -> tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]]:
+    def true_book(self, base: str = BTC, levels: int = 5) -> tuple[Depth, Depth]:
         """The exchange's own best levels: (price, size) of bids and asks."""
-        market = self.market(base)
-        sides = (self.exchange.depth(market.symbol, side, levels) for side in (Side.BUY, Side.SELL))
-        bids, asks = ([(market.price(price), market.size(size)) for price, size, _ in found] for found in sides)
-        return bids, asks
+        return self.ready.true_book(base, levels)
 
     # ---- what went over the wire
 
     def is_command(self, received: Received) -> bool:
-        """Whether a request changes state, by the endpoints of the spec."""
-        commands = [e for e in self.spec.endpoints.values() if e.command and e.method == received.method]
-        patterns = [re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(e.path)) for e in commands]
-        return received.kind is Kind.HTTP and any(re.fullmatch(pattern, received.path) for pattern in patterns)
+        return self.ready.is_command(received)
 
     def commands(self) -> list[Received]:
         """Every command received so far."""
@@ -285,25 +279,22 @@ def _stock(exchange: Exchange, now: int, market: Market, mark: int) -> None:
 
 async def set_up(name: str, runtime: Runtime, *, network: simloop.SimNetwork | None = None, budget: Budget | None = None) -> Bench:
     """A serving dialect with two markets and a funded account."""
-    venue = venues.get(name)
+    venues.get(name)
     try:
         dialect_class = dialects.get(name)
     except dialects.UnknownDialect as e:
         pytest.skip(f"{name} cannot be proved here: {e}")
-    exchange = Exchange(dialect_class.rules())
     hands = Hands()
-    dialect = dialect_class(exchange, runtime, seed=7, faults=hands)
-    dialect.budget = budget or dialect.budget
-    now = dialect.now_ns()
-    exchange.fund_insurance(now, to_money(1_000_000))
-    for base, (tick, step, mark) in MARKETS.items():
-        market = dialect_class.listing(base, tick_size=tick, step_size=step)
-        exchange.add_market(now, market, mark=market.to_ref(Decimal(mark)))
-        _stock(exchange, now, market, mark)
-    account = dialect.open_account(DEPOSIT)
-    server = DialectServer(dialect, network=network)
-    await server.start()
-    return Bench(venue, server, exchange, runtime, hands, account, AsyncExitStack())
+    markets = {base: dialect_class.listing(base, tick_size=tick, step_size=step) for base, (tick, step, _) in MARKETS.items()}
+    ready = build_venue(dialect_class, runtime, markets, deposit=DEPOSIT, seed=7, network=network, faults=hands)
+    ready.dialect.budget = budget or ready.dialect.budget
+    ready.exchange.fund_insurance(ready.now(), to_money(1_000_000))
+    for base, market in markets.items():
+        mark = MARKETS[base][2]
+        ready.exchange.set_mark(ready.now(), market.symbol, market.to_ref(Decimal(mark)))
+        _stock(ready.exchange, ready.now(), market, mark)
+    await ready.server.start()
+    return Bench(ready, hands, AsyncExitStack())
 
 
 def virtual(test: Callable[[Bench], Awaitable[None]]) -> Callable[[str], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from decimal import Decimal
 
 import msgspec
@@ -111,6 +112,14 @@ def test_matches_path_pattern_body_and_parameters() -> None:
     in_body = plan('server_error contains=\'"type":"order"\' times=0')
     assert in_body.on_request(request(body=b'{"action":{"type":"cancel"}}')) is None
     assert in_body.on_request(request(body=b'{"action":{"type":"order"}}')) is not None
+
+
+def test_matches_methods_and_alternatives() -> None:
+    faulty = plan("server_error where='POST /order|DELETE /order/*' times=0")
+    get, put, gone = (replace(request("/order/7"), method=method) for method in ("GET", "PUT", "DELETE"))
+    assert [faulty.on_request(asked) is not None for asked in (get, put, gone)] == [False, False, True]
+    assert faulty.on_request(request("/order")) is not None
+    assert faulty.on_request(request("/exchange")) is None
 
 
 def test_probability_is_drawn_from_the_seed_alone() -> None:

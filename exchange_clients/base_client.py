@@ -33,6 +33,7 @@ from exchange_clients.model import (
     FundingRateSample,
     Instrument,
     InstrumentId,
+    KeyInfo,
     LeverageInfo,
     LiquidationEvent,
     MarginMode,
@@ -256,6 +257,12 @@ class BaseExchangeClient:
         while True:
             await clock.sleep(_INFLIGHT_EVERY_S)
             try:
+                await self.account_manager.keep_session()
+            except VenueError as e:
+                self.context.log.warning("session.not_renewed reason=%s", e)
+            except Exception:
+                self.context.log.exception("session.broken")
+            try:
                 ahead, now_s = self._wall_ahead_s(), clock.elapsed()
                 if abs(ahead - set_to) > _CLOCK_JUMP_S or now_s - measured_s > _CLOCK_EVERY_S:
                     await self.measure_clock_offset()
@@ -463,7 +470,8 @@ class BaseExchangeClient:
 
     async def _place(self, intent: OrderIntent, wait_for: WaitFor, timeout_s: float | None) -> OrderResult:
         try:
-            return _result(intent, await self.order_manager.place(intent, wait_for=wait_for, timeout_s=timeout_s))
+            info = await self.order_manager.place(intent, wait_for=wait_for, timeout_s=timeout_s)
+            return msgspec.structs.replace(_info_result(info), error=self.order_manager.refusal_of(info))
         except OrderOutcomeUnknown:
             raise
         except VenueError as e:
@@ -593,6 +601,12 @@ class BaseExchangeClient:
     async def get_fee_rates(self, symbol: Symbol | None = None) -> FeeRates:
         """This account's own rates."""
         return await self.account_manager.fetch_fee_rates(self._instrument(symbol))
+
+    async def get_key_info(self) -> KeyInfo:
+        """What the key may do, until when, and the account's position mode; an entry whose hold outlives the key must not be made."""
+        self.context.supports(self.capabilities.key_info, "telling about the key")
+        self.context.require_signer()
+        return await self.account_manager.fetch_key_info()
 
     # ---- reconciliation
 

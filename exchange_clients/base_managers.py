@@ -27,6 +27,7 @@ from exchange_clients.errors import (
     TransportError,
     UnsupportedCapability,
     VenueError,
+    classify,
 )
 from exchange_clients.model import (
     NS_PER_MS,
@@ -43,12 +44,14 @@ from exchange_clients.model import (
     FundingRateSample,
     Instrument,
     InstrumentId,
+    KeyInfo,
     Lane,
     LeverageInfo,
     MarginMode,
     OrderAck,
     OrderInfo,
     OrderIntent,
+    OrderStatus,
     OrderType,
     Position,
     Purpose,
@@ -381,6 +384,8 @@ class BaseOrderManager(BaseManager):
             raise self._unsupported(f"time in force {intent.time_in_force}")
         if intent.post_only and (not able.post_only or intent.time_in_force in (TimeInForce.IOC, TimeInForce.FOK)):
             raise self._unsupported(f"post-only with {intent.time_in_force}")
+        if intent.reduce_only and not able.reduce_only_resting and intent.time_in_force is not TimeInForce.IOC:
+            raise self._unsupported("reduce-only with an order that may rest")
         if not intent.reduce_only:
             if not self.context.entries_allowed and intent.purpose is Purpose.ENTRY:
                 raise NotReady("not connected and reconciled yet: only cancels and reduce-only orders are accepted", venue=name)
@@ -497,6 +502,13 @@ class BaseOrderManager(BaseManager):
     def _age_s(self, order: Order) -> float:
         """For how long it is tracked, whatever was done to the machine's clock meanwhile."""
         return self.context.runtime.clock.elapsed() - order.tracked_s
+
+    def refusal_of(self, info: OrderInfo) -> VenueError | None:
+        """What the venue's reason means, of an order that it took and refused later; None for every other order."""
+        if info.status is not OrderStatus.REJECTED or not info.cancel_reason:
+            return None
+        error = classify(self.context.spec.errors, venue=self.context.name, code=info.cancel_reason, message=info.cancel_reason)
+        return error if error.outcome is Outcome.REFUSED else OrderRefused(error.message, venue=self.context.name, code=error.code)
 
     async def get(self, any_id: str, *, force_refresh: bool = False, instrument: Instrument | None = None) -> OrderInfo | None:
         """One order by venue or client id; None only when the venue proves that it never existed."""
@@ -702,6 +714,13 @@ class BaseAccountManager(BaseManager):
             AuthError: it does not, or has expired.
         """
         raise self._unsupported("verifying credentials")
+
+    async def fetch_key_info(self) -> KeyInfo:
+        """What the key may do and until when, asked now."""
+        raise self._unsupported("telling about the key")
+
+    async def keep_session(self) -> None:
+        """Every two seconds while connected: a venue whose session token or listen key ends renews it here, well before that."""
 
     async def fetch_account(self) -> AccountState:
         raise self._unsupported("account state")

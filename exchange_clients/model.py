@@ -134,6 +134,13 @@ class MarginMode(StrEnum):
     ISOLATED = "isolated"
 
 
+class PositionMode(StrEnum):
+    """ONE_WAY: a market has one signed position. HEDGE: a long and a short side by side, which pairs cannot be built on."""
+
+    ONE_WAY = "one_way"
+    HEDGE = "hedge"
+
+
 class MarketStatus(StrEnum):
     ACTIVE = "active"
     POST_ONLY = "post_only"
@@ -459,6 +466,19 @@ class FeeRates(msgspec.Struct, frozen=True, kw_only=True):
 
     maker: Decimal
     taker: Decimal
+
+
+class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the key in use may do, for how long, and how its account holds positions. None: the venue does not say.
+
+    `expires_ns`: None where the key has no end that the venue knows of. `can_withdraw`: it can move funds to somebody else, not only
+    back to the owner's own address.
+    """
+
+    expires_ns: int | None = None
+    can_trade: bool | None = None
+    can_withdraw: bool | None = None
+    position_mode: PositionMode | None = None
 
 
 class LeverageInfo(msgspec.Struct, frozen=True, kw_only=True):

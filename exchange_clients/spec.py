@@ -106,6 +106,8 @@ class CredentialField:
     secret: bool = True
     required: bool = True
     aliases: tuple[str, ...] = ()
+    unless: str = ""
+    """Not required when this other field is given."""
     help: str = ""
 
 
@@ -118,6 +120,8 @@ class Capabilities:
     times_in_force: frozenset[TimeInForce]
     post_only: bool = True
     reduce_only: bool = True
+    reduce_only_resting: bool = True
+    """False: only immediate orders, and triggers that become such, may be reduce-only."""
     native_market: bool = False
     native_amend: bool = False
     amend_keeps_id: bool = True
@@ -130,6 +134,8 @@ class Capabilities:
     native_bracket: bool = False
     lookup_by_client_id: bool = True
     dead_man_switch: bool = False
+    max_dead_man_s: float | None = None
+    """Longest time that the switch can be armed for; None: any."""
     set_leverage: bool = False
     margin_modes: frozenset[MarginMode] = frozenset({MarginMode.CROSS})
     set_margin_mode: bool = False
@@ -138,6 +144,8 @@ class Capabilities:
     funding_payments: bool = True
     trade_history: bool = True
     fee_rates: bool = True
+    key_info: bool = False
+    """The venue tells what the key may do, until when, or how the account holds positions."""
     candles: bool = True
     subaccounts: bool = False
     client_id_reusable: bool = False

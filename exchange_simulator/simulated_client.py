@@ -39,6 +39,7 @@ from exchange_clients.model import (
     IndexPrice,
     Instrument,
     InstrumentId,
+    KeyInfo,
     Lane,
     LeverageInfo,
     LiquidationEvent,
@@ -48,6 +49,7 @@ from exchange_clients.model import (
     OrderInfo,
     OrderIntent,
     Position,
+    PositionMode,
     Ticker,
     Trade,
 )
@@ -288,6 +290,10 @@ class SimulatedAccountManager(BaseAccountManager):
     async def fetch_account(self) -> Any:
         port = _port(self)
         return port.venue.account_state(port.account)
+
+    async def fetch_key_info(self) -> KeyInfo:
+        """There is no key to end; positions are one-way."""
+        return KeyInfo(can_trade=True, can_withdraw=False, position_mode=PositionMode.ONE_WAY)
 
     async def fetch_fee_rates(self, instrument: Instrument) -> FeeRates:
         port = _port(self)

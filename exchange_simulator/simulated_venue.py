@@ -126,6 +126,7 @@ def simulated_spec(name: str, *, like: VenueSpec | None = None) -> VenueSpec:
         set_margin_mode=True,
         margin_modes=frozenset({MarginMode.CROSS, MarginMode.ISOLATED}),
         isolated_margin_transfer=True,
+        key_info=True,
         candles=False,
         reduce_only_below_minimum=True,
         lookup_grace_s=0.0,

@@ -210,6 +210,7 @@ SPEC: Final = VenueSpec(
         set_leverage=True,
         margin_modes=frozenset({MarginMode.CROSS, MarginMode.ISOLATED}),
         set_margin_mode=True,
+        key_info=True,
         isolated_margin_transfer=True,
         subaccounts=True,
         client_id_reusable=True,

@@ -24,6 +24,7 @@ from exchange_clients.errors import (
     RateLimited,
     ReduceOnlyViolation,
     RequestRefused,
+    TokenRefused,
     TooManyOrders,
     VenueError,
     VenueUnavailable,
@@ -52,7 +53,7 @@ def _codes(*parts: int | Iterable[int]) -> list[str]:
 
 
 ERRORS: Final[dict[str, type[VenueError]]] = {
-    MISSING_TOKEN: PermissionDenied,
+    MISSING_TOKEN: TokenRefused,
     **dict.fromkeys(_codes(20001), RequestRefused),
     **dict.fromkeys(_codes(range(21100, 21104), 21107, 21123, 21128, 21149, 21707), PermissionDenied),
     **dict.fromkeys(_codes(21104, 21105), NonceError),
@@ -197,6 +198,7 @@ SPEC: Final = VenueSpec(
         set_leverage=True,
         margin_modes=frozenset({MarginMode.CROSS, MarginMode.ISOLATED}),
         set_margin_mode=True,
+        key_info=True,
         isolated_margin_transfer=True,
         subaccounts=True,
         client_id_reusable=True,

@@ -522,6 +522,11 @@ class LighterSigner:
             self._token_until_ms = deadline_s * 1000
         return self._token
 
+    def token_refused(self, request: HttpRequest) -> None:
+        """The venue no longer takes what this request carried."""
+        if request.headers.get("authorization") == self._token:
+            self.forget_token()
+
     def forget_token(self) -> None:
         """The venue refused it: the next caller gets a new one."""
         self._token_until_ms = 0

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from exchange_clients.errors import ConfigError, UnsupportedCapability, VenueError
-from exchange_clients.model import FillKind, MarginMode, OrderStatus, Side
+from exchange_clients.model import FillKind, MarginMode, OrderStatus, PositionMode, Side
 from exchange_simulator.conformance.bench import BTC, DEPOSIT, ETH, Bench, buffered, needs, rest_order, take, virtual
 from exchange_simulator.core import types as core
 from exchange_simulator.dialects.base import RequestFault
@@ -139,6 +139,22 @@ async def test_fee_rates_are_the_accounts_own(bench: Bench) -> None:
     rates = await client.get_fee_rates(BTC)
     assert rates.taker == pytest.approx(paid / Decimal("25000.5"), abs=Decimal("0.0000001"))
     assert rates.maker <= rates.taker
+
+
+@virtual
+async def test_the_key_says_what_it_may_and_until_when(bench: Bench) -> None:
+    client = await bench.connected()
+    if not client.capabilities.key_info:
+        with pytest.raises(UnsupportedCapability):
+            await client.get_key_info()
+        needs(False, "word about its keys")
+    info = await client.get_key_info()
+    assert info.can_trade is not False
+    assert info.expires_ns is None or info.expires_ns > bench.now()
+    assert info.position_mode in (None, PositionMode.ONE_WAY)
+    bench.hands.requests(RequestFault(status=503), times=1_000)
+    with pytest.raises(VenueError):
+        await client.get_key_info()
 
 
 @virtual

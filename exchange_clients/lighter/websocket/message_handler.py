@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from exchange_clients.base_websocket import BaseMessageHandler, BaseWebSocketManager, Handler, event_key
-from exchange_clients.errors import PermissionDenied, RateLimited, VenueError, classify
+from exchange_clients.errors import PermissionDenied, TokenRefused, RateLimited, VenueError, classify
 from exchange_clients.lighter import messages as m
 from exchange_clients.lighter.client.managers.websocket_handlers import LighterWebSocketHandlers
 from exchange_clients.lighter.client.utils import converters
@@ -168,7 +168,7 @@ class LighterMessageHandler(BaseMessageHandler):
             for topic in named:
                 self.manager.confirm(role, topic.channel)
             return
-        if isinstance(error, PermissionDenied):
+        if isinstance(error, PermissionDenied | TokenRefused):
             signer_of(self.context).forget_token()
             named = [topic for topic in waiting if topic.stream.is_private]
         for topic in named or (waiting if len(waiting) == 1 else ()):

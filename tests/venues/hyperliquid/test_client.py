@@ -70,8 +70,11 @@ async def test_an_expired_agent_is_refused_and_one_about_to_expire_is_told(bench
     logger.addHandler(handler)
     try:
         wallet.agents[agent] = ("bot", bench.dialect.now_ms() + 86_400_000)
-        await bench.connected()
+        client = await bench.connected()
         assert any("agent.expires days=1.0" in record for record in records)
+        info = await client.get_key_info()
+        assert info.expires_ns == wallet.agents[agent][1] * 1_000_000
+        assert (info.can_trade, info.can_withdraw) == (True, False)
     finally:
         logger.removeHandler(handler)
     wallet.agents[agent] = ("bot", bench.dialect.now_ms() - 1)

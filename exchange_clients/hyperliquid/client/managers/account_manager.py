@@ -14,10 +14,23 @@ from exchange_clients.hyperliquid.client.utils import converters
 from exchange_clients.hyperliquid.client.utils.caching import venue_cache
 from exchange_clients.hyperliquid.common import refusal
 from exchange_clients.hyperliquid.signing import signer_of, trading_address
-from exchange_clients.model import ZERO, AccountState, FeeRates, Instrument, Lane, LeverageInfo, MarginMode
+from exchange_clients.model import (
+    NS_PER_HOUR,
+    NS_PER_MS,
+    ZERO,
+    AccountState,
+    FeeRates,
+    Instrument,
+    KeyInfo,
+    Lane,
+    LeverageInfo,
+    MarginMode,
+    PositionMode,
+)
 from exchange_clients.signing import Command
 
 WARN_DAYS: Final = 7
+DAY_NS: Final = 24 * NS_PER_HOUR
 _SHARED_COLLATERAL: Final = frozenset({"unifiedAccount", "portfolioMargin"})
 
 
@@ -31,7 +44,7 @@ class HyperliquidAccountManager(BaseAccountManager):
         master = signer.key_address
         if role.role == "agent" and role.data is not None and role.data.user:
             master = role.data.user.lower()
-            await self._warn_of_expiry(signer.key_address, master)
+            await self._check_expiry(signer.key_address, master)
         elif role.role != "user":
             raise PermissionDenied(
                 f"the key's address {_short(master)} is neither an account nor an approved agent ({role.role})", venue=self.context.name
@@ -56,16 +69,30 @@ class HyperliquidAccountManager(BaseAccountManager):
         if owned.role != "subAccount" or owned.data is None or (owned.data.master or "").lower() != master:
             raise PermissionDenied(f"{_short(address)} is no sub-account of {_short(master)} ({owned.role})", venue=self.context.name)
 
-    async def _warn_of_expiry(self, agent: str, master: str) -> None:
+    async def fetch_key_info(self) -> KeyInfo:
+        """An agent trades until its approval ends and cannot withdraw; the account's own key has no end and can."""
+        signer = signer_of(self.context)
+        role: m.UserRole = await self.rest.query("userRole", user=signer.key_address)
+        if role.role == "agent" and role.data is not None and role.data.user:
+            expires_ns = await self._expires_ns(signer.key_address, role.data.user.lower())
+            return KeyInfo(expires_ns=expires_ns, can_trade=True, can_withdraw=False, position_mode=PositionMode.ONE_WAY)
+        own = role.role == "user"
+        return KeyInfo(can_trade=own, can_withdraw=own, position_mode=PositionMode.ONE_WAY)
+
+    async def _expires_ns(self, agent: str, master: str) -> int | None:
+        """The venue lists the ends of named agents only."""
         agents: list[m.ExtraAgent] = await self.rest.query("extraAgents", user=master)
-        now_ms = self.context.venue_time.now_ms()
-        for entry in agents:
-            if entry.address.lower() == agent:
-                days = (entry.validUntil - now_ms) / 86_400_000
-                if days < 0:
-                    raise PermissionDenied("the agent's approval has expired: approve it again", venue=self.context.name)
-                if days < WARN_DAYS:
-                    self.context.log.warning("agent.expires days=%.1f", days)
+        return next((entry.validUntil * NS_PER_MS for entry in agents if entry.address.lower() == agent), None)
+
+    async def _check_expiry(self, agent: str, master: str) -> None:
+        expires_ns = await self._expires_ns(agent, master)
+        if expires_ns is None:
+            return
+        days = (expires_ns - self.context.venue_time.now_ns()) / DAY_NS
+        if days < 0:
+            raise PermissionDenied("the agent's approval has expired: approve it again", venue=self.context.name)
+        if days < WARN_DAYS:
+            self.context.log.warning("agent.expires days=%.1f", days)
 
     async def fetch_account(self) -> AccountState:
         """The dexes whose collateral is USDC together; under unified and portfolio margin the spot balance."""

@@ -16,7 +16,7 @@ from exchange_clients.lighter.client.utils.caching import identity_of
 from exchange_clients.lighter.client.utils.helpers import usdc_amount
 from exchange_clients.lighter.common import TIERS
 from exchange_clients.lighter.signing import Tx, TxType
-from exchange_clients.model import AccountState, FeeRates, Instrument, Lane, LeverageInfo, MarginMode
+from exchange_clients.model import AccountState, FeeRates, Instrument, KeyInfo, Lane, LeverageInfo, MarginMode, PositionMode
 from exchange_clients.signing import Command
 
 
@@ -33,6 +33,19 @@ async def fetch_account_row(context: ClientContext) -> m.AccountRow:
 class LighterAccountManager(BaseAccountManager):
     async def verify_credentials(self) -> None:
         """The account's key under this index is ours; the tier's limits are taken over."""
+        await self._check_registered()
+        tier = (await self._limits()).user_tier.lower()
+        if (raised := TIERS.get(tier)) is not None:
+            for pool, limit in zip(("requests", "weight"), raised, strict=True):
+                self.context.limiter.observe(pool, limit=limit)
+        self.context.log.info("account.tier tier=%s", tier)
+
+    async def fetch_key_info(self) -> KeyInfo:
+        """A registered key has no end; it withdraws to the owner's own address only (transfers need the owner's signature)."""
+        await self._check_registered()
+        return KeyInfo(can_trade=True, can_withdraw=False, position_mode=PositionMode.ONE_WAY)
+
+    async def _check_registered(self) -> None:
         identity = identity_of(self.context)
         reply: m.ApiKeys = await self.rest.query("apikeys", account_index=identity.account_index, api_key_index=identity.api_key_index)
         own = (await self.context.runtime.offload.run(identity.public_key)).hex()
@@ -43,11 +56,6 @@ class LighterAccountManager(BaseAccountManager):
                 f"{what} registered under api_key_index {identity.api_key_index} of account {identity.account_index}",
                 venue=self.context.name,
             )
-        tier = (await self._limits()).user_tier.lower()
-        if (raised := TIERS.get(tier)) is not None:
-            for pool, limit in zip(("requests", "weight"), raised, strict=True):
-                self.context.limiter.observe(pool, limit=limit)
-        self.context.log.info("account.tier tier=%s", tier)
 
     async def _limits(self) -> m.AccountLimits:
         limits: m.AccountLimits = await self.rest.query("accountLimits", account_index=identity_of(self.context).account_index)

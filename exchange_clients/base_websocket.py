@@ -166,7 +166,9 @@ class BaseWebSocketManager:
 
     dialect_class: ClassVar[type[BaseDialect]]
     message_handler_class: ClassVar[type[BaseMessageHandler]]
-    sequence_rule: ClassVar[SequenceRule]
+    sequence_rule: SequenceRule
+    exact_books: bool = True
+    """False: streamed books are grouped, or show what our orders cannot hit. They are read as books; prices never come from them."""
     max_depth: ClassVar[int | None] = None
 
     def __init__(self, context: ClientContext) -> None:
@@ -488,19 +490,19 @@ class BaseWebSocketManager:
         if (bbo := self._bbos.get(instrument.id)) is not None:
             return bbo
         feed = self.feeds.get(instrument.contract_id)
-        return feed.bbo() if feed is not None and feed.book.ready else None
+        return feed.bbo() if feed is not None and feed.book.ready and self.exact_books else None
 
     def fresh_bbo(self, instrument: InstrumentId) -> Bbo | None:
         """The newest usable best prices not older than the configured age, from the BBO stream or a ready book."""
         limit_ns = self.context.runtime.clock.time_ns() - round(self.context.config.max_book_age_s * NS_PER_S)
         feed = self.feeds.get(self.context.instruments.get(instrument).contract_id) if self.feeds else None
-        book = feed.bbo() if feed is not None and feed.book.ready else None
+        book = feed.bbo() if feed is not None and feed.book.ready and self.exact_books else None
         candidates = [b for b in (self._bbos.get(instrument), book) if b is not None and b.ts_recv_ns >= limit_ns]
         return max(candidates, key=lambda b: b.ts_recv_ns, default=None)
 
     def fresh_book(self, instrument: InstrumentId, levels: int) -> BookSnapshot | None:
         feed = self.feeds.get(self.context.instruments.get(instrument).contract_id) if self.feeds else None
-        if feed is None or not feed.book.ready:
+        if feed is None or not feed.book.ready or not self.exact_books:
             return None
         age_ns = self.context.runtime.clock.time_ns() - feed.book.state.ts_recv_ns
         return feed.read(levels) if age_ns <= self.context.config.max_book_age_s * NS_PER_S else None
@@ -588,7 +590,7 @@ class BaseWebSocketManager:
         key = event_key(Stream.BOOK, instrument)
         if hub.wanted(key):
             hub.publish(key, change, instrument)
-        if change.best_changed and instrument not in self._bbos:
+        if change.best_changed and self.exact_books and instrument not in self._bbos:
             key = event_key(Stream.BBO, instrument)
             if hub.wanted(key):
                 feed = self.feeds.get(self.context.instruments.get(instrument).contract_id)
@@ -600,6 +602,10 @@ class BaseWebSocketManager:
         """From a BBO stream."""
         self._bbos[bbo.instrument] = bbo
         self.context.hub.publish(event_key(Stream.BBO, bbo.instrument), bbo, bbo.instrument)
+
+    def no_bbo(self, instrument: InstrumentId) -> None:
+        """The BBO stream says that a side is empty: what it said before is no price any more."""
+        self._bbos.pop(instrument, None)
 
     def trade(self, trade: Trade) -> None:
         self.context.hub.publish(event_key(Stream.TRADES, trade.instrument), trade)

@@ -10,10 +10,11 @@ VenueError(venue, code, message, outcome)         outcome: NOT_SENT | REFUSED | 
   ProtocolError       DecodeError, SequenceGap, ChecksumMismatch, SubscriptionRefused            resync, no retry; UNKNOWN for a command
   ApiError                                                  the venue answered
     AuthError           BadSignature, NonceError, PermissionDenied              REFUSED   stop, tell a human
+                        TokenRefused                                            REFUSED   a new token is fetched once, then as above
     RateLimited, VenueUnavailable                                               UNKNOWN for commands, unless the venue says more
     RequestRefused                                                              REFUSED   a definite no that is not about one order
     OrderRefused        PostOnlyWouldCross, InsufficientMargin, ReduceOnlyViolation, MinNotional, PriceOutOfBand, InvalidOrder,
-                        DuplicateClientOrderId, OrderNotFound, NoLiquidity, TooManyOrders, MarketClosed            REFUSED
+                        DuplicateClientOrderId, OrderNotFound, NoLiquidity, TooManyOrders, MarketClosed, VenuePaused            REFUSED
 
 Venues add rows to `SPEC.errors` (code or text -> class), never classes.
 """
@@ -157,6 +158,10 @@ class NonceError(AuthError):
     """The nonce was refused; resync before the next command."""
 
 
+class TokenRefused(AuthError):
+    """The venue no longer takes the session token. Whoever sent it drops it and tries once more with a new one."""
+
+
 class PermissionDenied(AuthError):
     """The key may not do this, has expired, or the account is restricted."""
 
@@ -229,6 +234,10 @@ class TooManyOrders(OrderRefused):
 
 class MarketClosed(OrderRefused):
     """The market is halted, delisted or in a mode that refuses this order."""
+
+
+class VenuePaused(OrderRefused):
+    """The whole venue is in a mode that refuses this order (a release: cancel only, then post only). Wait; it is nobody's failure."""
 
 
 def classify(

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 from exchange_clients.errors import ConfigError, MissingCredentials
@@ -81,7 +81,7 @@ class Credentials:
         for item in spec.credentials:
             variable = item.variable.format(env=infix)
             if item.name not in self._values:
-                if item.required:
+                if item.required and item.unless not in self._values:
                     return f"{item.name} is missing: set {variable}"
             elif is_placeholder(self._values[item.name]):
                 return f"{item.name} is a placeholder: set {variable} to the real value"
@@ -167,6 +167,15 @@ class Signer(Protocol):
         ...
 
 
+@runtime_checkable
+class TokenSigner(Signer, Protocol):
+    """A signer whose requests carry a session token that the venue may end before its time."""
+
+    def token_refused(self, request: HttpRequest) -> None:
+        """The venue no longer takes the token in this request: forget it, unless it was renewed meanwhile."""
+        ...
+
+
 class NonceVerdict(StrEnum):
     """What became of a leased nonce."""
 
@@ -211,15 +220,16 @@ class TimeNonces:
         self._key = key
         self._now = now
 
-    def next(self) -> int:
-        """Call it on the event loop."""
-        last = self._of_loop.setdefault(asyncio.get_running_loop(), {})
-        value = last[self._key] = max(last.get(self._key, 0) + 1, self._now())
+    @classmethod
+    def take(cls, key: str, now: int) -> int:
+        """For signed queries, which lease nothing. Call it on the event loop."""
+        last = cls._of_loop.setdefault(asyncio.get_running_loop(), {})
+        value = last[key] = max(last.get(key, 0) + 1, now)
         return value
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[NonceLease]:
-        yield NonceLease(self.next())
+        yield NonceLease(self.take(self._key, self._now()))
 
     def mark_stale(self) -> None:
         """Time needs no resync."""

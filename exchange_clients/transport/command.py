@@ -8,7 +8,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from exchange_clients.errors import ConnectFailed, Disconnected, MissingCredentials, NonceError, Outcome, RequestTimeout, VenueError
+from exchange_clients.errors import (
+    ConnectFailed,
+    Disconnected,
+    MissingCredentials,
+    NonceError,
+    Outcome,
+    RequestTimeout,
+    TokenRefused,
+    VenueError,
+)
 from exchange_clients.model import Lane
 from exchange_clients.ratelimit import Limiter
 from exchange_clients.signing import (
@@ -21,6 +30,7 @@ from exchange_clients.signing import (
     SignContext,
     SignedCommand,
     Signer,
+    TokenSigner,
 )
 from exchange_clients.transport.venue_time import VenueTime
 
@@ -109,7 +119,8 @@ class SocketCommands:
 class VenuePort:
     """Limiter lane -> nonce lease -> sign -> write -> reply, over REST or a socket.
 
-    A refused nonce is definite: nothing was executed. With sequential nonces the command is then signed once more with a fresh one.
+    A refused nonce is definite: nothing was executed. With sequential nonces the command is then signed once more with a fresh one; so it
+    is with a new session token when the venue no longer takes the old one. What fails while signing was never sent.
     """
 
     def __init__(
@@ -154,6 +165,13 @@ class VenuePort:
                     resign = False
                     progress.wrote = False
                     continue
+                except TokenRefused as e:
+                    self._judge(lease, e)
+                    if not (resign and isinstance(self._signer, TokenSigner) and e.outcome is Outcome.REFUSED):
+                        raise
+                    resign = False
+                    progress.wrote = False
+                    continue
                 except VenueError as e:
                     self._judge(lease, e)
                     raise
@@ -182,7 +200,11 @@ class VenuePort:
 
     async def _sign_and_send(self, command: Command, signer: Signer, lease: NonceLease | None, progress: Progress) -> Any:
         context = SignContext(self._venue_time.now_ms(), lease.value if lease else None)
-        signed: SignedCommand = await signer.sign_command(command, context)
+        try:
+            signed: SignedCommand = await signer.sign_command(command, context)
+        except VenueError as e:
+            e.outcome = Outcome.NOT_SENT
+            raise
         progress.fingerprint = signed.fingerprint
         timeout_s = command.timeout_s or self._timeout_s
         try:
@@ -195,5 +217,7 @@ class VenuePort:
             body = await self._rest.send(signed.request, timeout_s=timeout_s)
         except VenueError as e:
             progress.wrote = e.outcome is not Outcome.NOT_SENT
+            if isinstance(e, TokenRefused) and isinstance(signer, TokenSigner) and signed.request is not None:
+                signer.token_refused(signed.request)
             raise
         return self._rest.decode(self._rest.endpoint(command.endpoint), body)

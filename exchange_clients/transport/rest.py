@@ -24,13 +24,14 @@ from exchange_clients.errors import (
     MissingCredentials,
     RateLimited,
     RequestTimeout,
+    TokenRefused,
     TransportError,
     VenueUnavailable,
     classify,
 )
 from exchange_clients.model import NS_PER_S, Lane
 from exchange_clients.ratelimit import Limiter
-from exchange_clients.signing import HttpRequest, Signer
+from exchange_clients.signing import HttpRequest, Signer, TokenSigner
 from exchange_clients.spec import Endpoint, VenueSpec
 from exchange_clients.transport.grpc import GrpcNodes
 from exchange_clients.transport.runtime import Runtime
@@ -160,9 +161,20 @@ class RestTransport:
         async for attempt in retrying:
             with attempt:
                 await self._limiter.acquire(cost or endpoint.cost, lane, timeout_s=_LIMITER_WAIT_S)
-                outgoing = await self._authorized(request) if endpoint.signed else request
-                return self.decode(endpoint, await self.send(outgoing, timeout_s=endpoint.timeout_s))
+                send = self._send_signed if endpoint.signed else self.send
+                return self.decode(endpoint, await send(request, timeout_s=endpoint.timeout_s))
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _send_signed(self, request: HttpRequest, *, timeout_s: float | None = None) -> bytes:
+        """With a session token that the venue no longer takes: once more with a new one."""
+        outgoing = await self._authorized(request)
+        try:
+            return await self.send(outgoing, timeout_s=timeout_s)
+        except TokenRefused:
+            if not isinstance(self._signer, TokenSigner):
+                raise
+            self._signer.token_refused(outgoing)
+            return await self.send(await self._authorized(request), timeout_s=timeout_s)
 
     async def _authorized(self, request: HttpRequest) -> HttpRequest:
         if self._signer is None:

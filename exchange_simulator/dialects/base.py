@@ -312,6 +312,10 @@ class Budget:
 # Sockets
 
 
+class Binary(bytes):
+    """A message that goes out as a binary frame."""
+
+
 class Session:
     """One client socket: what it subscribed to, and an ordered queue of what it has yet to be sent."""
 
@@ -342,10 +346,11 @@ class Session:
             self._put(payload)
             return
         for delay_s, other in replaced:
+            made = Binary(other) if isinstance(payload, Binary) else other
             if delay_s > 0:
-                self._dialect.agenda.after(delay_s, self._put, other)
+                self._dialect.agenda.after(delay_s, self._put, made)
             else:
-                self._put(other)
+                self._put(made)
 
     def _put(self, payload: bytes) -> None:
         if not self.open:
@@ -379,7 +384,7 @@ class Session:
                     if isinstance(item, int):
                         await self._ws.close(code=item)
                         return
-                    await self._ws.send_frame(item, WSMsgType.TEXT)
+                    await self._ws.send_frame(item, WSMsgType.BINARY if isinstance(item, Binary) else WSMsgType.TEXT)
                 except ConnectionError:
                     return  # the reader sees the same and ends the session
                 except Exception:
@@ -506,7 +511,10 @@ class Dialect(ABC):
         """Who pays for a request."""
         return received.remote
 
-    def on_connect(self, session: Session) -> None:  # noqa: B027 - a hook most venues leave empty, as those below
+    def expire_tokens(self) -> None:  # noqa: B027 - a hook many venues leave empty, as those below
+        """Every session token and listen key given out so far is void from now on, as if its time had come; venues without any do nothing."""
+
+    def on_connect(self, session: Session) -> None:  # noqa: B027
         """A socket opened."""
 
     def on_disconnect(self, session: Session) -> None:  # noqa: B027

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from exchange_clients.base_websocket import BaseMessageHandler, BaseWebSocketManager, Handler, event_key
-from exchange_clients.errors import PermissionDenied, TokenRefused, RateLimited, VenueError, classify
+from exchange_clients.errors import PermissionDenied, RateLimited, TokenRefused, VenueError, classify
 from exchange_clients.lighter import messages as m
 from exchange_clients.lighter.client.managers.websocket_handlers import LighterWebSocketHandlers
 from exchange_clients.lighter.client.utils import converters

@@ -30,6 +30,7 @@ from exchange_clients.errors import (
     RateLimited,
     ReduceOnlyViolation,
     RequestRefused,
+    TokenRefused,
     TooManyOrders,
     VenueError,
     VenueUnavailable,
@@ -574,7 +575,7 @@ def test_answers_that_are_no_catalogue_entry() -> None:
     assert read_error(200, b'{"status":"1","network_id":"1","timestamp":"1717777777"}') is None
     missing = read_error(400, b'{"code":20001,"message":"invalid param : auth query param and Authorization header are empty"}')
     assert missing is not None
-    assert type(classify(ERRORS, venue="lighter", code=missing[0], message=missing[1])) is PermissionDenied
+    assert type(classify(ERRORS, venue="lighter", code=missing[0], message=missing[1])) is TokenRefused
     for status, kind in ((405, RateLimited), (429, RateLimited), (503, VenueUnavailable), (418, RateLimited), (404, ApiError)):
         found = read_error(status, b"<html>captcha</html>")
         assert found is not None

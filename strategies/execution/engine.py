@@ -173,13 +173,14 @@ class ExecutionEngine:
             held = {other.record.long_instrument, other.record.short_instrument}
             if other.state is not PairState.CLOSED and held & {plan.long_instrument, plan.short_instrument}:
                 raise EntryRefused("one_pair_per_market", f"pair {other.record.pair_id} holds one of these markets")
-        plan = msgspec.structs.replace(
-            plan,
-            listings={
-                Leg.LONG: await self.clients[long].instruments.load(plan.long_instrument),
-                Leg.SHORT: await self.clients[short].instruments.load(plan.short_instrument),
-            },
-        )
+        listings = {
+            Leg.LONG: await self.clients[long].instruments.load(plan.long_instrument),
+            Leg.SHORT: await self.clients[short].instruments.load(plan.short_instrument),
+        }
+        for listing in listings.values():
+            if listing.id.inverse:
+                raise EntryRefused("inverse", f"{listing.id} is inverse: its quantity is in quote currency and hedges no base units")
+        plan = msgspec.structs.replace(plan, listings=listings)
         now_ns = self.clock.time_ns()
         record = PairRecord(
             pair_id=decision.pair_id or f"p{self.ids.next(now_ns)}",

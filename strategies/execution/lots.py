@@ -53,6 +53,9 @@ def common_lot(wanted: Decimal, long: Instrument, short: Instrument, *, long_pri
     Raises:
         LotRefused: there is none; nothing is ever rounded up.
     """
+    for instrument in (long, short):
+        if instrument.id.inverse:
+            raise LotRefused("inverse", f"the quantity of {instrument.id} is in quote currency")
     if not wanted.is_finite() or wanted <= 0:
         raise LotRefused("quantity", f"wanted {wanted}")
     step = common_step(long.step_size, short.step_size)

@@ -9,11 +9,11 @@ import pytest
 
 from database.records import LedgerKind, PairState
 from exchange_clients.model import NS_PER_HOUR, NS_PER_S
-from exchange_simulator.core.types import MarketStatus, to_fraction
+from exchange_simulator.core.types import UNIT, MarketStatus, NewOrder, Side, to_fraction
 from strategies.base_strategy import StrategyContext
 from strategies.implementations.funding_arbitrage.config import FundingArbitrageConfig
 from strategies.implementations.funding_arbitrage.strategy import FundingArbitrage
-from tests.strategies.stack import VENUES, Stack, decode, run_stack
+from tests.strategies.stack import COMMAND_PATHS, VENUES, Stack, decode, run_stack
 
 D = Decimal
 LONG, SHORT = VENUES
@@ -150,6 +150,94 @@ def test_e21_e22_trouble_on_one_venue_keeps_us_out(tmp_path: Path, trouble: str)
         assert s.venues[LONG].commands() == s.venues[SHORT].commands() == 0
 
     run_stack(tmp_path, main, deposit="1" if trouble == "poor" else "100000")
+
+
+def last_skip(s: Stack) -> tuple[str, str]:
+    assert s.journal is not None
+    found = s.journal.decisions(strategy=FundingArbitrage.name)[-1]
+    assert found.kind == "skip"
+    return found.rule, found.outcome
+
+
+def test_e21_a_key_that_ends_before_the_longest_hold_keeps_us_out(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        rates(s, "0", "0.0004")
+        venue = s.venues["hyperliquid"]
+        wallet = venue.dialect.wallets[venue.account.environ["HYPERLIQUID_ACCOUNT_ADDRESS"]]  # type: ignore[attr-defined]
+        (agent,) = wallet.agents
+        await asyncio.sleep(2)
+        made = await strategy(s)
+        for hours, enters in ((100, False), (200, True)):
+            wallet.agents[agent] = ("bot", venue.now() // 1_000_000 + hours * 3_600_000)
+            await made.run_cycle()
+            assert s.engine is not None
+            assert bool(s.engine.pairs) == enters
+            if not enters:
+                assert last_skip(s) == ("key", "key hyperliquid: may trade: True, 100.0 h left")
+            for each in s.venues.values():
+                each.book()
+
+    run_stack(tmp_path, main)
+
+
+def initials(s: Stack) -> set[int]:
+    """Initial margin fractions of our account in both markets, as the exchanges have them."""
+    return {v.exchange.position(v.account.account, v.symbol).initial for v in s.venues.values()}
+
+
+def test_e21_leverage_and_mode_are_set_and_read_back_before_an_entry(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        rates(s, "0", "0.0004")
+        await asyncio.sleep(2)
+        for leverage in (1_000, 4):
+            made = await strategy(s, target_leverage=leverage, margin_mode="isolated")
+            await made.run_cycle()
+            if leverage == 1_000:
+                assert last_skip(s)[0] == "leverage"
+                assert initials(s) != {UNIT // 4}
+        assert state_of(s) is PairState.HEDGED
+        assert initials(s) == {UNIT // 4}
+        assert {v.exchange.position(v.account.account, v.symbol).mode.value for v in s.venues.values()} == {"isolated"}
+
+    run_stack(tmp_path, main)
+
+
+def test_e21_leverage_that_the_venue_does_not_take_keeps_us_out(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        rates(s, "0", "0.0004")
+        await asyncio.sleep(2)
+        made = await strategy(s, target_leverage=4)
+        s.venues[SHORT].faults(f"lost_request times=0 where={COMMAND_PATHS[SHORT]}")
+        await made.run_cycle()
+        assert s.engine is not None
+        assert s.engine.pairs == {}
+        assert s.positions() == {LONG: D(0), SHORT: D(0)}
+
+    run_stack(tmp_path, main)
+
+
+def test_e11_e21_leverage_is_not_changed_under_a_position_of_somebody_else(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        rates(s, "0", "0.0004")
+        venue = s.venues[LONG]
+        market = venue.exchange.markets[venue.symbol].spec
+        venue.exchange.submit(
+            venue.now(),
+            NewOrder(
+                venue.account.account, venue.symbol, Side.BUY, market.to_steps(D("0.003")), market.to_ticks(D(101_000)), client_id="7"
+            ),
+        )
+        venue.book()
+        await asyncio.sleep(2)
+        made = await strategy(s, target_leverage=4)
+        before = initials(s)
+        await made.run_cycle()
+        rule, why = last_skip(s)
+        assert rule == "leverage"
+        assert "under the position that the account holds" in why
+        assert initials(s) == before
+
+    run_stack(tmp_path, main)
 
 
 def test_e16_a_failed_open_is_booked_and_cooled_down(tmp_path: Path) -> None:

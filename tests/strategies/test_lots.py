@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,14 @@ from tests.strategies.instruments import instrument
 
 STEPS = st.sampled_from(["0.00001", "0.0001", "0.001", "0.01", "0.1", "1", "10", "1000", "0.005", "0.025", "3", "0.3"])
 PRICE = Decimal(100_000)
+
+
+def test_an_inverse_market_is_no_leg() -> None:
+    linear = instrument("a")
+    inverse = msgspec.structs.replace(linear, id=msgspec.structs.replace(linear.id, inverse=True))
+    for legs in ((linear, inverse), (inverse, linear)):
+        with pytest.raises(LotRefused, match=r"inverse: the quantity of .* is in quote currency"):
+            common_lot(Decimal(1), *legs, long_price=PRICE, short_price=PRICE)
 
 
 @pytest.mark.parametrize(

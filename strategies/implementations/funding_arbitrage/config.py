@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from exchange_clients.model import MarginMode
 from strategies.execution.attempts import AttemptLimits
 from strategies.execution.plan import ExecutionLimits, Mode
 
@@ -63,7 +64,10 @@ class ExecutionConfig(BaseModel):
 
 
 class FundingArbitrageConfig(BaseModel):
-    """Parameters of the strategy; USD, hours, fractions as the names say."""
+    """Parameters of the strategy; USD, hours, fractions as the names say.
+
+    `target_leverage`, `margin_mode`: set on both markets before an entry and read back; left out, the account's own settings stay.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -89,6 +93,8 @@ class FundingArbitrageConfig(BaseModel):
     max_rate_age_seconds: Decimal = Field(default=Decimal(120), gt=0)
     max_clock_skew_ms: int = Field(default=500, gt=0)
     max_loop_lag_ms: int = Field(default=100, gt=0)
+    target_leverage: Decimal | None = Field(default=None, ge=1)
+    margin_mode: MarginMode | None = None
     dry_run: bool = False
     execution: ExecutionConfig = ExecutionConfig()
     risk_config: RiskConfig = RiskConfig()

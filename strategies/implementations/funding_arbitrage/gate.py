@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from exchange_clients.errors import VenueError
-from exchange_clients.model import NS_PER_MS, NS_PER_S, BookLevel, Instrument
+from exchange_clients.errors import ConfigError, VenueError
+from exchange_clients.model import NS_PER_HOUR, NS_PER_MS, NS_PER_S, BookLevel, Instrument, LeverageInfo, PositionMode
 from exchange_clients.transport.clock import Clock
 
 from .config import FundingArbitrageConfig
@@ -39,6 +39,7 @@ class LegState(msgspec.Struct, frozen=True, kw_only=True):
     bids: tuple[BookLevel, ...]
     asks: tuple[BookLevel, ...]
     book_age_s: float
+    leverage: Decimal | None
 
 
 class LegGate(msgspec.Struct, frozen=True):
@@ -55,6 +56,7 @@ async def check_leg(client: "BaseExchangeClient", symbol: str, clock: Clock, con
     try:
         instrument = await client.instruments.load(symbol)
         checks.append(Check("market_status", instrument.tradable, f"{venue}: {instrument.status}"))
+        checks.append(Check("linear", not instrument.id.inverse, f"{instrument.id}{' is inverse' if instrument.id.inverse else ''}"))
         checks.append(Check("connected", client.is_connected, f"{venue}: streams {'up' if client.is_connected else 'down'}"))
         offset_ns = await client.measure_clock_offset()
         skew_ms = None if offset_ns is None else abs(offset_ns) // NS_PER_MS
@@ -69,8 +71,9 @@ async def check_leg(client: "BaseExchangeClient", symbol: str, clock: Clock, con
         account = await client.account_manager.fetch_account()
         known = account.available is not None and account.equity is not None
         checks.append(Check("balance", known, f"{venue}: available {account.available}, equity {account.equity}"))
-        leverage = await client.get_leverage_info(symbol)
-        checks.append(Check("leverage", leverage["error"] is None, f"{venue}: {leverage['error'] or leverage['account_leverage']}"))
+        checks.extend(await _key(client, venue, config))
+        leverage = await client.account_manager.fetch_leverage(instrument)
+        checks.append(await _leverage(client, instrument, leverage, config))
     except VenueError as e:
         checks.append(Check("readable", False, str(e)))
         return LegGate(tuple(checks), None)
@@ -85,8 +88,61 @@ async def check_leg(client: "BaseExchangeClient", symbol: str, clock: Clock, con
         bids=book.bids,
         asks=book.asks,
         book_age_s=age_s,
+        leverage=config.target_leverage or leverage.account_leverage,
     )
     return LegGate(tuple(checks), state)
+
+
+async def _key(client: "BaseExchangeClient", venue: str, config: FundingArbitrageConfig) -> list[Check]:
+    """The key trades, outlives the longest hold, and its account nets positions; of a venue without such words nothing is asked."""
+    if not client.capabilities.key_info:
+        return [Check("key", True, f"{venue} tells nothing of its keys")]
+    key = await client.get_key_info()
+    needed_ns = client.context.venue_time.now_ns() + int(config.risk_config.max_position_age_hours * NS_PER_HOUR)
+    lasts = key.expires_ns is None or key.expires_ns >= needed_ns
+    left = "no end" if key.expires_ns is None else f"{(key.expires_ns - client.context.venue_time.now_ns()) / NS_PER_HOUR:.1f} h left"
+    return [
+        Check("key", key.can_trade is not False and lasts, f"{venue}: may trade: {key.can_trade}, {left}"),
+        Check("position_mode", key.position_mode is not PositionMode.HEDGE, f"{venue}: {key.position_mode or 'one way only'}"),
+    ]
+
+
+async def _leverage(client: "BaseExchangeClient", instrument: Instrument, held: LeverageInfo, config: FundingArbitrageConfig) -> Check:
+    """Leverage and margin mode are as asked for, or can be set: not above the venue's maximum, nor under a position of somebody else."""
+    wanted, mode = config.target_leverage, config.margin_mode
+    shown = f"{instrument.id.venue}: {held.account_leverage}x {held.margin_mode}, at most {held.max_leverage}x"
+    if is_set(held, config):
+        return Check("leverage", True, shown)
+    able = client.capabilities
+    if not able.set_leverage or (mode is not None and (not able.set_margin_mode or mode not in able.margin_modes)):
+        return Check("leverage", False, f"{shown}; {wanted}x {mode} is asked for and the venue cannot be told")
+    if wanted is not None and (held.max_leverage is None or wanted > held.max_leverage):
+        return Check("leverage", False, f"{shown}; {wanted}x is asked for")
+    if await client.get_position_snapshot(instrument.id) is not None:
+        return Check("leverage", False, f"{shown}; it is not changed under the position that the account holds")
+    return Check("leverage", True, f"{shown}; to be set to {wanted or held.account_leverage}x {mode or held.margin_mode}")
+
+
+def is_set(held: LeverageInfo, config: FundingArbitrageConfig) -> bool:
+    """Whether the venue shows what is asked for."""
+    return (config.target_leverage is None or held.account_leverage == config.target_leverage) and (
+        config.margin_mode is None or held.margin_mode is config.margin_mode
+    )
+
+
+async def settle_leverage(client: "BaseExchangeClient", instrument: Instrument, config: FundingArbitrageConfig) -> None:
+    """Set what is asked for and see it read back; nothing is sent when it is so already.
+
+    Raises:
+        VenueError: the venue refused, or shows something else.
+    """
+    held = await client.account_manager.fetch_leverage(instrument)
+    if is_set(held, config):
+        return
+    leverage = config.target_leverage or held.account_leverage
+    if leverage is None:
+        raise ConfigError(f"{instrument.id}: the venue does not show its leverage: set target_leverage", venue=instrument.id.venue)
+    await client.account_manager.set_leverage(instrument, leverage, config.margin_mode)
 
 
 def _headroom(client: "BaseExchangeClient", venue: str) -> Check:

@@ -17,6 +17,8 @@ class LegMoney(msgspec.Struct, frozen=True, kw_only=True):
     exposure: Decimal
     levels: tuple[BookLevel, ...]
     bound: Decimal
+    leverage: Decimal | None = None
+    """Of the account in this market; None: the venue does not say, its initial margin counts alone."""
 
 
 class SizeLimit(msgspec.Struct, frozen=True):
@@ -45,9 +47,10 @@ def limits(
     if maintenance is None or initial is None:
         return f"{venue} does not say its margin fractions"
     free = leg.available * (1 - buffer)
+    most = 1 / initial if leg.leverage is None else min(leg.leverage, 1 / initial)
     room = leg.equity * max_leverage_for(min_distance, maintenance) * (1 - buffer) - leg.exposure
     return [
-        SizeLimit(f"balance on {venue}", free / initial),
+        SizeLimit(f"balance on {venue}", free * most),
         SizeLimit(f"liquidation distance on {venue}", room),
         SizeLimit(f"max_total_exposure_usd on {venue}", max_exposure - leg.exposure),
         SizeLimit(f"depth on {venue}", depth_usd(leg.levels, leg.bound, buy=buy) * depth_share),

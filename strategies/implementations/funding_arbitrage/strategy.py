@@ -156,6 +156,7 @@ class FundingArbitrage(BaseStrategy[FundingArbitrageConfig]):
                     exposure=self._exposure(state.instrument.id.venue),
                     levels=state.asks if buy else state.bids,
                     bound=worst,
+                    leverage=state.leverage,
                 ),
                 buy=buy,
                 buffer=c.balance_buffer_pct,
@@ -233,6 +234,9 @@ class FundingArbitrage(BaseStrategy[FundingArbitrageConfig]):
             await self._skip(o, "dry_run", decision.outcome, checks)
             return False
         try:
+            for leg in (o.long, o.short):
+                client = self.context.clients[leg.instrument.venue]
+                await gate.settle_leverage(client, client.instruments.get(leg.instrument), self.config)
             runner = await self.context.engine.begin(plan, decision)
         except EntryRefused as e:
             await self._skip(o, e.rule, e.detail, checks)

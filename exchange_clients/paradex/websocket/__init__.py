@@ -1,0 +1,1 @@
+"""Sockets, topics, frames, books."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.errors import AuthError, ConfigError, ConnectFailed, MissingCredentials, RateLimited, VenueError
-from exchange_clients.model import Instrument
+from exchange_clients.model import NS_PER_HOUR, Instrument, PositionMode
 from exchange_clients.signing import Credentials
 from exchange_clients.venues import get, names
 from perpkit.cli.clients import make
@@ -26,6 +26,7 @@ SKEW_FAIL_S = 1.0  # a venue without a clock of its own is measured by whole sec
 SLOW_S = 1.0
 LAG_LIMIT_S = 0.1
 LOW_HEADROOM = 0.3
+SHORT_KEY_H = 24 * 7  # the longest hold of a strategy by default
 
 
 class Verdict(StrEnum):
@@ -128,6 +129,7 @@ async def examine(venue: str, target: Target) -> Report:
             return report
         await _step(report, "book", lambda: _book(report, client, instrument))
         if problem is None:
+            await _step(report, "key", lambda: _key(report, client))
             await _step(report, "account", lambda: _account(report, client, instrument))
         _limits(report, client)
     return report
@@ -231,6 +233,29 @@ async def _book(report: Report, client: BaseExchangeClient, instrument: Instrume
     lag = client.loop_lag.worst_s
     if lag > LAG_LIMIT_S:
         report.add("loop lag", Verdict.NOTE, f"{lag * 1000:.0f} ms", "this machine is busy: entries are refused above 100 ms")
+
+
+async def _key(report: Report, client: BaseExchangeClient) -> None:
+    """What the key may do, until when, and whether the account nets positions."""
+    if not client.capabilities.key_info:
+        report.add("key", Verdict.NOTE, "the venue does not say what the key may do, nor until when")
+        return
+    key = await client.get_key_info()
+    if key.can_trade is False:
+        report.add("key", Verdict.FAIL, "the key may not trade", "give it the right to trade, or make another")
+    if key.can_withdraw:
+        report.add("key", Verdict.NOTE, "THE KEY CAN WITHDRAW", "make one that only trades: a stolen key is then not a stolen account")
+    left_h = None if key.expires_ns is None else (key.expires_ns - client.context.venue_time.now_ns()) / NS_PER_HOUR
+    if left_h is None:
+        report.add("key", Verdict.OK, "no end that the venue knows of")
+    else:
+        short = left_h < SHORT_KEY_H
+        step = "renew it: strategies refuse entries whose longest hold it does not outlive" if short else ""
+        report.add("key", Verdict.NOTE if short else Verdict.OK, f"valid for {left_h / 24:.1f} days", step)
+    if key.position_mode is PositionMode.HEDGE:
+        report.add("position mode", Verdict.FAIL, "hedge: long and short side by side", "switch the account to one-way")
+    elif key.position_mode is not None:
+        report.add("position mode", Verdict.OK, "one-way")
 
 
 async def _account(report: Report, client: BaseExchangeClient, instrument: Instrument) -> None:

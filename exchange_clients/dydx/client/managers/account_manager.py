@@ -1,0 +1,168 @@
+"""Who the key is, what the subaccount holds, fees and leverage from the chain, and the health of the nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from decimal import ROUND_CEILING, Decimal
+from typing import Any, Final
+
+from exchange_clients.base_managers import BaseAccountManager
+from exchange_clients.context import ClientContext
+from exchange_clients.dydx import chain
+from exchange_clients.dydx import messages as m
+from exchange_clients.dydx.client.managers.market_data import DydxMarketData
+from exchange_clients.dydx.client.managers.order_manager import transaction
+from exchange_clients.dydx.client.utils import converters
+from exchange_clients.dydx.client.utils.caching import venue_cache
+from exchange_clients.dydx.signing import DydxSigner, signer_of
+from exchange_clients.errors import ConfigError, DecodeError, PermissionDenied, RequestRefused, VenueError
+from exchange_clients.model import AccountState, FeeRates, Instrument, Lane, LeverageInfo, MarginMode
+from exchange_clients.signing import Command
+from exchange_clients.transport.grpc import Node
+
+PROBE_EVERY_S: Final = 30.0
+PROBE_S: Final = 3.0
+_NODE_SAYS: Final = ("grpc:NOT_FOUND", "grpc:UNIMPLEMENTED")
+
+
+async def fetch_subaccount(context: ClientContext) -> m.Subaccount:
+    """The subaccount with its positions; public data.
+
+    Raises:
+        RequestRefused: the indexer does not know it: nothing was ever deposited.
+    """
+    signer = signer_of(context)
+    reply: m.SubaccountReply = await context.rest.query("subaccount", address=signer.address, number=signer.number)
+    return reply.subaccount
+
+
+class DydxAccountManager(BaseAccountManager):
+    _probed_s = -1e9
+    _probe: asyncio.Task[None] | None = None
+
+    async def verify_credentials(self) -> None:
+        """The nodes speak for the configured chain, the account exists, and the key may act for it."""
+        signer = signer_of(self.context)
+        if signer.authenticator is None and signer.address != signer.key_address:
+            raise PermissionDenied(
+                f"the key belongs to {_short(signer.key_address)}, not to {_short(signer.address)}; "
+                "a permissioned key needs its authenticator_id",
+                venue=self.context.name,
+            )
+        block: chain.Block = await self.rest.query("latestBlock")
+        if block.chain_id != signer.chain_id:
+            raise ConfigError(f"the node is of chain {block.chain_id}, not {signer.chain_id}", venue=self.context.name)
+        cache = venue_cache(self.context)
+        cache.saw(block.height, self.context.runtime.clock.monotonic())
+        try:
+            account: chain.Account = await self.rest.query("account", address=signer.address)
+        except RequestRefused as e:
+            raise PermissionDenied(
+                f"the chain does not know {_short(signer.address)}: fund the account first", venue=self.context.name
+            ) from e
+        cache.account_number = account.account_number
+        if signer.authenticator is None:
+            if account.public_key and account.public_key != signer.public_key:
+                raise PermissionDenied(f"{_short(signer.address)} signs with another key", venue=self.context.name)
+        else:
+            await self._verify_permission(signer)
+
+    async def _verify_permission(self, signer: DydxSigner) -> None:
+        """The owner has registered the authenticator, and somewhere in it this key."""
+        found: list[chain.Authenticator] = await self.rest.query("authenticators", address=signer.address)
+        mine = next((a for a in found if a.id == signer.authenticator), None)
+        if mine is None:
+            raise PermissionDenied(f"{_short(signer.address)} has no authenticator {signer.authenticator}", venue=self.context.name)
+        keys = _keys_in(mine.type, mine.config)
+        if keys and signer.public_key not in keys:
+            raise PermissionDenied(f"authenticator {signer.authenticator} is for another key", venue=self.context.name)
+
+    async def keep_session(self) -> None:
+        """Look at the nodes now and then, beside everything else."""
+        clock = self.context.runtime.clock
+        if clock.monotonic() - self._probed_s > PROBE_EVERY_S and len(self.rest.nodes.nodes) > 1:
+            self._probed_s = clock.monotonic()
+            await self.probe_nodes()
+
+    async def probe_nodes(self) -> None:
+        """The height of every node: one that is behind is used last."""
+        endpoint = self.context.spec.endpoints["latestBlock"]
+
+        async def ask(node: Node) -> None:
+            try:
+                body = await self.rest.nodes.call_node(node, endpoint.path, b"", timeout_s=PROBE_S)
+                block = chain.read_block(body)
+            except (VenueError, DecodeError) as e:
+                self.context.log.info("node.silent address=%s reason=%s", node.address, e)
+                return
+            if block.chain_id != signer_of(self.context).chain_id:
+                self.context.log.error("node.foreign address=%s chain=%s", node.address, block.chain_id)
+                node.height = 1
+                return
+            node.height = block.height
+            venue_cache(self.context).saw(block.height, self.context.runtime.clock.monotonic())
+
+        await asyncio.gather(*(ask(node) for node in self.rest.nodes.nodes))
+
+    async def fetch_account(self) -> AccountState:
+        return converters.account(await fetch_subaccount(self.context), self.context.runtime.clock.time_ns())
+
+    async def fetch_fee_rates(self, instrument: Instrument) -> FeeRates:
+        """The account's tier with the market's and the staker's discounts, from the chain."""
+        address = signer_of(self.context).address
+        tier: chain.FeeTier = await self.rest.query("userFeeTier", address=address)
+        staking: int = await self._or_none("userStakingTier", address=address) or 0
+        pair = venue_cache(self.context).grid(instrument).clob_pair_id
+        discount: chain.MarketDiscount | None = await self._or_none("marketFeeDiscount", clob_pair_id=pair)
+        return converters.fee_rates(tier.maker_ppm, tier.taker_ppm, staking, discount, self.context.venue_time.now_ms() / 1000)
+
+    async def _or_none(self, name: str, **arguments: Any) -> Any:
+        """None where there is no such discount, or the node is of a version that has none."""
+        try:
+            return await self.rest.query(name, **arguments)
+        except RequestRefused as e:
+            if e.code in _NODE_SAYS:
+                return None
+            raise
+
+    async def fetch_leverage(self, instrument: Instrument) -> LeverageInfo:
+        signer, market_data = signer_of(self.context), self.context.market_data
+        assert isinstance(market_data, DydxMarketData)
+        chosen: dict[int, int] = await self._or_none("leverage", owner=signer.address, number=signer.number) or {}
+        market = await market_data.fetch_market(instrument)
+        return converters.leverage_info(market, chosen.get(venue_cache(self.context).grid(instrument).clob_pair_id))
+
+    def encode_leverage(self, instrument: Instrument, leverage: Decimal, mode: MarginMode) -> Command:
+        """The chain keeps a margin fraction in whole millionths, rounded up: never more leverage than asked for."""
+        if leverage < 1:
+            raise ConfigError(f"{instrument.id}: leverage {leverage} is below 1", venue=self.context.name)
+        ppm = int((converters.MILLION / leverage).to_integral_value(ROUND_CEILING))
+        message = chain.update_leverage(signer_of(self.context).subaccount, venue_cache(self.context).grid(instrument).clob_pair_id, ppm)
+        return transaction(self.context, [message], Lane.QUERY, stateful=True)
+
+
+def _keys_in(kind: str, config: bytes) -> list[bytes]:
+    """Public keys that an authenticator lets sign, as far as its form is known."""
+    if kind == "SignatureVerification":
+        return [config]
+    if kind not in ("AllOf", "AnyOf"):
+        return []
+    try:
+        parts = json.loads(config)
+        return [key for part in parts for key in _keys_in(str(part["type"]), _config(part["config"]))]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def _config(value: Any) -> bytes:
+    """Base64 text, or a list of bytes."""
+    if isinstance(value, str):
+        import base64
+
+        return base64.b64decode(value)
+    return bytes(value)
+
+
+def _short(address: str) -> str:
+    return f"{address[:8]}...{address[-4:]}"

@@ -1,0 +1,665 @@
+"""Orders: our intents as transactions of three kinds, and what proves what became of them.
+
+*Short-term* orders live in the validators' memory until their last block (about ten seconds); *long-term* and *conditional* ones in the
+chain's state until a time. A broadcast that passed is queued, nothing more. What the indexer tells later is the proof, and where it stays
+silent, the height: an order is dead once the indexer has processed its last block without knowing more. Transactions of stateful orders
+carry a last block for the same reason.
+
+A broadcast whose answer was lost is not repeated. It would be safe (the chain keeps order ids and sequences), but it could place an order
+long after its caller gave up on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from exchange_clients.base_managers import LANES, BaseOrderManager, ids_of
+from exchange_clients.context import ClientContext
+from exchange_clients.dydx import chain
+from exchange_clients.dydx import messages as m
+from exchange_clients.dydx.chain import ChainOrder, ChainSide, ChainTif, Condition, Flags, OrderRef
+from exchange_clients.dydx.client.managers.market_data import PAGE
+from exchange_clients.dydx.client.utils import converters
+from exchange_clients.dydx.client.utils.caching import BLOCK_S, GUARD_BLOCKS, OrderFacts, Removal, VenueCache, uuids_of, venue_cache
+from exchange_clients.dydx.client.utils.helpers import order_uuid, seconds_after, subaccount_uuid
+from exchange_clients.dydx.common import STALE_HEIGHT
+from exchange_clients.dydx.signing import SEQUENCE_SCOPE, signer_of
+from exchange_clients.errors import (
+    ConfigError,
+    InsufficientMargin,
+    NotReady,
+    OrderDenied,
+    OrderNotFound,
+    OrderOutcomeUnknown,
+    RequestRefused,
+    VenueError,
+)
+from exchange_clients.model import (
+    MARKET_TYPES,
+    NS_PER_S,
+    TRIGGER_TYPES,
+    ZERO,
+    Fill,
+    Instrument,
+    Lane,
+    OrderAck,
+    OrderInfo,
+    OrderIntent,
+    OrderStatus,
+    OrderType,
+    Side,
+    TimeInForce,
+    WaitFor,
+)
+from exchange_clients.orders import Order
+from exchange_clients.paging import newest_first
+from exchange_clients.signing import Channel, Command
+
+OPTIONS: Final = frozenset(
+    {"short_term_blocks", "long_term_days", "tx_blocks", "cancel_unfilled_after_s", "check_collateral", "batched_books", "resync_books_s"}
+)
+MAX_BLOCKS: Final = 20
+"""How far ahead a last block may lie: the narrower of what the venue's documents and its code say."""
+MAX_DAYS: Final = 94
+HEIGHT_MAX_AGE_S: Final = 3.0
+MARKET_METADATA: Final = 1
+"""How the venue's own page marks an order that was meant as a market order."""
+_OPEN: Final = "OPEN,UNTRIGGERED,BEST_EFFORT_OPENED,BEST_EFFORT_CANCELED"
+_TAKE_PROFITS: Final = frozenset({OrderType.TAKE_PROFIT_MARKET, OrderType.TAKE_PROFIT_LIMIT})
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """`venue_options` of the configuration. `cancel_unfilled_after_s` (None: never) concerns short-term orders that rest."""
+
+    short_term_blocks: int = 15
+    long_term_days: int = 28
+    tx_blocks: int = 20
+    cancel_unfilled_after_s: float | None = 5.0
+    check_collateral: bool = True
+    batched_books: bool = False
+    resync_books_s: float = 45.0
+
+    @classmethod
+    def of(cls, context: ClientContext) -> Rules:
+        """Raises ConfigError for options that are not there or make no sense."""
+        options = context.config.venue_options
+        if unknown := sorted(set(options) - OPTIONS):
+            raise ConfigError(f"no such venue option: {', '.join(unknown)}; there are {', '.join(sorted(OPTIONS))}", venue=context.name)
+        try:
+            rules = msgspec.convert(options, cls)
+        except msgspec.ValidationError as e:
+            raise ConfigError(f"venue_options: {e}", venue=context.name) from None
+        if not 1 <= rules.short_term_blocks <= MAX_BLOCKS or not 1 <= rules.long_term_days <= MAX_DAYS or rules.tx_blocks < 3:
+            raise ConfigError(
+                f"venue_options: short_term_blocks is 1 to {MAX_BLOCKS}, long_term_days 1 to {MAX_DAYS}, tx_blocks at least 3",
+                venue=context.name,
+            )
+        if rules.resync_books_s < 1 or (rules.cancel_unfilled_after_s is not None and rules.cancel_unfilled_after_s <= 0):
+            raise ConfigError("venue_options: resync_books_s and cancel_unfilled_after_s are positive", venue=context.name)
+        return rules
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """How one order goes to the chain: chosen before it is tracked, taken up when it is encoded."""
+
+    flags: Flags
+    blocks: int
+
+
+def transaction(
+    context: ClientContext, messages: Sequence[chain.Message], lane: Lane, *, stateful: bool, placed: int = 0, ids: tuple[str, ...] = ()
+) -> Command:
+    """Messages that travel together. Stateful ones take the account's next sequence and are void after a few blocks."""
+    cache = venue_cache(context)
+    if cache.account_number is None or not cache.height:
+        raise NotReady("the account's number and the chain's height are not known yet", venue=context.name)
+    limits = {"stateful": placed, "stateful_block": placed} if stateful else {"short_term": len(messages)}
+    return Command(
+        endpoint="broadcast",
+        payload=chain.Transaction(
+            messages=tuple(messages),
+            account_number=cache.account_number,
+            timeout_height=cache.height + Rules.of(context).tx_blocks if stateful else 0,
+        ),
+        lane=lane,
+        channel=Channel.CHAIN,
+        nonce_scope=SEQUENCE_SCOPE if stateful else None,
+        cost={"node": 1, **limits},
+        client_order_ids=ids,
+    )
+
+
+def flags_for(intent: OrderIntent) -> Flags:
+    """Immediate orders are short-term, triggers conditional, all that may rest long-term."""
+    if intent.order_type in TRIGGER_TYPES:
+        return Flags.CONDITIONAL
+    return Flags.SHORT_TERM if intent.time_in_force is TimeInForce.IOC else Flags.LONG_TERM
+
+
+class OrderBookkeeping:
+    """Rows of the indexer, from the stream or by request, into the tracker."""
+
+    def __init__(self, context: ClientContext) -> None:
+        self.context = context
+
+    @property
+    def cache(self) -> VenueCache:
+        return venue_cache(self.context)
+
+    def instrument_of(self, row: m.OrderRow) -> Instrument | None:
+        return self.context.instruments.by_contract(row.ticker or "")
+
+    def info(self, row: m.OrderRow) -> OrderInfo | None:
+        """A row as ours; None for a market that is not listed, or a removal of an order that nobody told of before.
+
+        The id is the tracker's only while it names this very order: another of the account's programs may have used the same client id
+        in another market or for another kind of order.
+        """
+        facts = self.cache.learn(row)
+        order = self.context.tracker.find(row.id)
+        if row.size is None or row.price is None or row.side is None:
+            return self._removed(row, facts, order)
+        instrument = self.instrument_of(row)
+        if instrument is None:
+            return None
+        client_order_id = facts.client_order_id if facts is not None else None
+        if client_order_id is None and row.clientId is not None:
+            known = self.context.tracker.find(row.clientId)
+            if known is None or known.order_id == row.id:
+                client_order_id = row.clientId
+                if facts is not None:
+                    facts.client_order_id = client_order_id
+        info = converters.order(row, instrument, client_order_id=client_order_id)
+        if facts is not None and facts.cancel_asked and info.status is OrderStatus.EXPIRED:
+            info = msgspec.structs.replace(info, status=OrderStatus.CANCELED)
+        if order is not None and not order.external and order.intent.order_type is not info.order_type:
+            info = msgspec.structs.replace(info, order_type=order.intent.order_type)
+        return info
+
+    def _removed(self, row: m.OrderRow, facts: OrderFacts | None, order: Order | None) -> OrderInfo | None:
+        if facts is None or order is None:
+            return None
+        matched = row.totalOptimisticFilled if row.totalOptimisticFilled is not None else row.totalFilled or ZERO
+        reason = converters.reason_of(row)
+        status = converters.order_status(row, max(order.filled, matched))
+        if status is OrderStatus.EXPIRED and facts.cancel_asked:
+            status = OrderStatus.CANCELED
+        if status.is_terminal:
+            facts.removal = Removal(status, reason.lower() if reason else None, matched)
+        live = OrderStatus.PARTIALLY_FILLED if order.filled else OrderStatus.OPEN
+        return msgspec.structs.replace(order.info(), order_id=row.id, status=live if order.is_unresolved else order.status)
+
+    def take(self, info: OrderInfo) -> Order:
+        """Into the tracker, and its end with it if only fills were missing."""
+        order = self.context.tracker.on_order(info)
+        self.settle_removal(order)
+        return order
+
+    def settle_removal(self, order: Order | None) -> None:
+        """A removed order has ended once all that the node had matched of it has been told as fills."""
+        if order is None or order.status.is_terminal or (facts := self.cache.facts_of(order)) is None:
+            return
+        if facts.removal is None or order.filled < facts.removal.matched:
+            return
+        self.end(order, facts.removal.status, facts.removal.reason)
+
+    def end(self, order: Order, status: OrderStatus, reason: str | None) -> None:
+        if status is OrderStatus.REJECTED and order.filled:
+            status = OrderStatus.CANCELED
+        self.context.tracker.on_order(msgspec.structs.replace(order.info(), status=status, cancel_reason=reason))
+
+    def fill(self, row: m.FillRow, instrument: Instrument) -> Fill:
+        return converters.fill(row, instrument, client_order_id=self.cache.client_order_id(row.orderId))
+
+
+class DydxOrderManager(BaseOrderManager):
+    """`place` chooses the kind by time in force; `submit_*` name it."""
+
+    def __init__(self, context: ClientContext) -> None:
+        super().__init__(context)
+        self.rules = Rules.of(context)
+        self.books = OrderBookkeeping(context)
+        self._plans: dict[str, Plan] = {}
+        self._subaccount: str | None = None
+
+    @property
+    def cache(self) -> VenueCache:
+        return venue_cache(self.context)
+
+    @property
+    def subaccount(self) -> str:
+        """The indexer's id of our subaccount."""
+        if self._subaccount is None:
+            signer = signer_of(self.context)
+            self._subaccount = subaccount_uuid(signer.address, signer.number)
+        return self._subaccount
+
+    # ---- placing
+
+    async def place(self, intent: OrderIntent, *, wait_for: WaitFor = WaitFor.ACK, timeout_s: float | None = None) -> OrderInfo:
+        flags = flags_for(intent)
+        if flags is Flags.SHORT_TERM:
+            return await self.submit_short_term_order(intent, wait_for=wait_for, timeout_s=timeout_s)
+        if flags is Flags.CONDITIONAL:
+            return await self.submit_conditional_order(intent, wait_for=wait_for, timeout_s=timeout_s)
+        return await self.submit_long_term_order(intent, wait_for=wait_for, timeout_s=timeout_s)
+
+    async def submit_short_term_order(
+        self, intent: OrderIntent, *, blocks: int | None = None, wait_for: WaitFor = WaitFor.ACK, timeout_s: float | None = None
+    ) -> OrderInfo:
+        """An order that lives in the validators' memory for at most `blocks` (1 to 20) more: IOC, or resting (GTC) until then.
+
+        One that rests is canceled when it is not filled within `cancel_unfilled_after_s`.
+
+        Raises:
+            OrderDenied: too many blocks, or a trigger.
+            VenueError: as `place`.
+        """
+        blocks = self.rules.short_term_blocks if blocks is None else blocks
+        if not 1 <= blocks <= MAX_BLOCKS:
+            raise OrderDenied(f"a short-term order lives 1 to {MAX_BLOCKS} blocks, not {blocks}", venue=self.context.name)
+        if intent.order_type in TRIGGER_TYPES or intent.time_in_force is TimeInForce.GTT:
+            raise OrderDenied("short-term orders are IOC, or rest until their last block", venue=self.context.name)
+        info = await self._submit(intent, Plan(Flags.SHORT_TERM, blocks), wait_for, timeout_s)
+        wait_s = self.rules.cancel_unfilled_after_s
+        if wait_s is not None and intent.time_in_force is not TimeInForce.IOC and not info.status.is_terminal:
+            self.context.websocket.errand(self._cancel_unfilled(info.client_order_id or "", wait_s))
+        return info
+
+    async def submit_long_term_order(
+        self, intent: OrderIntent, *, wait_for: WaitFor = WaitFor.ACK, timeout_s: float | None = None
+    ) -> OrderInfo:
+        """An order in the chain's state: GTT until its expiry, GTC for `long_term_days`. Free collateral is looked at first.
+
+        Raises:
+            OrderDenied: immediate or a trigger.
+            InsufficientMargin: the collateral does not carry it, by our own check or the chain's.
+            VenueError: as `place`.
+        """
+        if flags_for(intent) is not Flags.LONG_TERM:
+            raise OrderDenied("long-term orders rest: immediate ones are short-term, triggers conditional", venue=self.context.name)
+        self.check(intent, self.context.instruments.get(intent.instrument))
+        await self._check_collateral(intent)
+        return await self._submit(intent, Plan(Flags.LONG_TERM, 0), wait_for, timeout_s)
+
+    async def submit_conditional_order(
+        self, intent: OrderIntent, *, wait_for: WaitFor = WaitFor.ACK, timeout_s: float | None = None
+    ) -> OrderInfo:
+        """A stop or take-profit order, waiting in the chain's state for the oracle price.
+
+        Raises:
+            OrderDenied: it has no trigger.
+            VenueError: as `place`.
+        """
+        if intent.order_type not in TRIGGER_TYPES:
+            raise OrderDenied("a conditional order is a stop or a take-profit", venue=self.context.name)
+        return await self._submit(intent, Plan(Flags.CONDITIONAL, 0), wait_for, timeout_s)
+
+    async def _submit(self, intent: OrderIntent, plan: Plan, wait_for: WaitFor, timeout_s: float | None) -> OrderInfo:
+        """Once more under the same id when the node found the last block too near or too far: then nothing was done."""
+        self.check(intent, self.context.instruments.get(intent.instrument))
+        await self.ready()
+        intent = msgspec.structs.replace(intent, client_order_id=intent.client_order_id or self.context.ids.next_id())
+        key = intent.client_order_id or ""
+        self._plans[key] = plan
+        try:
+            try:
+                return await super().place(intent, wait_for=wait_for, timeout_s=timeout_s)
+            except NotReady as e:
+                if e.code not in STALE_HEIGHT:
+                    raise
+                self.context.log.warning("height.stale code=%s height=%d", e.code, self.cache.height)
+                await self._ask_height()
+                return await super().place(intent, wait_for=wait_for, timeout_s=timeout_s)
+        finally:
+            self._plans.pop(key, None)
+
+    def check(self, intent: OrderIntent, instrument: Instrument) -> None:
+        super().check(intent, instrument)
+        given = intent.client_order_id
+        if given is not None and not self._looks_like_client_id(given):
+            raise OrderDenied(f"client order id {given!r} is no number below 2**32", venue=self.context.name)
+        if intent.expire_ns is not None:
+            left_s = (intent.expire_ns - self.context.venue_time.now_ns()) / NS_PER_S
+            if not 0 < left_s <= (MAX_DAYS + 1) * 86_400:
+                raise OrderDenied(f"an order lives up to {MAX_DAYS + 1} days, not {left_s:.0f} s", venue=self.context.name)
+        if instrument.only_isolated and not intent.reduce_only:
+            others = [p.instrument for p in self.context.positions.values() if p.instrument != instrument.id]
+            if others:
+                raise OrderDenied(f"{instrument.id} is held alone: this subaccount has a position in {others[0]}", venue=self.context.name)
+
+    def _looks_like_client_id(self, any_id: str) -> bool:
+        return any_id.isascii() and any_id.isdecimal() and int(any_id) < 2**32
+
+    async def _check_collateral(self, intent: OrderIntent) -> None:
+        """Resting orders bind nothing until they match: this asks whether the order alone would be carried."""
+        instrument = self.context.instruments.get(intent.instrument)
+        if not self.rules.check_collateral or instrument.initial_margin is None or intent.price is None or self._reduces(intent):
+            return
+        needed = intent.quantity * intent.price * instrument.initial_margin
+        signer = signer_of(self.context)
+        reply: m.SubaccountReply = await self.rest.query("subaccount", address=signer.address, number=signer.number)
+        if reply.subaccount.freeCollateral < needed:
+            raise InsufficientMargin(
+                f"{instrument.id}: the order needs {needed.normalize():f}, free collateral is {reply.subaccount.freeCollateral:f} "
+                "(our own check, nothing was sent)",
+                venue=self.context.name,
+            )
+
+    def _reduces(self, intent: OrderIntent) -> bool:
+        held = self.context.positions.get(intent.instrument)
+        return held is not None and held.quantity * intent.side.sign < 0 and intent.quantity <= abs(held.quantity)
+
+    async def _cancel_unfilled(self, client_order_id: str, after_s: float) -> None:
+        await self.context.runtime.clock.sleep(after_s)
+        order = self.context.tracker.find(client_order_id)
+        if order is None or order.status.is_terminal:
+            return
+        try:
+            await self.cancel(client_order_id)
+        except VenueError as e:
+            self.context.log.info("order.unfilled_not_canceled id=%s reason=%s", client_order_id, e)
+
+    # ---- what the chain must be known for
+
+    async def ready(self) -> None:
+        """Account number and a fresh height, from the node unless the stream has just told."""
+        if self.cache.account_number is None:
+            account: chain.Account = await self.rest.query("account", address=signer_of(self.context).address)
+            self.cache.account_number = account.account_number
+        if self.context.runtime.clock.monotonic() - self.cache.height_s > HEIGHT_MAX_AGE_S:
+            await self._ask_height()
+
+    async def _ask_height(self) -> None:
+        block: chain.Block = await self.rest.query("latestBlock", lane=Lane.CANCEL)
+        self.cache.saw(block.height, self.context.runtime.clock.monotonic())
+
+    # ---- encoding
+
+    def encode_place(self, order: Order, instrument: Instrument) -> Command:
+        """The order's venue id follows from what is sent: streams and queries know it under that id from the start."""
+        intent = order.intent
+        plan = self._plans.get(order.client_order_id or "", Plan(flags_for(intent), self.rules.short_term_blocks))
+        grid, signer, now_ns = self.cache.grid(instrument), signer_of(self.context), self.context.venue_time.now_ns()
+        ref = OrderRef(int(order.client_order_id or 0), plan.flags, grid.clob_pair_id)
+        stateful = plan.flags.is_stateful
+        if stateful:
+            life_ns = self.rules.long_term_days * 86_400 * NS_PER_S
+            good_til = seconds_after(intent.expire_ns if intent.expire_ns is not None else now_ns + life_ns)
+        else:
+            good_til = self.cache.height + plan.blocks
+        assert intent.price is not None  # `check` saw to it
+        wire = ChainOrder(
+            ref=ref,
+            side=ChainSide.BUY if intent.side is Side.BUY else ChainSide.SELL,
+            quantums=grid.quantums(intent.quantity),
+            subticks=grid.subticks(intent.price),
+            good_til=good_til,
+            time_in_force=_tif(intent),
+            reduce_only=intent.reduce_only,
+            client_metadata=MARKET_METADATA if intent.order_type in MARKET_TYPES else 0,
+            condition=_condition(intent),
+            trigger_subticks=grid.subticks(intent.trigger_price) if intent.trigger_price is not None else 0,
+        )
+        command = transaction(
+            self.context,
+            [chain.place_order(signer.subaccount, wire)],
+            LANES[intent.purpose],
+            stateful=stateful,
+            placed=1,
+            ids=ids_of([order]),
+        )
+        uuid = order_uuid(self.subaccount, ref)
+        self.cache.note(
+            uuid,
+            OrderFacts(
+                ref,
+                client_order_id=order.client_order_id,
+                good_til_block=0 if stateful else good_til,
+                good_til_s=good_til if stateful else 0,
+                last_block=command.payload.timeout_height if stateful else good_til,
+            ),
+        )
+        self.context.tracker.named(order, uuid)
+        return command
+
+    def decode_place(self, reply: chain.Broadcast, order: Order) -> OrderAck:
+        """Passed one node's check: not on a book, not in a block."""
+        if (facts := self.cache.facts_of(order)) is not None:
+            facts.acked = True
+        return OrderAck(client_order_id=order.client_order_id or "", order_id=order.order_id, status=OrderStatus.SUBMITTED)
+
+    def encode_cancel(self, order: Order, instrument: Instrument) -> Command:
+        return self.encode_cancel_many([order], [instrument])
+
+    def encode_cancel_many(self, orders: Sequence[Order], instruments: Sequence[Instrument]) -> Command:
+        """All short-term, in one message; or all stateful, a message each in one transaction."""
+        account, found = signer_of(self.context).subaccount, [self._facts(order) for order in orders]
+        for facts in found:
+            facts.cancel_asked = True
+        if found[0].is_short_term:
+            last = max([self.cache.height + 1, *(facts.good_til_block for facts in found)])
+            if len(found) == 1:
+                messages = [chain.cancel_order(account, found[0].ref, last)]
+            else:
+                pairs: dict[int, list[int]] = {}
+                for facts in found:
+                    pairs.setdefault(facts.ref.clob_pair_id, []).append(facts.ref.client_id)
+                messages = [chain.batch_cancel(account, pairs, last)]
+        else:
+            soon = self.context.venue_time.now_ns() // NS_PER_S + 60
+            messages = [chain.cancel_order(account, facts.ref, max(facts.good_til_s, soon)) for facts in found]
+        return transaction(self.context, messages, Lane.CANCEL, stateful=not found[0].is_short_term, ids=ids_of(orders))
+
+    def _facts(self, order: Order) -> OrderFacts:
+        facts = self.cache.facts_of(order)
+        if facts is None:
+            raise OrderNotFound(f"order {order.order_id or order.client_order_id} is not known to the indexer yet", venue=self.context.name)
+        return facts
+
+    # ---- canceling
+
+    async def cancel(self, any_id: str, *, instrument: Instrument | None = None, timeout_s: float | None = None) -> OrderInfo:
+        """The end of a short-term order is proved by its fills and its last block, which may take more than ten seconds to pass."""
+        await self.ready()
+        if timeout_s is None:
+            order = self.context.tracker.find(any_id)
+            timeout_s = self._patience_s([order] if order is not None else [])
+        return await super().cancel(any_id, instrument=instrument, timeout_s=timeout_s)
+
+    async def cancel_many(self, ids: Sequence[str]) -> list[OrderInfo | VenueError]:
+        await self.ready()
+        return await super().cancel_many(ids)
+
+    def _patience_s(self, orders: Sequence[Order]) -> float:
+        """At least the configured time; for short-term orders also the blocks they may still live, at twice the usual pace."""
+        blocks = 0
+        for order in orders:
+            facts = self.cache.facts_of(order)
+            if facts is None or facts.is_short_term:
+                left = facts.last_block - self.cache.height if facts is not None else MAX_BLOCKS
+                blocks = max(blocks, left + GUARD_BLOCKS + 1)
+        return self.context.config.command_timeout_s + 2 * BLOCK_S * max(0, blocks)
+
+    async def _send_cancels(self, orders: Sequence[Order]) -> None:
+        """Short-term and stateful orders do not fit into one transaction."""
+        short = [order for order in orders if (facts := self.cache.facts_of(order)) is not None and facts.is_short_term]
+        stateful = [order for order in orders if order not in short]
+        for group in (short, stateful):
+            if group:
+                await super()._send_cancels(group)
+
+    async def await_state(self, order: Order, wait_for: WaitFor, timeout_s: float | None) -> OrderInfo:
+        if timeout_s is None and wait_for is WaitFor.TERMINAL:
+            timeout_s = self._patience_s([order])
+        return await super().await_state(order, wait_for, timeout_s)
+
+    def decode_cancel(self, reply: chain.Broadcast, order: Order) -> None:
+        """Passed one node's check."""
+
+    def decode_cancel_many(self, reply: chain.Broadcast, orders: Sequence[Order]) -> list[VenueError | None]:
+        return [None] * len(orders)
+
+    # ---- finding out
+
+    async def refresh(self, order: Order) -> OrderInfo:
+        """Ask the indexer, and when it has processed the order's last block, conclude.
+
+        The height is asked for before the records: they are then at least as new.
+        """
+        facts = self.cache.facts_of(order)
+        if facts is None or order.status.is_terminal or not facts.last_block:
+            return await super().refresh(order)
+        over = self.cache.indexed > facts.last_block + GUARD_BLOCKS or self.cache.height > facts.last_block + GUARD_BLOCKS
+        if over:
+            told: m.Height = await self.rest.query("height")
+            self.cache.saw(told.number, self.context.runtime.clock.monotonic())
+            over = told.number > facts.last_block + GUARD_BLOCKS
+        instrument = self.context.instruments.get(order.intent.instrument)
+        found = await self.fetch_order(instrument, order_id=order.order_id, client_order_id=order.client_order_id)
+        if found is not None:
+            self.books.take(found)
+        if over and not order.status.is_terminal and (facts.is_short_term or found is None):
+            await self._conclude(order, facts, instrument, known=found is not None)
+        return order.info()
+
+    async def _conclude(self, order: Order, facts: OrderFacts, instrument: Instrument, *, known: bool) -> None:
+        """No block can hold any more of it than the indexer's fills tell."""
+        for fill in await self.fetch_fills(since_ns=order.created_ns - 60 * NS_PER_S, instrument=instrument):
+            self.context.tracker.on_fill(fill)
+        if order.status.is_terminal:
+            return
+        if facts.removal is not None:
+            self.books.end(order, facts.removal.status, facts.removal.reason)
+        elif facts.cancel_asked and (known or facts.acked or order.filled):
+            self.books.end(order, OrderStatus.CANCELED, None)
+        elif not facts.acked and not known and not order.filled and order.is_unresolved:
+            self.context.tracker.never_existed(order)
+        else:
+            self.books.end(order, OrderStatus.EXPIRED, "its last block has passed")
+
+    async def check_unresolved(self, older_than_s: float = 2.0) -> None:
+        """Also short-term orders whose last block has passed: nobody need tell of that."""
+        await super().check_unresolved(older_than_s)
+        for order in self.context.tracker.live():
+            facts = self.cache.facts_of(order)
+            if (
+                facts is not None
+                and facts.is_short_term
+                and self.cache.height > facts.last_block + GUARD_BLOCKS
+                and not order.is_unresolved
+            ):
+                await self._refresh_quietly(order)
+
+    async def fetch_order(
+        self, instrument: Instrument | None, *, order_id: str | None = None, client_order_id: str | None = None
+    ) -> OrderInfo | None:
+        """By the indexer's id, which follows from client id, kind and market; None while the indexer does not know it.
+
+        Raises:
+            OrderOutcomeUnknown: neither id nor market are given, and the newest 1,000 orders do not show it.
+        """
+        if order_id is not None:
+            return await self._by_uuid(order_id)
+        if client_order_id is None or not self._looks_like_client_id(client_order_id):
+            return None
+        if instrument is not None:
+            pair = self.cache.grid(instrument).clob_pair_id
+            for uuid in uuids_of(self.subaccount, int(client_order_id), pair).values():
+                if (found := await self._by_uuid(uuid)) is not None:
+                    return found
+            return None
+        rows = await self._rows(returnLatestOrders=True)
+        for row in rows:
+            if row.clientId == client_order_id and (info := self.books.info(row)) is not None:
+                return info
+        if len(rows) < PAGE:
+            return None
+        raise OrderOutcomeUnknown(
+            f"order {client_order_id} is not among the newest {PAGE}: say in which market it is",
+            client_order_id=client_order_id,
+            venue=self.context.name,
+        )
+
+    async def _by_uuid(self, uuid: str) -> OrderInfo | None:
+        if len(uuid) != 36:
+            return None
+        try:
+            row: m.OrderRow = await self.rest.query("order", id=uuid)
+        except RequestRefused as e:
+            if e.code == "http404":
+                return None
+            raise
+        if self._is_ours(row):
+            return self.books.info(row)
+        return None
+
+    def _is_ours(self, row: m.OrderRow) -> bool:
+        """Anybody's order can be asked for by its id."""
+        return row.subaccountId is None or row.subaccountId == self.subaccount
+
+    async def _rows(self, **arguments: Any) -> list[m.OrderRow]:
+        signer = signer_of(self.context)
+        rows: list[m.OrderRow] = await self.rest.query(
+            "orders", address=signer.address, subaccountNumber=signer.number, limit=PAGE, **arguments
+        )
+        return rows
+
+    async def fetch_open_orders(self, instrument: Instrument | None = None) -> list[OrderInfo]:
+        """What the indexer holds for live; a node's "best effort" counts."""
+        rows = await self._rows(status=_OPEN, ticker=instrument.contract_id if instrument is not None else None)
+        infos = [info for row in rows if (info := self.books.info(row)) is not None]
+        return [info for info in infos if not info.status.is_terminal]
+
+    async def open_orders(self, instrument: Instrument | None = None) -> list[OrderInfo]:
+        """A removed short-term order still counts until what was matched of it is told, or its last block has passed."""
+        listed = await super().open_orders(instrument)
+        for info in listed:
+            self.books.settle_removal(self.context.tracker.find(info.order_id or ""))
+        return [
+            order.info()
+            for info in listed
+            if (order := self.context.tracker.find(info.order_id or "")) is not None and not order.status.is_terminal
+        ]
+
+    async def fetch_order_history(self, *, since_ns: int, instrument: Instrument | None = None) -> list[OrderInfo]:
+        """The newest 1,000 orders."""
+        rows = await self._rows(returnLatestOrders=True, ticker=instrument.contract_id if instrument is not None else None)
+        infos = (info for row in rows if (info := self.books.info(row)) is not None)
+        return [info for info in infos if info.updated_ns is None or info.updated_ns >= since_ns]
+
+    async def fetch_fills(self, *, since_ns: int, until_ns: int | None = None, instrument: Instrument | None = None) -> list[Fill]:
+        """Fills that are in a block; what a node has only matched is not among them."""
+        signer = signer_of(self.context)
+        market = instrument.contract_id if instrument is not None else None
+
+        async def ask(cursor: str | None) -> tuple[list[Fill], str | None]:
+            page = int(cursor or 1)
+            reply: m.Fills = await self.rest.query(
+                "fills",
+                address=signer.address,
+                subaccountNumber=signer.number,
+                market=market,
+                marketType="PERPETUAL" if market is not None else None,
+                limit=PAGE,
+                page=page,
+            )
+            pairs = self.context.instruments.known(reply.fills, lambda row: row.market or row.ticker)
+            return [self.books.fill(row, i) for row, i in pairs], str(page + 1) if len(reply.fills) == PAGE else None
+
+        return await newest_first(ask, key=lambda f: f.trade_id, time_ns=lambda f: f.ts_venue_ns, since_ns=since_ns, until_ns=until_ns)
+
+
+def _tif(intent: OrderIntent) -> ChainTif:
+    if intent.time_in_force is TimeInForce.IOC or intent.order_type in MARKET_TYPES:
+        return ChainTif.IOC
+    return ChainTif.POST_ONLY if intent.post_only else ChainTif.GTT
+
+
+def _condition(intent: OrderIntent) -> Condition:
+    if intent.order_type not in TRIGGER_TYPES:
+        return Condition.NONE
+    return Condition.TAKE_PROFIT if intent.order_type in _TAKE_PROFITS else Condition.STOP_LOSS

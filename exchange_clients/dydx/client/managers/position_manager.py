@@ -1,0 +1,37 @@
+"""Positions and funding payments, as the indexer has them: the stream of fills is ahead of both."""
+
+from __future__ import annotations
+
+from exchange_clients.base_managers import BasePositionManager
+from exchange_clients.dydx import messages as m
+from exchange_clients.dydx.client.managers.market_data import PAGE
+from exchange_clients.dydx.client.utils import converters
+from exchange_clients.dydx.signing import signer_of
+from exchange_clients.model import FundingPayment, Instrument, Position
+from exchange_clients.paging import newest_first
+
+
+class DydxPositionManager(BasePositionManager):
+    async def fetch_positions(self) -> list[Position]:
+        signer, now_ns = signer_of(self.context), self.context.runtime.clock.time_ns()
+        reply: m.SubaccountReply = await self.rest.query("subaccount", address=signer.address, number=signer.number)
+        return converters.positions(reply.subaccount.openPerpetualPositions.values(), self.context.instruments.by_contract, now_ns)
+
+    async def fetch_funding_payments(
+        self, *, since_ns: int, until_ns: int | None = None, instrument: Instrument | None = None
+    ) -> list[FundingPayment]:
+        """Made by a job of the indexer: the last one may be minutes late."""
+        signer = signer_of(self.context)
+        ticker = instrument.contract_id if instrument is not None else None
+
+        async def ask(cursor: str | None) -> tuple[list[FundingPayment], str | None]:
+            page = int(cursor or 1)
+            reply: m.Payments = await self.rest.query(
+                "fundingPayments", address=signer.address, subaccountNumber=signer.number, ticker=ticker, limit=PAGE, page=page
+            )
+            pairs = self.context.instruments.known(reply.fundingPayments, lambda row: row.ticker)
+            return [converters.funding_payment(row, i) for row, i in pairs], str(page + 1) if len(reply.fundingPayments) == PAGE else None
+
+        return await newest_first(
+            ask, key=lambda p: (p.instrument, p.payment_id), time_ns=lambda p: p.ts_venue_ns, since_ns=since_ns, until_ns=until_ns
+        )

@@ -1,0 +1,64 @@
+"""The account's channel as domain events."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from exchange_clients.dydx import messages as m
+from exchange_clients.dydx.client.managers.account_manager import fetch_subaccount
+from exchange_clients.dydx.client.managers.order_manager import OrderBookkeeping
+from exchange_clients.dydx.client.utils import converters
+from exchange_clients.errors import VenueError
+
+if TYPE_CHECKING:
+    from exchange_clients.base_websocket import BaseWebSocketManager
+
+ACCOUNT_EVERY_S: Final = 1.0
+"""The indexer caches for a second."""
+
+
+class DydxWebSocketHandlers:
+    """Fills come before the orders they change. The channel tells no equity: it is asked for after what may have moved it."""
+
+    def __init__(self, manager: BaseWebSocketManager) -> None:
+        self.manager = manager
+        self.context = manager.context
+        self.books = OrderBookkeeping(manager.context)
+        self._asking: asyncio.Task[None] | None = None
+
+    def contents(self, message: m.SubaccountContents, ts_recv_ns: int) -> None:
+        if message.subaccount is not None:
+            state = message.subaccount
+            find = self.context.instruments.by_contract
+            self.manager.positions(converters.positions(state.openPerpetualPositions.values(), find, ts_recv_ns), ts_recv_ns)
+            self.manager.account(converters.account(state, ts_recv_ns))
+        for row, instrument in self.context.instruments.known(message.fills or (), lambda row: row.ticker or row.market):
+            self._fill(row, self.books.fill(row, instrument))
+        for order in message.orders or ():
+            if (info := self.books.info(order)) is not None:
+                self.books.take(info)
+        for position, instrument in self.context.instruments.known(message.perpetualPositions or (), lambda row: row.market):
+            self.manager.position(converters.position(position, instrument, ts_recv_ns))
+        if message.subaccount is None and (message.fills or message.perpetualPositions or message.assetPositions):
+            self._ask_account()
+
+    def _fill(self, row: m.FillRow, fill: Any) -> None:
+        self.manager.fill(fill)
+        if row.orderId is not None:
+            self.books.settle_removal(self.context.tracker.find(row.orderId))
+
+    def _ask_account(self) -> None:
+        """Once a second at most, after the last change."""
+        if self._asking is None or self._asking.done():
+            self._asking = self.manager.errand(self._account())
+
+    async def _account(self) -> None:
+        await self.context.runtime.clock.sleep(ACCOUNT_EVERY_S)
+        try:
+            state = await fetch_subaccount(self.context)
+        except VenueError as e:
+            self.context.log.info("account.not_told reason=%s", e)
+            return
+        now_ns = self.context.runtime.clock.time_ns()
+        self.manager.account(converters.account(state, now_ns))

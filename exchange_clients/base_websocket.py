@@ -132,6 +132,7 @@ class BaseDialect:
     """How a venue's sockets speak (`transport.dialect.Dialect`), with the usual answers: addresses from the spec, no login."""
 
     heartbeat: Heartbeat
+    max_age_s: float | None = None
 
     def __init__(self, context: ClientContext) -> None:
         self.context = context

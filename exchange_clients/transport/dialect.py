@@ -33,6 +33,8 @@ class Dialect(Protocol):
     """How a venue's sockets speak. Several sockets (roles) are possible."""
 
     heartbeat: Heartbeat
+    max_age_s: float | None
+    """A connection of that age is replaced by a new one, for venues that end all of them after a day at a moment of their own."""
 
     async def url(self, role: str) -> str:
         """Where to connect; a listen key may be in it."""

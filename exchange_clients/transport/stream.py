@@ -277,6 +277,8 @@ class VenueSocket:
                     self.end(f"silent for {now - self._last_frame:.1f} s")
                 elif now - self._last_data > self._stale_after_s and self._expects_data():
                     self.end(f"no data for {now - self._last_data:.1f} s")
+                elif self._dialect.max_age_s is not None and now - self._opened > self._dialect.max_age_s:
+                    self.end(f"replaced after {now - self._opened:.0f} s")
                 elif asking is None and (lost := self._unanswered(now)):
                     asking = asyncio.create_task(
                         self._ask_again(lost, now), name=f"{self.venue}-{self.role}-ask"

@@ -431,3 +431,19 @@ async def test_one_client_serves_many_orders_at_once(client: ToyClient, server: 
     results = await asyncio.gather(*(client.place_limit_order("BTC", D("0.5"), D(90 + n), Side.BUY) for n in range(8)))
     assert {r.price for r in results} == {D(90 + n) for n in range(8)}
     assert len({r.client_order_id for r in results}) == 8
+
+
+async def test_a_connection_that_is_too_old_is_replaced(server: ToyServer) -> None:
+    client = ToyClient(server.config)
+    client.ws_manager.dialect.max_age_s = 0.5
+    await client.connect()
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 5
+    while server.connections < 2:
+        assert loop.time() < end
+        await asyncio.sleep(0.02)
+    client.ws_manager.dialect.max_age_s = None
+    while not client.is_connected:
+        assert loop.time() < end
+        await asyncio.sleep(0.02)
+    await client.disconnect()

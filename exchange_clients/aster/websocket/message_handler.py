@@ -1,0 +1,77 @@
+"""Frame -> message -> effect."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from exchange_clients.aster import messages as m
+from exchange_clients.aster.client.managers.websocket_handlers import AsterWebSocketHandlers
+from exchange_clients.aster.client.utils import converters
+from exchange_clients.aster.websocket.connection import AsterDialect
+from exchange_clients.aster.websocket.order_book import apply
+from exchange_clients.base_websocket import BaseMessageHandler, BaseWebSocketManager, Handler
+from exchange_clients.model import NS_PER_MS, IndexPrice, MarkPrice
+
+
+class AsterMessageHandler(BaseMessageHandler):
+    decode = staticmethod(m.decode_frame)
+
+    def __init__(self, manager: BaseWebSocketManager) -> None:
+        self.account = AsterWebSocketHandlers(manager)
+        super().__init__(manager)
+
+    def handlers(self) -> dict[type, Handler]:
+        """Events without an entry are of streams that nobody subscribes to."""
+        return {
+            m.DepthUpdate: self._depth,
+            m.BookTicker: self._bbo,
+            m.AggTradeEvent: self._trade,
+            m.KlineEvent: self._candle,
+            m.MarkPriceEvent: self._mark,
+            m.OrderTradeUpdate: self.account.order_update,
+            m.AccountUpdate: self.account.account_update,
+            m.AccountConfigUpdate: self.account.config_update,
+            m.MarginCall: self.account.margin_call,
+            m.ListenKeyExpired: self.account.listen_key_expired,
+            m.Announcement: self.nothing,
+            m.Combined: self._answer,
+        }
+
+    def _depth(self, role: str, message: m.DepthUpdate, ts_recv_ns: int) -> None:
+        if (feed := self.manager.feed_of(message.s)) is not None:
+            self.manager.book_changed(apply(feed, message, ts_recv_ns))
+
+    def _bbo(self, role: str, message: m.BookTicker, ts_recv_ns: int) -> None:
+        instrument = self.context.instruments.by_contract(message.s)
+        if instrument is not None and (bbo := converters.bbo(message, instrument, ts_recv_ns)) is not None:
+            self.manager.bbo(bbo)
+
+    def _trade(self, role: str, message: m.AggTradeEvent, ts_recv_ns: int) -> None:
+        if (instrument := self.context.instruments.by_contract(message.s)) is not None:
+            self.manager.trade(converters.agg_trade(message, instrument))
+
+    def _candle(self, role: str, message: m.KlineEvent, ts_recv_ns: int) -> None:
+        if (instrument := self.context.instruments.by_contract(message.s)) is not None:
+            self.manager.candle(converters.streamed_candle(message.k, instrument))
+
+    def _mark(self, role: str, message: m.MarkPriceEvent, ts_recv_ns: int) -> None:
+        instrument = self.context.instruments.by_contract(message.s)
+        if instrument is None:
+            return
+        stamp = message.E * NS_PER_MS
+        self.manager.mark(MarkPrice(instrument.id, converters.price_of(message.p, instrument, "p"), stamp))
+        if message.i:
+            self.manager.index(IndexPrice(instrument.id, converters.price_of(message.i, instrument, "i"), stamp))
+        if (sample := converters.streamed_funding(message, instrument)) is not None:
+            self.manager.funding(instrument.id, sample)
+
+    def _answer(self, role: str, message: m.Combined, ts_recv_ns: int) -> None:
+        """To a request of ours: nothing is yes, a code is no."""
+        channels = cast(AsterDialect, self.manager.dialect).answered(message.id)
+        if message.code is not None:
+            self.context.log.warning("stream.error role=%s code=%d reason=%s", role, message.code, message.msg[:200])
+            for channel in channels:
+                self.manager.refuse(role, channel, message.msg or str(message.code))
+        elif message.result is None and message.id is not None:
+            for channel in channels:
+                self.manager.confirm(role, channel)

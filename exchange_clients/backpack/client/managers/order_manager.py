@@ -9,7 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -202,8 +202,8 @@ class BackpackOrderManager(BaseOrderManager):
 
     @staticmethod
     def _acked_status(reply: m.OrderRow, order: Order, info: OrderInfo) -> OrderStatus:
-        """An answer says that an order expired, but not why. With fills an immediate order just ended; without any it may have been refused,
-        and the stream, or else the history, tells."""
+        """An answer says that an order expired, but not why. With fills an immediate order just ended; without any it may have been
+        refused, and the stream, or else the history, tells."""
         if reply.status != "Expired":
             return info.status
         immediate = order.intent.time_in_force in (TimeInForce.IOC, TimeInForce.FOK)

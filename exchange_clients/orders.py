@@ -180,6 +180,13 @@ class OrderTracker:
         self._take_orphans(order)
         return order
 
+    def named(self, order: Order, order_id: str) -> None:
+        """The venue's id, where it follows from what is going to be sent. A resend of what was never sent takes it over."""
+        twin = self._by_order_id.get(order_id)
+        if twin is not None and twin is not order and twin.status is OrderStatus.NOT_SENT:
+            del self._by_order_id[order_id]
+        self._learn_id(order, order_id)
+
     def acked(self, order: Order, ack: OrderAck) -> None:
         """The venue's synchronous yes. What streams proved meanwhile is not taken back."""
         self._learn_id(order, ack.order_id)

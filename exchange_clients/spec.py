@@ -194,6 +194,8 @@ class VenueSpec:
     """Sockets that are opened when the first topic of theirs is wanted: the venue ends those on which nobody subscribes."""
     ws_message_cost: Mapping[str, int] = field(default_factory=dict)
     """What one message of ours on a socket costs."""
+    retry_after_unit_s: float = 1.0
+    """Unit of a number in the Retry-After header."""
     usage_headers: Mapping[str, str] = field(default_factory=dict)
     """Header of an answer -> pool whose use by everybody, in the current window, it tells."""
 

@@ -261,7 +261,7 @@ class RestTransport:
             code=code,
             message=message,
             http_status=status,
-            retry_after_s=_retry_after(headers, message, self._venue_time.now_ns() / NS_PER_S),
+            retry_after_s=_retry_after(headers, message, self._venue_time.now_ns() / NS_PER_S, self.spec.retry_after_unit_s),
         )
         if isinstance(error, RateLimited):
             self._limiter.penalise(error.retry_after_s)
@@ -297,13 +297,13 @@ class RestTransport:
         return answer
 
 
-def _retry_after(headers: Mapping[str, str], message: str, now_s: float) -> float | None:
+def _retry_after(headers: Mapping[str, str], message: str, now_s: float, unit_s: float) -> float | None:
     """Seconds to wait, at most `MAX_RETRY_AFTER_S`, from a number, an HTTP date or "banned until 1573..." (ms); None without any."""
     value = headers.get("Retry-After", "").strip()
     if not value and (ban := _BANNED_UNTIL.search(message)):
         return min(max(0.0, int(ban[1]) / 1000 - now_s), MAX_RETRY_AFTER_S)
     try:
-        seconds = float(value) if value[:1].isdecimal() else parsedate_to_datetime(value).timestamp() - now_s
+        seconds = float(value) * unit_s if value[:1].isdecimal() else parsedate_to_datetime(value).timestamp() - now_s
     except (TypeError, ValueError, OverflowError):
         return None
     return min(seconds, MAX_RETRY_AFTER_S) if seconds >= 0 else None

@@ -206,12 +206,20 @@ async def test_trigger_orders_wait_fire_and_close(bench: Bench) -> None:
         await take(client, "buy", "0.02")
         trigger, reached = TRIGGERS[kind]
         limited = kind in (OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT)
+        closes = client.capabilities.reduce_only_resting or not limited
         result = await client.place_trigger_order(
-            BTC, Decimal("0.02"), trigger, "sell", kind, price=Decimal(48_000) if limited else None, wait_for="open"
+            BTC,
+            Decimal("0.02"),
+            trigger,
+            "sell",
+            kind,
+            price=Decimal(48_000) if limited else None,
+            reduce_only=closes,
+            wait_for="open",
         )
         assert result.success, (kind, result.error_message)
         (waiting,) = await client.get_active_orders(BTC)
-        assert (waiting.order_type, waiting.trigger_price, waiting.reduce_only) == (kind, trigger, True)
+        assert (waiting.order_type, waiting.trigger_price, waiting.reduce_only) == (kind, trigger, closes)
         assert waiting.status is OrderStatus.PENDING
         assert bench.position() == Decimal("0.02")
         bench.set_mark(reached)
@@ -452,13 +460,14 @@ async def test_dead_man_switch_cancels_when_not_renewed(bench: Bench) -> None:
         with pytest.raises(UnsupportedCapability):
             await client.arm_dead_man_switch(600)
         needs(False, "dead-man switch")
+    life_s = client.capabilities.max_dead_man_s or 600
     await rest_order(client)
-    await client.arm_dead_man_switch(600)
+    await client.arm_dead_man_switch(life_s)
     await client.arm_dead_man_switch(None)
-    await bench.runtime.clock.sleep(700)
+    await bench.runtime.clock.sleep(life_s + 100)
     assert len(bench.orders()) == 1
-    await client.arm_dead_man_switch(600)
-    await bench.runtime.clock.sleep(700)
+    await client.arm_dead_man_switch(life_s)
+    await bench.runtime.clock.sleep(life_s + 100)
     assert bench.orders() == []
 
 

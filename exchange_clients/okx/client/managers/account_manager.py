@@ -1,0 +1,80 @@
+"""Whether the account can be traded as this client trades, what it holds, fees, leverage."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Final
+
+from exchange_clients.base_managers import BaseAccountManager
+from exchange_clients.errors import ConfigError, PermissionDenied
+from exchange_clients.model import AccountState, FeeRates, Instrument, Lane, LeverageInfo, MarginMode
+from exchange_clients.okx import messages as m
+from exchange_clients.okx.client.utils import converters
+from exchange_clients.okx.client.utils.caching import venue_cache
+from exchange_clients.okx.client.utils.helpers import wire_number
+from exchange_clients.okx.common import ENDPOINTS, refusal
+from exchange_clients.okx.signing import Operation
+from exchange_clients.signing import Command
+
+MODES: Final = {"1": "spot", "2": "futures", "3": "multi-currency margin", "4": "portfolio margin"}
+USABLE_MODES: Final = ("2", "3", "4")
+NET: Final = "net_mode"
+
+
+class OkxAccountManager(BaseAccountManager):
+    async def verify_credentials(self) -> None:
+        """The key may trade, and the account is in modes that this client understands: those are settings of the account, read only here.
+
+        Raises:
+            PermissionDenied: the key may not trade.
+            ConfigError: the account's mode cannot hold swaps, positions are kept per side, or the key may withdraw and nobody said it may.
+        """
+        reply: m.Reply[list[m.Config]] = await self.rest.query("config")
+        config = reply.data[0]
+        problems = []
+        if config.acctLv not in USABLE_MODES:
+            problems.append(f"account mode {MODES.get(config.acctLv, config.acctLv)!r} has no swaps: choose futures mode or a margin mode")
+        if config.posMode != NET:
+            problems.append(f"position mode {config.posMode!r}: choose net_mode (it can be changed without positions and orders)")
+        if problems:
+            raise ConfigError(f"the account's settings at the venue do not fit: {'; '.join(problems)}", venue=self.context.name)
+        permissions = [word.strip() for word in config.perm.split(",")]
+        if "trade" not in permissions:
+            raise PermissionDenied(f"the key may not trade (it may: {config.perm or 'nothing'})", venue=self.context.name)
+        if "withdraw" in permissions:
+            if not self.context.config.venue_options.get("allow_withdrawal_key", False):
+                raise ConfigError(
+                    "this key can withdraw: make one that cannot, or set venue_options allow_withdrawal_key",
+                    venue=self.context.name,
+                )
+            self.context.log.warning("key.may_withdraw hint=%r", "make a key that can only read and trade")
+
+    async def fetch_account(self) -> AccountState:
+        reply: m.Reply[list[m.Balance]] = await self.rest.query("balance")
+        return converters.account(reply.data[0], self.context.spec.collateral, self.context.runtime.clock.time_ns())
+
+    async def fetch_fee_rates(self, instrument: Instrument) -> FeeRates:
+        group = venue_cache(self.context).names(instrument).fee_group
+        reply: m.Reply[list[m.FeeRow]] = await self.rest.query("trade_fee", instType="SWAP", groupId=group or None)
+        return converters.fee_rates(reply.data[0], group)
+
+    async def fetch_leverage(self, instrument: Instrument) -> LeverageInfo:
+        """The account's cross leverage; tiers are valued at mark. Three requests."""
+        self.context.require_signer()
+        name, family = instrument.venue_symbol, venue_cache(self.context).names(instrument).family
+        setting, tiers, marks = await asyncio.gather(
+            self.rest.query("leverage_info", instId=name, mgnMode="cross"),
+            self.rest.query("position_tiers", instType="SWAP", tdMode="cross", instFamily=family),
+            self.rest.query("mark_price", instType="SWAP", instId=name),
+        )
+        mark = converters.price_of(marks.data[0].markPx, instrument, "markPx")
+        return converters.leverage_info(next(iter(setting.data), None), tiers.data, mark, instrument)
+
+    def encode_leverage(self, instrument: Instrument, leverage: Decimal, mode: MarginMode) -> Command:
+        row = {"instId": instrument.venue_symbol, "lever": wire_number(leverage), "mgnMode": mode.value}
+        return Command(endpoint="set_leverage", payload=Operation(ENDPOINTS["set_leverage"].path, [row]), lane=Lane.QUERY)
+
+    def decode_setting(self, reply: m.Reply[list[m.LeverageRow]]) -> None:
+        if reply.code != "0":
+            raise refusal(reply.code, reply.msg)

@@ -1,0 +1,1 @@
+"""Converters, number formats, venue-only caches."""

@@ -1,0 +1,1 @@
+"""Rates of all markets from public data."""

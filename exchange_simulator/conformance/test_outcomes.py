@@ -84,9 +84,12 @@ async def test_a_client_id_in_use_is_refused(bench: Bench) -> None:
     with pytest.raises(VenueError) as caught:
         await client.place_limit_order(BTC, QUANTITY, Decimal(48_000), "buy", client_order_id=info.client_order_id)
     assert caught.value.outcome is Outcome.NOT_SENT
-    other = await bench.connected()
     if not client.capabilities.client_id_reusable:
-        result = await other.place_limit_order(BTC, QUANTITY, Decimal(48_000), "buy", client_order_id=info.client_order_id, wait_for="open")
+        other = bench.client()  # not connected: it knows nothing of the order, so the venue has to say it
+        await other.instruments.load_all()
+        result = await other.place_limit_order(
+            BTC, QUANTITY, Decimal(48_000), "buy", client_order_id=info.client_order_id, purpose=Purpose.HEDGE, wait_for="open"
+        )
         assert not result.success or result.status in (OrderStatus.REJECTED, OrderStatus.CANCELED)
         assert result.success or isinstance(result.error, DuplicateClientOrderId)
     assert len(bench.orders()) == 1

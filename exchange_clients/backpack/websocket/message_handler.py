@@ -22,7 +22,7 @@ class BackpackMessageHandler(BaseMessageHandler):
             m.DepthUpdate: self._book,
             m.BookTicker: self._bbo,
             m.TradeEvent: self._trade,
-            m.KlineEvent: self._candle,
+            m.KlineFrame: self._candle,
             m.MarkPriceEvent: self._mark_price,
             m.LiquidationEvent: self._liquidation,
             m.OrderEvent: self.account.order,

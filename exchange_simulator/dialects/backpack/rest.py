@@ -457,7 +457,7 @@ class Rest:
 
     def _fill_history(self, owner: Owner, params: dict[str, Any]) -> list[dict[str, Any]]:
         start = _whole(params, "from", default=0) * wire.MS
-        end = _whole(params, "to", default=2**60 // wire.MS) * wire.MS
+        end = _whole(params, "to", default=2**62 // wire.MS) * wire.MS
         symbol, order_id, kind = params.get("symbol"), params.get("orderId"), params.get("fillType")
         rows = [
             wire.fill_row(fill, self.exchange.markets[fill.market])

@@ -419,7 +419,8 @@ class Failure(Frame, frozen=True, gc=False, tag="error"):
     id: str | None = None
 
 
-decode_frame = msgspec.json.Decoder(Connected | Subscribed | Unsubscribed | Update | Batch | Failure, strict=False).decode
+Frames = Connected | Subscribed | Unsubscribed | Update | Batch | Failure
+decode_frame = msgspec.json.Decoder(Frames, strict=False).decode
 decode_book = msgspec.json.Decoder(BookContents, strict=False).decode
 decode_changes = msgspec.json.Decoder(BookChanges, strict=False).decode
 decode_trades = msgspec.json.Decoder(Trades, strict=False).decode

@@ -522,7 +522,7 @@ class DydxOrderManager(BaseOrderManager):
         found = await self.fetch_order(instrument, order_id=order.order_id, client_order_id=order.client_order_id)
         if found is not None:
             self.books.take(found)
-        if over and not order.status.is_terminal and (facts.is_short_term or found is None):
+        if over and not _has_ended(order) and (facts.is_short_term or found is None):
             await self._conclude(order, facts, instrument, known=found is not None)
         return order.info()
 
@@ -530,7 +530,7 @@ class DydxOrderManager(BaseOrderManager):
         """No block can hold any more of it than the indexer's fills tell."""
         for fill in await self.fetch_fills(since_ns=order.created_ns - 60 * NS_PER_S, instrument=instrument):
             self.context.tracker.on_fill(fill)
-        if order.status.is_terminal:
+        if _has_ended(order):
             return
         if facts.removal is not None:
             self.books.end(order, facts.removal.status, facts.removal.reason)
@@ -651,6 +651,11 @@ class DydxOrderManager(BaseOrderManager):
             return [self.books.fill(row, i) for row, i in pairs], str(page + 1) if len(reply.fills) == PAGE else None
 
         return await newest_first(ask, key=lambda f: f.trade_id, time_ns=lambda f: f.ts_venue_ns, since_ns=since_ns, until_ns=until_ns)
+
+
+def _has_ended(order: Order) -> bool:
+    """Asked again after something was learned."""
+    return order.status.is_terminal
 
 
 def _tif(intent: OrderIntent) -> ChainTif:

@@ -514,6 +514,11 @@ class BaseExchangeClient:
         instrument = self._instrument(contract_id) if contract_id is not None else None
         return await self.order_manager.get(_order_id(order_id), force_refresh=force_refresh, instrument=instrument)
 
+    def known_order(self, order_id: str) -> OrderInfo | None:
+        """What is proven about an order so far, without asking; None when nothing is known of it."""
+        order = self.context.tracker.find(order_id)
+        return None if order is None else order.info()
+
     async def get_active_orders(self, contract_id: Symbol | None = None) -> list[OrderInfo]:
         return await self.order_manager.open_orders(self._instrument(contract_id) if contract_id is not None else None)
 

@@ -26,7 +26,7 @@ from exchange_clients.errors import (
     VenueError,
     VenueUnavailable,
 )
-from exchange_clients.model import ZERO, Fill, FillKind, Instrument, OrderInfo, OrderStatus, Side
+from exchange_clients.model import NS_PER_S, ZERO, Fill, FillKind, Instrument, OrderInfo, OrderStatus, Side
 from exchange_clients.transport.clock import Clock
 
 from .decide import LegView, Send
@@ -42,6 +42,8 @@ log = logging.getLogger("strategies.execution")
 MAX_ORPHANS = 1_000
 FORCED_LOOKS = 10
 FIRST_LOOK_S = 1.0
+FIRST_ASK_S = 0.5
+MAX_ASK_S = 5.0
 LATE_FILL_S = 0.3
 MAX_BACKOFF_S = 10.0
 MIN_PULL_GAP_S = 1.0
@@ -322,13 +324,16 @@ class LegTrader:
 
     async def _look(self, active: Active) -> None:
         now, intent = self._clock.monotonic(), active.intent
-        last = active.last_query_s if active.last_query_s is not None else active.sent_s
-        force = intent.state is IntentState.UNKNOWN or now - last >= FIRST_LOOK_S or active.absent_since_s is not None
-        if force:
+        info = self.client.known_order(intent.client_order_id)
+        if self._must_ask(active, info):
             active.last_query_s = now
-        info = await self.client.get_order_info(intent.client_order_id, force_refresh=force, contract_id=self.instrument.contract_id)
-        self.venue_up = True
-        if info is None or (info.status is OrderStatus.NOT_SENT and info.filled_size == 0):
+            info = await self.client.get_order_info(intent.client_order_id, force_refresh=True, contract_id=self.instrument.contract_id)
+            self.venue_up = True
+            if info is None:
+                await self._maybe_absent(active)
+        if info is None:
+            return
+        if info.status is OrderStatus.NOT_SENT and info.filled_size == 0:
             await self._maybe_absent(active)
             return
         active.absent_since_s = None
@@ -343,15 +348,44 @@ class LegTrader:
             refused = info.status is OrderStatus.REJECTED and booked == 0
             await self._become(IntentState.REFUSED if refused else IntentState.SETTLED, info.cancel_reason or "")
             self.say("order.done", id=intent.client_order_id, filled=booked, status=info.status.value)
-        elif not info.status.is_terminal:
-            overdue = active.rests_until_s is None or now >= active.rests_until_s
-            wanted = active.cancel_wanted or (overdue and (active.rests_until_s is not None or now - active.sent_s >= FIRST_LOOK_S))
-            if wanted and now >= active.next_cancel_s:
-                await self._cancel(active)
+        elif not info.status.is_terminal and (active.cancel_wanted or self._overdue(active, info)) and now >= active.next_cancel_s:
+            await self._cancel(active)
+
+    def _must_ask(self, active: Active, known: OrderInfo | None) -> bool:
+        """Streams tell; the venue is asked where they may have lost something: at once after a lost answer, then with growing pauses."""
+        if known is not None and known.status.is_terminal and known.status is not OrderStatus.NOT_SENT:
+            return False
+        now, last = self._clock.monotonic(), active.last_query_s
+        if last is None and (known is None or active.intent.state is IntentState.UNKNOWN):
+            return True
+        on_book = known is not None and known.status not in (OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.NOT_SENT)
+        steady = on_book or active.absent_since_s is not None
+        pause = FIRST_LOOK_S if steady else min(max(FIRST_ASK_S, (now - active.sent_s) / 4), MAX_ASK_S)
+        return now - (active.sent_s if last is None else last) >= pause
+
+    def _overdue(self, active: Active, info: OrderInfo) -> bool:
+        """Whether the order has had its time: one that rests by the plan, an immediate one when it stands on the book nevertheless.
+
+        One that the venue has only queued is not late before the venue's own grace is over.
+        """
+        now = self._clock.monotonic()
+        if active.rests_until_s is not None:
+            return now >= active.rests_until_s
+        queued = info.status in (OrderStatus.SUBMITTED, OrderStatus.UNKNOWN)
+        return now - active.sent_s >= (self._grace_s if queued else FIRST_LOOK_S)
+
+    @property
+    def _grace_s(self) -> float:
+        """For so long after a send the venue's silence about an order proves nothing."""
+        return max(FIRST_LOOK_S, self.client.capabilities.lookup_grace_s)
 
     async def _maybe_absent(self, active: Active) -> None:
-        """The venue does not know the order. Believed when it says so twice with time between, and nothing else speaks for the order."""
+        """The venue does not know the order. Believed when it says so twice with time between, nothing else speaks for the order, and the
+        venue has had its grace: an order that was queued just before a restart may still come to life."""
         now = self._clock.monotonic()
+        age_s = (self._clock.time_ns() - active.intent.created_at) / NS_PER_S
+        if max(age_s, now - active.sent_s) < self._grace_s:
+            return
         if active.absent_since_s is None:
             active.absent_since_s = now
         if now - active.absent_since_s < self._limits.absent_grace_s:

@@ -252,6 +252,7 @@ SPEC: Final = VenueSpec(
         margin_modes=frozenset({MarginMode.CROSS, MarginMode.ISOLATED}),
         set_margin_mode=True,
         subaccounts=True,
+        key_info=True,
         reduce_only_below_minimum=True,
         lookup_grace_s=LOOKUP_GRACE_S,
     ),
@@ -270,9 +271,9 @@ BOOKS: Final = ("deltas", "interactive_deltas", "interactive")
 class Options:
     """`venue_options`.
 
-    `sbe_version`: schema version asked for. `book`: "deltas" (what our orders can hit), "interactive_deltas" (with retail-only liquidity), or
-    "interactive" (15 levels, periodic, in steps of `book_group` ticks); best prices never come from the two last. `cancel_on_disconnect`: the
-    venue cancels the account's orders when the private socket breaks, armed anew on each connection.
+    `sbe_version`: schema version asked for. `book`: "deltas" (what our orders can hit), "interactive_deltas" (with retail-only liquidity),
+    or "interactive" (15 levels, periodic, in steps of `book_group` ticks); best prices never come from the two last.
+    `cancel_on_disconnect`: the venue cancels the account's orders when the private socket breaks, armed anew on each connection.
     """
 
     sbe_version: int = 1

@@ -1,8 +1,9 @@
 """How Paradex signs: typed data hashed with Pedersen (SNIP-12, revision 0), ECDSA on the Stark curve.
 
-A message hash is `H("StarkNet Message", domain, account, struct)`, where H chains Pedersen hashes from 0 and ends with the count. What never
-changes (type hashes, the domain, the account) is hashed once; an order costs nine Pedersen hashes and one signature. The account in the hash
-is always the main one: a subkey signs for it. `client_id`, `instruction`, `flags`, `trigger_price`, `stp` and `recv_window` are not signed.
+A message hash is `H("StarkNet Message", domain, account, struct)`, where H chains Pedersen hashes from 0 and ends with the count. What
+never changes (type hashes, the domain, the account) is hashed once; an order costs nine Pedersen hashes and one signature. The account in
+the hash is always the main one: a subkey signs for it. `client_id`, `instruction`, `flags`, `trigger_price`, `stp` and `recv_window` are
+not signed.
 
 The session token (JWT, five minutes) comes from the venue for a signed request. Keys stay in here; `repr` shows none.
 
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
-from exchange_clients.errors import ConfigError, DecodeError, MissingCredentials, VenueError
+from exchange_clients.errors import ConfigError, DecodeError, VenueError
 from exchange_clients.model import Lane
 from exchange_clients.paradex import messages as m
 from exchange_clients.signing import Channel, Command, Credentials, HttpRequest, SignContext, SignedCommand
@@ -248,16 +249,12 @@ class Identity:
             ConfigError: a key or address that cannot be one, or two that do not belong together.
         """
         l1_key, l1_address = credentials.get("l1_private_key"), credentials["l1_address"].lower()
-        if l1_key:
-            derived = derive_key(l1_key, L1_CHAINS[environment])
-            if l1_address_of(l1_key) != l1_address:
-                raise ConfigError("l1_private_key is not the key of l1_address", venue=VENUE)
         if "l2_private_key" in credentials:
             private = _hex(credentials["l2_private_key"], "l2_private_key", CURVE_ORDER)
-        elif l1_key:
-            private = derived
         else:
-            raise MissingCredentials("l2_private_key is missing: set it, or l1_private_key to derive it from", venue=VENUE)
+            private = derive_key(credentials["l1_private_key"], L1_CHAINS[environment])
+        if l1_key and l1_address_of(l1_key) != l1_address:
+            raise ConfigError("l1_private_key is not the key of l1_address", venue=VENUE)
         account = _hex(credentials["l2_address"], "l2_address", 2**251) if "l2_address" in credentials else None
         return cls(private, public_key(private), account, l1_address)
 

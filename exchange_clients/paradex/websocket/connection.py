@@ -90,9 +90,6 @@ class ParadexDialect(BaseDialect):
 
 
 def rpc_error(error: m.RpcError) -> VenueError:
-    """By code; a code of the protocol for words of a venue's refusal gives way to these."""
-    by_words = classify(ERRORS, venue="paradex", code=str(error.data or error.message), message=error.text)
-    by_code = ERRORS.get(str(error.code))
-    if by_code is None or (error.code < 0 and by_words.outcome != by_words.default_outcome):
-        return by_words
-    return classify(ERRORS, venue="paradex", code=str(error.code), message=error.text)
+    """By the venue's word where the error carries one, else by its number."""
+    named = next((text for text in (error.data, error.message) if isinstance(text, str) and text in ERRORS), None)
+    return classify(ERRORS, venue="paradex", code=named or str(error.code), message=error.text)

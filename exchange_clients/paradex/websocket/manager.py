@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from exchange_clients.base_websocket import BaseWebSocketManager
+from exchange_clients.book import SequenceRule
 from exchange_clients.context import ClientContext
 from exchange_clients.paradex.common import Options
 from exchange_clients.paradex.websocket.connection import ParadexDialect
@@ -15,7 +16,7 @@ class ParadexWebSocketManager(BaseWebSocketManager):
 
     dialect_class = ParadexDialect
     message_handler_class = ParadexMessageHandler
-    sequence_rule = DELTAS
+    sequence_rule: SequenceRule = DELTAS
 
     def __init__(self, context: ClientContext) -> None:
         super().__init__(context)

@@ -6,7 +6,16 @@ from decimal import Decimal
 
 from exchange_clients.base_managers import BaseAccountManager
 from exchange_clients.errors import ConfigError, PermissionDenied, ProtocolError
-from exchange_clients.model import AccountState, FeeRates, Instrument, Lane, LeverageInfo, MarginMode
+from exchange_clients.model import (
+    AccountState,
+    FeeRates,
+    Instrument,
+    KeyInfo,
+    Lane,
+    LeverageInfo,
+    MarginMode,
+    PositionMode,
+)
 from exchange_clients.paradex import messages as m
 from exchange_clients.paradex.client.utils import converters
 from exchange_clients.paradex.signing import L1_CHAINS, signer_of
@@ -39,6 +48,12 @@ class ParadexAccountManager(BaseAccountManager):
         if found is None:
             raise PermissionDenied("the venue does not show this account to this key", venue=self.context.name)
         return found
+
+    async def fetch_key_info(self) -> KeyInfo:
+        """A subkey trades and moves nothing out; the account's own key may. Keys do not end by themselves; positions are net."""
+        info, own = await self._info(), signer_of(self.context).identity.public_key
+        withdraws = int(info.public_key, 16) == own if info.public_key else None
+        return KeyInfo(can_trade=True, can_withdraw=withdraws, position_mode=PositionMode.ONE_WAY)
 
     async def fetch_account(self) -> AccountState:
         return converters.account(await self.rest.query("account"))

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from exchange_clients.base_managers import LANES, BaseOrderManager, ids_of, most_urgent
+from exchange_clients.context import ClientContext
 from exchange_clients.errors import DecodeError, OrderDenied, OrderNotFound, OrderRefused, RequestTimeout, VenueError, classify
 from exchange_clients.model import (
     MARKET_TYPES,
@@ -168,9 +169,7 @@ class ParadexOrderManager(BaseOrderManager):
         return Command(endpoint="cancel_batch", payload=action, lane=Lane.CANCEL, cost=ORDER_COST, client_order_ids=ids_of(orders))
 
     def decode_cancel_many(self, reply: m.CancelResults, orders: Sequence[Order]) -> list[VenueError | None]:
-        by_id = {row.id: row.status for row in reply.results if row.id} | {
-            row.client_id: row.status for row in reply.results if row.client_id
-        }
+        by_id = {any_id: row.status for row in reply.results for any_id in (row.id, row.client_id) if any_id}
         outcomes: list[VenueError | None] = []
         for order in orders:
             status = by_id.get(order.order_id or "") or by_id.get(order.client_order_id or "")
@@ -287,15 +286,16 @@ class ParadexOrderManager(BaseOrderManager):
         market = instrument.venue_symbol if instrument is not None else None
         rows = await fetch_pages(self, "fills", FILLS_PAGE, since_ns, until_ns, market=market)
         pairs = self.context.instruments.known(rows, lambda row: row.market)
-        return [self.own_side(converters.fill(row, listed)) for row, listed in pairs]
+        return [own_side(self.context, converters.fill(row, listed)) for row, listed in pairs]
 
-    def own_side(self, fill: Fill) -> Fill:
-        """The venue's text calls a fill's side "taker side" in one place: where we know the order, its side is the truth."""
-        order = self.context.tracker.find(fill.client_order_id or "") or self.context.tracker.find(fill.order_id or "")
-        if order is None or order.intent.side is fill.side:
-            return fill
-        self.context.log.warning("fill.side_of_taker order=%s", fill.order_id)
-        return msgspec.structs.replace(fill, side=order.intent.side)
+
+def own_side(context: ClientContext, fill: Fill) -> Fill:
+    """The venue's text calls a fill's side "taker side" in one place: where we know the order, its side is the truth."""
+    order = context.tracker.find(fill.client_order_id or "") or context.tracker.find(fill.order_id or "")
+    if order is None or order.intent.side is fill.side:
+        return fill
+    context.log.warning("fill.side_of_taker")
+    return msgspec.structs.replace(fill, side=order.intent.side)
 
 
 def _type(intent: OrderIntent) -> str:

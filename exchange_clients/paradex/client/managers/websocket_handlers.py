@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from exchange_clients.model import OrderStatus
 from exchange_clients.paradex import messages as m
+from exchange_clients.paradex.client.managers.order_manager import own_side
 from exchange_clients.paradex.client.utils import converters
 
 if TYPE_CHECKING:
     from exchange_clients.base_websocket import BaseWebSocketManager
-    from exchange_clients.paradex.client.managers.order_manager import ParadexOrderManager
 
 
 class ParadexWebSocketHandlers:
@@ -31,22 +32,15 @@ class ParadexWebSocketHandlers:
         if instrument is None:
             return
         info = converters.order(message, instrument)
-        if (
-            info.cancel_reason
-            and info.status.is_terminal
-            and self.context.tracker.find(info.client_order_id or info.order_id or "") is not None
-        ):
-            self.context.log.info("order.ended status=%s reason=%s", info.status, info.cancel_reason)
+        if info.status is OrderStatus.REJECTED:
+            self.context.log.info("order.refused reason=%s", info.cancel_reason)
         self.context.tracker.on_order(info)
 
     def fill(self, role: str, message: m.Fill, ts_recv_ns: int) -> None:
         instrument = self.context.instruments.by_contract(message.market)
         if instrument is not None:
             fill = converters.fill(message, instrument)
-            self.manager.fill(self._orders().own_side(fill))
-
-    def _orders(self) -> ParadexOrderManager:
-        return cast("ParadexOrderManager", self.context.order_manager)
+            self.manager.fill(own_side(self.context, fill))
 
     def position(self, role: str, message: m.Position, ts_recv_ns: int) -> None:
         instrument = self.context.instruments.by_contract(message.market)

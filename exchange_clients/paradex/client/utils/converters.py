@@ -1,8 +1,8 @@
 """Paradex's words turned into ours: pure functions, no I/O, no clock, no log.
 
 Units: wire prices are per price unit (kPEPE: 1000 PEPE), wire sizes count such units. REST times are milliseconds, SBE times microseconds.
-`open_interest` is in base units, one-sided; `volume_24h` USD. A rate is a fraction for the market's own `funding_period_hours`; positive: longs
-pay. Funding accrues continuously, so there is no next funding time. Empty text means that the venue has no such figure.
+`open_interest` is in base units, one-sided; `volume_24h` USD. A rate is a fraction for the market's own `funding_period_hours`; positive:
+longs pay. Funding accrues continuously, so there is no next funding time. Empty text means that the venue has no such figure.
 """
 
 from __future__ import annotations
@@ -71,18 +71,8 @@ _FILL_KINDS: Final = {"LIQUIDATION": FillKind.LIQUIDATION, "UNWIND_TRANSFER": Fi
 _TRADE_KINDS: Final = {2: FillKind.LIQUIDATION, 3: FillKind.ADL, 4: FillKind.SETTLEMENT}
 _LIQUIDITY: Final = {"MAKER": Liquidity.MAKER, "TAKER": Liquidity.TAKER}
 _STATUS: Final = {"NEW": OrderStatus.SUBMITTED, "UNTRIGGERED": OrderStatus.PENDING, "OPEN": OrderStatus.OPEN}
-_ASKED_FOR: Final = (
-    "USER_CANCEL",
-    "MMP_",
-    "DISCONNECT",
-    "SELF_TRADE",
-    "STP",
-    "EXPIRE_MAKER",
-    "EXPIRE_TAKER",
-    "EXPIRE_BOTH",
-    "IOC",
-    "LIQUIDAT",
-)
+_SELF_TRADE: Final = ("SELF_TRADE", "STP", "EXPIRE_MAKER", "EXPIRE_TAKER", "EXPIRE_BOTH")
+_ASKED_FOR: Final = ("USER_CANCEL", "MMP_", "DISCONNECT", "IOC", "LIQUIDAT", *_SELF_TRADE)
 """Parts of reasons that end an order without refusing it. The venue publishes no list."""
 _RAN_OUT: Final = ("EXPIR", "SETTLE", "DELIST")
 
@@ -272,7 +262,7 @@ def streamed_funding(data: sbe.Funding, instrument: Instrument) -> FundingRateSa
     rate = sbe.decimal(data.rate)
     if rate is None:
         return None
-    index = sbe.decimal(data.index)
+    index = sbe.decimal(data.funding_index)
     period = Decimal(data.period_hours) if data.period_hours > 0 else None
     return _sample(number(rate, "fundingRate"), period, instrument, data.created_us * NS_PER_US, funding_index=str(index or ""))
 

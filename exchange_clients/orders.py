@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -499,15 +500,26 @@ class IdStore(Protocol):
 
 
 class MemoryIdStore:
-    """Ids that rise from the clock, for accounts that live no longer than the process (simulations, tests)."""
+    """Ids that rise from the clock, for accounts that live no longer than the process (simulations, tests).
+
+    All stores of one form on one event loop share a count: two clients of an account that start in the same tick of the clock do not give
+    the same ids. Processes share nothing.
+    """
+
+    _of_loop: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[IdFormat, int]]] = WeakKeyDictionary()
 
     def __init__(self, form: IdFormat, clock: Clock) -> None:
         self._form = form
-        self._next = _clock_floor(form, clock)
+        self._last = _clock_floor(form, clock)
+        self._alone: dict[IdFormat, int] = {}
 
     def next_id(self) -> str:
-        self._next += 1
-        return format_client_id(self._next, self._form)
+        try:
+            given = self._of_loop.setdefault(asyncio.get_running_loop(), {})
+        except RuntimeError:
+            given = self._alone
+        self._last = given[self._form] = max(given.get(self._form, 0), self._last) + 1
+        return format_client_id(self._last, self._form)
 
 
 class FileIdStore:

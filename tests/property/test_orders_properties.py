@@ -1,5 +1,6 @@
 """The tracker loses no quantity and counts none twice, whatever order evidence comes in; client order ids never repeat (E3)."""
 
+import asyncio
 import tempfile
 from collections.abc import Callable
 from decimal import Decimal
@@ -151,6 +152,21 @@ def test_a_lost_file_repeats_nothing_while_the_clock_runs_on(form: IdFormat, use
         memory = MemoryIdStore(form, SteppingClock(start + seconds * NS_PER_S))
         after = {second.next_id() for _ in range(used)} | {memory.next_id() for _ in range(used)}
     assert before.isdisjoint(after)
+
+
+@given(form=FORMS, turns=st.lists(st.integers(0, 2), max_size=60))
+@settings(max_examples=40, deadline=None)
+def test_clients_that_start_in_one_tick_of_the_clock_share_no_id(form: IdFormat, turns: list[int]) -> None:
+    """Each with a clock of its own; one gave an id before the loop ran."""
+    stores = [MemoryIdStore(form, SteppingClock(1_795_000_000 * NS_PER_S)) for _ in range(3)]
+    early = stores[0].next_id()
+
+    async def inside() -> list[str]:
+        return [stores[which].next_id() for which in [0, *turns]]
+
+    taken = asyncio.run(inside())
+    assert len(set(taken)) == len(taken)
+    assert taken[0] != early
 
 
 def test_ids_that_cannot_be_made_durable_are_not_given(tmp_path: Path) -> None:

@@ -172,8 +172,10 @@ def market_of(instrument: Instrument) -> core.Market:
     """The core's market of an instrument; its symbol is the contract id.
 
     What the instrument does not say is taken on the careful side: 5 % initial margin, half of it for maintenance, fees of 0.
-    Raises ValueError when tick x step is finer than the core's money.
+    Raises ValueError when tick x step is finer than the core's money, and for inverse markets: they need a wire that tells coins.
     """
+    if instrument.id.inverse:
+        raise ValueError(f"{instrument.id}: inverse markets are simulated behind a dialect only")
     initial = instrument.initial_margin or (1 / instrument.max_leverage if instrument.max_leverage else _DEFAULT_INITIAL)
     maintenance = instrument.maintenance_margin or initial / 2
     hours = instrument.funding_interval_hours or Decimal(1)

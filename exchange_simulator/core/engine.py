@@ -201,7 +201,7 @@ class Engine:
                 return RejectReason.MIN_SIZE
             if spec.min_notional:
                 value = order.price * REF if order.price and order.request.type is _LIMIT else mark
-                if order.remaining * value * spec.ref_unit < spec.min_notional:
+                if order.remaining * (spec.notional_unit if spec.inverse else value * spec.ref_unit) < spec.min_notional:
                     return RejectReason.MIN_NOTIONAL
         if spec.max_size and order.remaining > spec.max_size:
             return RejectReason.MAX_SIZE

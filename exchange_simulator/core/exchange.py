@@ -37,6 +37,7 @@ from exchange_simulator.core.market import MarketState
 from exchange_simulator.core.orders import Account, Order, Position
 from exchange_simulator.core.types import (
     ANONYMOUS,
+    COIN,
     REF,
     UNIT,
     AmendMode,
@@ -729,7 +730,8 @@ class Exchange(Engine):
 
     def _funding_of(self, position: Position, ref: int, rate: int) -> int:
         """Positive is received; a fraction of a unit is always rounded against the account."""
-        return -position.size * ref * position.market.spec.ref_unit * rate // UNIT
+        spec = position.market.spec
+        return -position.size * (spec.notional_unit if spec.inverse else ref * spec.ref_unit) * rate // UNIT
 
     def _schedule_sample(self, market: MarketState) -> None:
         step = self.funding.sample_interval_ns
@@ -750,13 +752,13 @@ class Exchange(Engine):
         wanted = market.spec.impact_notional
         if not wanted:
             return side.best() * REF
-        value = steps = 0
+        value = steps = paid = 0
         for price, _, _ in side.best_first():
             size = side.total(price)
-            missing = -(-(wanted - value * market.spec.notional_unit) // (price * market.spec.notional_unit))
+            missing = -(-(wanted - paid) // market.spec.notional(price, 1))
             size = min(size, missing)
-            value, steps = value + price * size, steps + size
-            if value * market.spec.notional_unit >= wanted:
+            value, steps, paid = value + price * size, steps + size, paid + market.spec.notional(price, size)
+            if paid >= wanted:
                 break
         return value * REF // steps if steps else 0
 
@@ -818,18 +820,22 @@ class Exchange(Engine):
         state, size = position.market, position.size
         if size == 0:
             return None
-        notional = abs(size) * state.mark * state.spec.ref_unit
-        fraction = state.spec.tier(notional).maintenance
+        fraction = state.spec.tier(state.notional(size)).maintenance
         if position.mode is MarginMode.ISOLATED:
             equity, others = position.margin + state.unrealised(position), 0
         else:
             owner = position.account
             equity = self.ledger.cross_equity(owner)
             others = self.ledger.cross_maintenance(owner) - state.maintenance_margin(size)
-        # equity + size x (p - mark) x unit = others + |size| x p x unit x fraction, solved for p
-        unit = state.spec.ref_unit
-        fixed = (others - equity + size * state.mark * unit) * UNIT
-        per_ref = unit * (size * UNIT - abs(size) * fraction)
+        # equity + worth(p) - worth(mark) = others + maintenance(p), solved for p; an inverse position's maintenance does not move
+        spec = state.spec
+        if spec.inverse:
+            fixed = (others + state.maintenance_margin(size) - equity + spec.worth(position.cost, state.mark)) * COIN * REF
+            per_ref = position.cost * spec.notional_unit
+        else:
+            unit = spec.ref_unit
+            fixed = (others - equity + size * state.mark * unit) * UNIT
+            per_ref = unit * (size * UNIT - abs(size) * fraction)
         if per_ref == 0:
             return None
         price = fixed // per_ref

@@ -6,6 +6,12 @@ Conserved at all times, and tested: positions of a market sum to zero (the anony
 
 `cost` is what was paid for the size held, so equity = balance + isolated margins + sum of (size x mark - cost). Where a division leaves a
 remainder it stays in `cost` or goes to the insurance fund; it is never lost.
+
+Inverse markets make profit in coin. The ledger turns it into collateral at the price of the fill, keeping the coin itself, so that there
+
+    sum of costs of positions (coin) + coin kept = 0
+
+in each such market, and the money paid for it (`converted`) stands in the sum above in place of those costs. Flat, it kept no coin.
 """
 
 from __future__ import annotations
@@ -16,6 +22,8 @@ from exchange_simulator.core.market import MarketState
 from exchange_simulator.core.orders import Account, Order, Position
 from exchange_simulator.core.types import (
     ANONYMOUS,
+    COIN,
+    REF,
     UNIT,
     BalanceReason,
     Liquidity,
@@ -50,6 +58,8 @@ class Ledger:
         self.anonymous = self.open(ANONYMOUS)
         self.insurance = 0
         self.fees_collected = 0
+        self.converted = 0
+        """Money that the coin of inverse markets brought, less what was paid for it."""
         self.deposited = 0
         """Deposits less withdrawals, the insurance fund's included."""
 
@@ -104,7 +114,7 @@ class Ledger:
         if account.id == ANONYMOUS:
             account.balance += self._move(position, side, price, size, 0)[1]
             return
-        fee = self._fee(position, price * size, liquidity) if kind is _NORMAL else 0
+        fee = self._fee(position, price, size, liquidity) if kind is _NORMAL else 0
         realised, to_balance = self._move(position, side, price, size, fee)
         if order is not None:
             order.filled += size
@@ -139,33 +149,40 @@ class Ledger:
         self.put_position(position, _POSITION_REASON[kind])
         self.credit(account, to_balance - fee, _BY_TRADE if kind is not _SETTLEMENT else BalanceReason.SETTLEMENT)
 
-    def _fee(self, position: Position, price_size: int, liquidity: Liquidity) -> int:
+    def _fee(self, position: Position, price: int, size: int, liquidity: Liquidity) -> int:
         """Rounded up to the next unit: the venue never gets less than its rate, a rebate is never more."""
         spec, fees = position.market.spec, position.account.fees
         own = (fees.get(spec.symbol) or fees.get("")) if fees else None
         maker, taker = own or (spec.maker_fee, spec.taker_fee)
         rate = maker if liquidity is _MAKER else taker
-        return -(-price_size * spec.notional_unit * rate // UNIT)
+        return -(-spec.notional(price, size) * rate // UNIT)
 
     def _move(self, position: Position, side: Side, price: int, size: int, fee: int) -> tuple[int, int]:
         """Adds that trade to the position. Returns (realised PnL, what the balance gets before the fee)."""
-        market = position.market
-        unit = market.spec.notional_unit
+        spec = position.market.spec
+        unit = spec.notional_unit
         sign = 1 if side is _BUY else -1
         before = position.size
         closing = min(size, abs(before)) if before * sign < 0 else 0
         realised = to_balance = 0
         if closing:
             closed_cost = position.cost * closing // abs(before)
-            realised = -sign * price * closing * unit - closed_cost
+            if spec.inverse:
+                realised = self._convert(position.market, closed_cost + sign * (closing * COIN // price), price)
+            else:
+                realised = -sign * price * closing * unit - closed_cost
             position.cost -= closed_cost
             position.size += sign * closing
             position.realised += realised
             to_balance = realised if position.mode is _CROSS else self._release(position, realised, closing, abs(before))
         opening = size - closing
         if opening:
-            notional = price * opening * unit
-            position.cost += sign * notional
+            if spec.inverse:
+                notional = opening * unit
+                position.cost += sign * (size * COIN // price - closing * COIN // price)
+            else:
+                notional = price * opening * unit
+                position.cost += sign * notional
             position.size += sign * opening
             if position.mode is _ISOLATED and position.account.id != ANONYMOUS:
                 margin = min(notional * position.initial // UNIT, max(0, position.account.balance + to_balance - fee))
@@ -173,6 +190,13 @@ class Ledger:
                 to_balance -= margin
         self._hold(position, before)
         return realised, to_balance
+
+    def _convert(self, market: MarketState, coins: int, price: int) -> int:
+        """The money of a profit (or loss) in coin units, which the ledger keeps (or gives)."""
+        value = market.spec.worth(coins, price * REF)
+        market.converted += coins
+        self.converted -= value
+        return value
 
     def _release(self, position: Position, realised: int, closing: int, before: int) -> int:
         """Isolated: PnL goes into the position's own margin; what is above the share of the rest goes back to the balance."""
@@ -258,6 +282,6 @@ class Ledger:
             grown = max(worst, abs(position.size - position.selling - size))
         if grown <= worst:
             return True
-        fee = max(0, self._fee(position, price * (grown - worst), _TAKER))
+        fee = max(0, self._fee(position, price, grown - worst, _TAKER))
         extra = self.bound(position, grown) - self.bound(position, worst)
         return extra + fee <= self.available(position.account)

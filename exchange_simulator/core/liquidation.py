@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from exchange_simulator.core.events import Adl, Liquidated
 from exchange_simulator.core.orders import Account, Position
 from exchange_simulator.core.types import (
+    COIN,
+    REF,
     UNIT,
     BalanceReason,
     CancelReason,
@@ -97,8 +99,13 @@ class Liquidator:
     def _bankruptcy_ticks(self, position: Position) -> int:
         """Worst price at which closing everything leaves nothing owed, rounded to the account's side of the tick; at least one."""
         market, size = position.market, position.size
-        owed = size * market.mark * market.spec.ref_unit - self._equity(position)
-        per_tick = size * market.spec.notional_unit
+        spec = market.spec
+        if spec.inverse:
+            owed = (spec.worth(position.cost, market.mark) - self._equity(position)) * COIN
+            per_tick = position.cost * spec.notional_unit
+        else:
+            owed = size * market.mark * spec.ref_unit - self._equity(position)
+            per_tick = size * spec.notional_unit
         return max(1, -(-owed // per_tick) if size > 0 else owed // per_tick)
 
     def _close_on_book(self, position: Position) -> bool:
@@ -115,15 +122,15 @@ class Liquidator:
         taken = size - left
         if taken == 0:
             return False
-        fee = self._charge(position, market.last * taken, position.account.balance - before)
+        fee = self._charge(position, market.spec.notional(market.last, taken), position.account.balance - before)
         log = self._log
         log.put(Liquidated(log.seq(), log.now, position.account.id, market.symbol, side, taken, market.last, market.mark, fee, bankrupt))
         return True
 
-    def _charge(self, position: Position, price_size: int, released: int) -> int:
+    def _charge(self, position: Position, notional: int, released: int) -> int:
         """Takes the liquidation fee from what stood behind the position: `released` is what its closing gave to the balance."""
         spec, account = position.market.spec, position.account
-        wanted = price_size * spec.notional_unit * spec.liquidation_fee // UNIT
+        wanted = notional * spec.liquidation_fee // UNIT
         if position.mode is MarginMode.ISOLATED and position.size:
             fee = max(0, min(wanted, self._equity(position)))
             position.margin -= fee
@@ -154,7 +161,7 @@ class Liquidator:
         size = limit = 0
         for price, _, _ in book.best_first():
             here = min(wanted - size, book.total(price))
-            loss = max(0, edge - price if long else price - edge) * market.spec.notional_unit
+            loss = self._loss(position, max(0, edge - price if long else price - edge))
             if loss:
                 here = min(here, fund // loss)
             if here == 0:
@@ -163,10 +170,22 @@ class Liquidator:
             size, limit = size + here, price
         return limit, size
 
+    @staticmethod
+    def _loss(position: Position, ticks: int) -> int:
+        """Money that closing one step that many ticks beyond bankruptcy costs, rounded up."""
+        spec = position.market.spec
+        if spec.inverse:
+            return -(-abs(position.cost) * ticks * spec.notional_unit // (abs(position.size) * COIN))
+        return ticks * spec.notional_unit
+
     def _cover(self, position: Position, edge: int) -> None:
         """The fund pays what was closed beyond bankruptcy, so that the rest of the position is bankrupt at `edge` as before."""
         market, size = position.market, position.size
-        rest = size * (market.mark * market.spec.ref_unit - edge * market.spec.notional_unit)
+        spec = market.spec
+        if spec.inverse:
+            rest = spec.worth(position.cost, market.mark) - spec.worth(position.cost, edge * REF)
+        else:
+            rest = size * (market.mark * spec.ref_unit - edge * spec.notional_unit)
         owed = rest - self._equity(position)
         if owed <= 0:
             return
@@ -201,5 +220,6 @@ class Liquidator:
     def _score(self, position: Position) -> int:
         """Return on entry x leverage, scaled; the same order on every machine."""
         profit = position.market.unrealised(position)
-        notional = abs(position.size) * position.market.mark * position.market.spec.ref_unit
-        return profit * notional * UNIT // (max(1, abs(position.cost)) * max(1, self._equity(position)))
+        notional = position.market.notional(position.size)
+        paid = notional if position.market.spec.inverse else abs(position.cost)
+        return profit * notional * UNIT // (max(1, paid) * max(1, self._equity(position)))

@@ -56,7 +56,7 @@ def _waits(order: Order, key: int) -> bool:
 
 
 class MarketState:
-    __slots__ = ("anonymous", "book", "holders", "index", "last", "mark", "next_funding_ns", "spec", "symbol", "triggers")
+    __slots__ = ("anonymous", "book", "converted", "holders", "index", "last", "mark", "next_funding_ns", "spec", "symbol", "triggers")
 
     anonymous: Position
     """What owner-less liquidity holds; set when the exchange lists the market."""
@@ -71,6 +71,8 @@ class MarketState:
         """Price of the last trade in ticks, 0 before the first."""
         self.next_funding_ns = next_funding_ns
         self.triggers = Triggers()
+        self.converted = 0
+        """Coin units that profits brought, less those that losses took: the ledger turned them into collateral."""
         self.holders: dict[int, Position] = {}
         """Positions that are not flat, by account, without the anonymous one."""
 
@@ -82,12 +84,20 @@ class MarketState:
 
     def initial_margin(self, steps: int, fraction: int) -> int:
         """Initial margin of that absolute size at mark, for an account that chose `fraction`."""
-        notional = steps * self.mark * self.spec.ref_unit
+        notional = self.notional(steps)
         return notional * max(fraction, self.spec.tier(notional).initial) // UNIT
 
     def maintenance_margin(self, size: int) -> int:
-        notional = abs(size) * self.mark * self.spec.ref_unit
+        notional = self.notional(size)
         return notional * self.spec.tier(notional).maintenance // UNIT
 
+    def notional(self, size: int) -> int:
+        """Absolute money of a size at mark."""
+        spec = self.spec
+        return abs(size) * (spec.notional_unit if spec.inverse else self.mark * spec.ref_unit)
+
     def unrealised(self, position: Position) -> int:
-        return position.size * self.mark * self.spec.ref_unit - position.cost
+        spec = self.spec
+        if spec.inverse:
+            return spec.worth(position.cost, self.mark) - position.size * spec.notional_unit
+        return position.size * self.mark * spec.ref_unit - position.cost

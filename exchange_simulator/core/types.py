@@ -7,6 +7,7 @@ Everything inside the core is an integer, so equal inputs give equal outputs to 
     mark, index "ref" units              thousandths of a tick, because venues publish them finer than the tick
     money       1e-12 of the settlement asset                                     (`money`, `to_money`)
     fraction    1e-12: fees, margin fractions, funding rates, price bands         (`fraction`, `to_fraction`)
+    coin        1e-18 of what one step is at a price of one tick: what an inverse position was opened with (`Market.inverse`)
     time        nanoseconds, UTC
 
 price x size must be settlement currency; whether the size unit is one token or one thousand is the caller's choice.
@@ -31,6 +32,8 @@ UNIT = 10**12
 REF = 1000
 """Ref units (mark, index) in one tick."""
 NANOS_PER_HOUR = 3_600 * 10**9
+COIN = 10**18
+"""Coin units that one step of an inverse market has at a price of one tick."""
 ANONYMOUS = 0
 """The account that owns all liquidity without an owner: never charged, never liquidated, no margin."""
 
@@ -262,6 +265,10 @@ class MarginTier:
 class Market:
     """One perpetual market. `notional_unit` is the money of one tick times one step, `ref_unit` that of one ref times one step.
 
+    `inverse`: sizes count quote currency, so a size is worth the same at every price, and what moves is the coin. A position then holds
+    the coin of its entries (`Position.cost`, in coin units). Profit is made in coin and turned into the collateral at the price of the fill
+    that makes it; `notional_unit` is the money of one step, `ref_unit` 0.
+
     Raises:
         ValueError: tick times step is finer than 1e-9 settlement units, or a figure is out of range.
     """
@@ -288,17 +295,18 @@ class Market:
     impact_notional: int = 0
     """Money a premium sample's impact prices are taken for; 0 for the best prices."""
     status: MarketStatus = MarketStatus.ACTIVE
+    inverse: bool = False
     notional_unit: int = field(init=False)
     ref_unit: int = field(init=False)
 
     def __post_init__(self) -> None:
         if not (self.tick_size > 0 and self.step_size > 0):
             raise ValueError("tick_size and step_size must be positive")
-        unit = self.tick_size * self.step_size * UNIT
+        unit = self.step_size * UNIT if self.inverse else self.tick_size * self.step_size * UNIT
         if unit % REF != 0:
             raise ValueError("tick_size * step_size must be a multiple of 1e-9")
         object.__setattr__(self, "notional_unit", int(unit))
-        object.__setattr__(self, "ref_unit", int(unit) // REF)
+        object.__setattr__(self, "ref_unit", 0 if self.inverse else int(unit) // REF)
         if not self.tiers or self.tiers[0].floor != 0 or [t.floor for t in self.tiers] != sorted({t.floor for t in self.tiers}):
             raise ValueError("margin tiers must start at 0 and ascend")
         if any(not 0 < t.maintenance <= t.initial <= UNIT for t in self.tiers):
@@ -319,6 +327,20 @@ class Market:
                 if tier.floor <= notional:
                     found = tier
         return found
+
+    def notional(self, price: int, size: int) -> int:
+        """Money of a size at a price in ticks."""
+        return size * self.notional_unit if self.inverse else price * size * self.notional_unit
+
+    def worth(self, coins: int, ref: int) -> int:
+        """Money of coin units of an inverse market at a price in ref units."""
+        return coins * ref * self.notional_unit // (COIN * REF)
+
+    def entry_price(self, size: int, cost: int) -> Decimal:
+        """Average entry price of a position that is not flat."""
+        if self.inverse:
+            return self.tick_size * size * COIN / cost
+        return money(cost) / self.size(size)
 
     def to_ticks(self, price: Decimal) -> int:
         """Raises ValueError when the price is off tick."""

@@ -153,8 +153,7 @@ class Stream:
         if channel not in CHANNELS:
             self._invalid(session, f"Invalid channel: {channel}")
             return
-        if channel in (MARKETS, HEIGHT):
-            ident = None
+        ident = _id_of(channel, ident)
         key = _key(channel, ident)
         if connection.too_many(key):
             self.error(session, f"Too many subscribe attempts for channel {channel}-{ident}. Please reconnect and try again.", close=True)
@@ -193,7 +192,7 @@ class Stream:
         if channel not in CHANNELS:
             self._invalid(session, f"Invalid channel: {channel}")
             return
-        session.subscriptions.pop(_key(channel, None if channel in (MARKETS, HEIGHT) else ident), None)
+        session.subscriptions.pop(_key(channel, _id_of(channel, ident)), None)
         answer = {"type": "unsubscribed", "connection_id": connection.id, "message_id": connection.number(), "channel": channel}
         session.send({**answer, "id": ident} if ident is not None else answer)
 
@@ -368,7 +367,7 @@ class Stream:
         if height % TRADING_EVERY == 0:
             self._tell_trading()
         self._tell_accounts(height, ts_ns, events, ended)
-        self._tell(HEIGHT, None, {"blockHeight": str(height), "time": wire.iso(ts_ns)})
+        self._tell(HEIGHT, HEIGHT, {"blockHeight": str(height), "time": wire.iso(ts_ns)})
 
     def tell_memory(self, events: Sequence[AnyEvent], ended: Sequence[tuple[ClobOrder, str, str]] = ()) -> None:
         """What the validator's memory did to short-term orders, before any block."""
@@ -496,6 +495,11 @@ _TELLERS: Final[Mapping[type, Callable[..., None]]] = {
     PositionChanged: Stream._on_position,
     BalanceChanged: Stream._on_balance,
 }
+
+
+def _id_of(channel: str, ident: Any) -> Any:
+    """Two channels have one subject, whatever a client names."""
+    return None if channel == MARKETS else HEIGHT if channel == HEIGHT else ident
 
 
 def _key(channel: str, ident: str | None) -> str:

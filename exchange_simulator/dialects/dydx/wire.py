@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 from exchange_simulator.core.exchange import Exchange
 from exchange_simulator.core.market import MarketState
-from exchange_simulator.core.types import NANOS_PER_HOUR, CancelReason, Market, MarketStatus, OrderStatus, TradeKind, fraction, money
+from exchange_simulator.core.types import NANOS_PER_HOUR, CancelReason, Market, MarketStatus, TradeKind, fraction, money
 from exchange_simulator.dialects.history import Candle, DayStats, PastFunding
 
 NAMESPACE: Final = UUID("0f9da948-a6fb-4c45-9edc-4685c3f3317d")
@@ -187,13 +187,13 @@ def market(exchange: Exchange, state: MarketState, grid: Grid, day: DayStats, *,
     """A row of /perpetualMarkets."""
     spec = state.spec
     hours = Decimal(spec.funding_interval_ns) / NANOS_PER_HOUR
-    oracle = spec.ref_price(state.index)
+    oracle = spec.ref_price(state.mark)
     change = spec.price(day.close - day.open) if day.trades else Decimal(0)
     return {
         "clobPairId": str(grid.clob_pair),
         "ticker": spec.symbol,
         "status": STATUS.get(spec.status, "INITIALIZING"),
-        "oraclePrice": text(oracle) if state.index else None,
+        "oraclePrice": text(oracle) if state.mark else None,
         "priceChange24H": text(change),
         "volume24H": text(Decimal(day.value) * spec.tick_size * spec.step_size),
         "trades24H": day.trades,
@@ -288,7 +288,3 @@ BEST_EFFORT_CANCELED: Final = "BEST_EFFORT_CANCELED"
 UNTRIGGERED: Final = "UNTRIGGERED"
 STATUSES: Final = (OPEN, FILLED, CANCELED, BEST_EFFORT_OPENED, BEST_EFFORT_CANCELED, UNTRIGGERED)
 LIVE_STATUSES: Final = (OPEN, BEST_EFFORT_OPENED, UNTRIGGERED)
-
-
-def alive(status: OrderStatus) -> bool:
-    return not status.terminal

@@ -156,6 +156,8 @@ class Capabilities:
     """A reduce-only order may be smaller than the minima (closing a whole position)."""
     lookup_grace_s: float = 3.0
     """For so long after sending "no such order" proves nothing."""
+    records_lag_s: float = 0.0
+    """By so much the venue's records by request (orders, fills, positions) may be behind what has happened and its streams may have told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,8 @@ class VenueSpec:
     """Sockets that are opened when the first topic of theirs is wanted: the venue ends those on which nobody subscribes."""
     ws_message_cost: Mapping[str, int] = field(default_factory=dict)
     """What one message of ours on a socket costs."""
+    limiter_wait_s: float = 5.0
+    """The longest that a command waits for our own limiter."""
     retry_after_unit_s: float = 1.0
     """Unit of a number in the Retry-After header."""
     usage_headers: Mapping[str, str] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from exchange_clients.errors import (
     DecodeError,
     Disconnected,
     MissingCredentials,
+    Outcome,
     RateLimited,
     RequestTimeout,
     TokenRefused,
@@ -293,7 +294,10 @@ class RestTransport:
         except (DecodeError, ValueError) as e:
             raise DecodeError(f"{endpoint.path}: {e}", venue=self.spec.name) from e
         if found is not None:
-            raise classify(self.spec.errors, venue=self.spec.name, code=found[0], message=found[1])
+            error = classify(self.spec.errors, venue=self.spec.name, code=found[0], message=found[1])
+            if found[0] in self.spec.errors and error.outcome is Outcome.UNKNOWN:
+                error.outcome = Outcome.REFUSED  # a limit or an overload in the venue's own words, about this very message
+            raise error
         return answer
 
 

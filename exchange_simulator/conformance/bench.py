@@ -248,6 +248,10 @@ class Bench:
             assert loop.time() < end, f"not in {timeout_s:g} s: {what}"
             await asyncio.sleep(0.005)
 
+    async def records_are_in(self) -> None:
+        """Wait until what has happened is in the venue's records, where those lag behind."""
+        await asyncio.sleep(self.spec.capabilities.records_lag_s)
+
     async def book_is_true(self, client: BaseExchangeClient, base: str = BTC, *, timeout_s: float = PATIENCE_S) -> None:
         """Return once the client's streamed book is ready and equals the exchange's."""
         instrument = client.instruments.get(base)

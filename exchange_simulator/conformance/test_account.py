@@ -85,6 +85,7 @@ async def test_what_happened_while_away_is_reported(bench: Bench) -> None:
     resting = await rest_order(first, price="50000")
     await first.disconnect()
     bench.trade(core.Side.SELL, Decimal("0.01"))
+    await bench.records_are_in()
     second = await bench.connected()
     status = await second.generate_mass_status(lookback_s=3600)
     assert [fill.order_id for fill in status.fills] == [resting.order_id]

@@ -128,6 +128,7 @@ async def test_post_only_rests_as_maker(bench: Bench) -> None:
     assert bench.trade(core.Side.SELL, QUANTITY) == QUANTITY
     assert info.client_order_id is not None
     await bench.until(lambda: bench.position() == QUANTITY, "the maker order is filled")
+    await bench.records_are_in()
     fills = await client.get_user_trade_history(BTC, since_ns=0)
     assert [fill.liquidity.value for fill in fills] == ["maker"]
 
@@ -331,6 +332,7 @@ async def test_trade_history_is_paginated_without_hole_or_double(bench: Bench) -
     for _ in range(count):
         bench.submit(core.Side.BUY, Decimal("0.001"), Decimal(50_001))
         await bench.runtime.clock.sleep(0.05)
+    await bench.records_are_in()
     found = await client.get_user_trade_history(BTC, since_ns=start)
     assert len(found) == count
     assert len({fill.trade_id for fill in found}) == count
@@ -436,6 +438,7 @@ async def test_amend_changes_price_and_quantity(bench: Bench) -> None:
         return [(market.price(one.price), market.size(one.size)) for one in bench.orders()] == [(Decimal(49_500), Decimal("0.02"))]
 
     await bench.until(amended, "exactly one order with the new figures")
+    await bench.records_are_in()
     (now,) = await client.get_active_orders(BTC)
     assert (now.price, now.size) == (Decimal(49_500), Decimal("0.02"))
     assert now.client_order_id is not None

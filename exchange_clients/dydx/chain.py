@@ -6,6 +6,7 @@ Source: dossier sections 2, 3.2, 5; the chain's .proto files of protocol v9 (fie
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import cache
 from typing import Final
 
 import msgspec
@@ -98,11 +99,12 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def subaccount(owner: str, number: int) -> bytes:
-    return pb.text(1, owner) + pb.number(2, number)
+    """The first field of every message that concerns a subaccount: `account` below."""
+    return pb.data(1, leverage_request(owner, number))
 
 
 def _order_id(account: bytes, ref: OrderRef) -> bytes:
-    return pb.data(1, account) + pb.fixed32(2, ref.client_id) + pb.number(3, ref.flags) + pb.number(4, ref.clob_pair_id)
+    return account + pb.fixed32(2, ref.client_id) + pb.number(3, ref.flags) + pb.number(4, ref.clob_pair_id)
 
 
 def place_order(account: bytes, order: ChainOrder) -> Message:
@@ -131,21 +133,26 @@ def cancel_order(account: bytes, ref: OrderRef, good_til: int) -> Message:
 def batch_cancel(account: bytes, client_ids: dict[int, list[int]], good_til_block: int) -> Message:
     """Short-term orders by clob pair."""
     batches = [pb.data(2, pb.number(1, pair) + pb.packed(2, ids)) for pair, ids in client_ids.items()]
-    return Message(BATCH_CANCEL, pb.data(1, account) + b"".join(batches) + pb.number(3, good_til_block))
+    return Message(BATCH_CANCEL, account + b"".join(batches) + pb.number(3, good_til_block))
 
 
 def update_leverage(account: bytes, clob_pair_id: int, imf_ppm: int) -> Message:
     """`imf_ppm`: initial margin fraction in millionths."""
     entry = pb.number(1, clob_pair_id) + pb.number(2, imf_ppm)
-    return Message(UPDATE_LEVERAGE, pb.data(1, account) + pb.data(2, entry))
+    return Message(UPDATE_LEVERAGE, account + pb.data(2, entry))
 
 
 # ---- transactions
 
 
+@cache
+def _type_field(url: str) -> bytes:
+    return pb.text(1, url)
+
+
 def tx_body(transaction: Transaction, authenticator: int | None = None, memo: str = "") -> bytes:
     """`authenticator`: the id under which a permissioned key signs, named once per message."""
-    messages = [pb.data(1, pb.text(1, m.url) + pb.data(2, m.body)) for m in transaction.messages]
+    messages = [pb.data(1, _type_field(m.url) + pb.data(2, m.body)) for m in transaction.messages]
     body = b"".join(messages) + pb.text(2, memo) + pb.number(3, transaction.timeout_height)
     if authenticator is None:
         return body
@@ -162,12 +169,17 @@ def auth_info(prefix: bytes, sequence: int) -> bytes:
     return pb.data(1, prefix + pb.number(3, sequence)) + pb.data(2, pb.number(2, GAS_LIMIT))
 
 
-def sign_doc(body: bytes, auth: bytes, chain_id: str, account_number: int) -> bytes:
-    return pb.data(1, body) + pb.data(2, auth) + pb.text(3, chain_id) + pb.number(4, account_number)
+def signed_part(body: bytes, auth: bytes) -> bytes:
+    """What a `SignDoc` and a `TxRaw` have in common: their first two fields."""
+    return pb.data(1, body) + pb.data(2, auth)
 
 
-def tx_raw(body: bytes, auth: bytes, signature: bytes) -> bytes:
-    return pb.data(1, body) + pb.data(2, auth) + pb.data(3, signature)
+def sign_doc(part: bytes, chain_id: str, account_number: int) -> bytes:
+    return part + pb.text(3, chain_id) + pb.number(4, account_number)
+
+
+def tx_raw(part: bytes, signature: bytes) -> bytes:
+    return part + pb.data(3, signature)
 
 
 def broadcast_request(tx: bytes) -> bytes:
@@ -272,7 +284,7 @@ def read_authenticators(body: bytes) -> list[Authenticator]:
 
 
 def leverage_request(owner: str, number: int) -> bytes:
-    return subaccount(owner, number)
+    return pb.text(1, owner) + pb.number(2, number)
 
 
 def read_leverage(body: bytes) -> dict[int, int]:

@@ -262,6 +262,7 @@ SPEC: Final = VenueSpec(
         min_gtt_s=3.0,
         max_gtt_s=95 * 86_400.0,
         lookup_grace_s=20.0,
+        records_lag_s=2.0,
     ),
     client_id=IdFormat.UINT32,
     funding_interval_hours=Decimal(1),
@@ -269,6 +270,7 @@ SPEC: Final = VenueSpec(
     account_field="address",
     roles=(ROLE,),
     ws_message_cost={"ws": 1},
+    limiter_wait_s=10.0,
     retry_after_unit_s=0.001,
 )
 

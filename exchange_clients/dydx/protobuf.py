@@ -21,15 +21,21 @@ _BYTES: Final = 2
 _FIXED32: Final = 5
 
 
-def varint(value: int) -> bytes:
-    if value < 0x80:
-        return bytes((value,))
+def _encoded(value: int) -> bytes:
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+_SHORT: Final = tuple(_encoded(value) for value in range(512))
+"""Lengths and field keys, mostly."""
+
+
+def varint(value: int) -> bytes:
+    return _SHORT[value] if value < 512 else _encoded(value)
 
 
 def number(field: int, value: int) -> bytes:

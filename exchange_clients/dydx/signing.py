@@ -206,7 +206,8 @@ class DydxSigner:
         """The signed bytes. Short-term transactions have no sequence: any number is accepted, and theirs is 0."""
         body = chain.tx_body(transaction, self.authenticator)
         auth = chain.auth_info(self._auth_prefix, sequence) if sequence else self._unordered
-        return chain.tx_raw(body, auth, self._sign(chain.sign_doc(body, auth, self.chain_id, transaction.account_number)))
+        part = chain.signed_part(body, auth)
+        return chain.tx_raw(part, self._sign(chain.sign_doc(part, self.chain_id, transaction.account_number)))
 
     async def authorize(self, request: HttpRequest, now_ms: int) -> HttpRequest:
         """No read needs a signature."""

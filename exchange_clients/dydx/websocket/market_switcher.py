@@ -13,8 +13,11 @@ from exchange_clients.spec import Stream
 from exchange_clients.subscriptions import Topic
 
 BLOCKS: Final = "v4_block_height"
-BLOCKS_TOPIC: Final = Topic(Stream.INDEX, ROLE, f"{BLOCKS} {BLOCKS}", parameter=BLOCKS)
+BLOCKS_TOPIC: Final = Topic(Stream.INDEX, ROLE, BLOCKS, parameter=BLOCKS)
 """Heights: no stream of ours, but every signed client follows them."""
+
+
+_WITHOUT_ID: Final = frozenset({BLOCKS, "v4_markets"})
 
 
 def topic_for(stream: Stream, instrument: Instrument | None, parameter: str, account: str) -> Topic:
@@ -37,13 +40,13 @@ def topic_for(stream: Stream, instrument: Instrument | None, parameter: str, acc
 
 def channel_of(channel: str, id: str | None) -> str:
     """The name under which topics and answers meet; the venue repeats a channel's own name where there is no id."""
-    return channel if id is None or channel == "v4_markets" else f"{channel} {id}"
+    return channel if id is None or channel in _WITHOUT_ID else f"{channel} {id}"
 
 
 def message(kind: str, topic: Topic, *, batched: bool | None = None) -> str:
     channel, _, id = topic.channel.partition(" ")
     body: dict[str, str | bool] = {"type": kind, "channel": channel}
-    if id and channel != BLOCKS:
+    if id:
         body["id"] = id
     if batched is not None and topic.stream is Stream.BOOK:
         body["batched"] = batched

@@ -36,6 +36,7 @@ from exchange_clients.model import (
     NS_PER_S,
     FillKind,
     Instrument,
+    MarginMode,
     MarketStatus,
     OrderStatus,
     OrderType,
@@ -45,7 +46,7 @@ from exchange_clients.model import (
 )
 
 D = Decimal
-BTC = {
+BTC: dict[str, Any] = {
     "clobPairId": "0", "ticker": "BTC-USD", "status": "ACTIVE", "oraclePrice": "89919.2", "priceChange24H": "701.10762",
     "volume24H": "247500844.6834", "trades24H": 63065, "nextFundingRate": "0.00000254545454545455", "initialMarginFraction": "0.02",
     "maintenanceMarginFraction": "0.012", "openInterest": "381.7348", "atomicResolution": -10, "quantumConversionExponent": -9,
@@ -53,7 +54,7 @@ BTC = {
     "openInterestLowerCap": "0", "openInterestUpperCap": "0", "baseOpenInterest": "782.0931", "defaultFundingRate1H": "0",
 }  # fmt: skip
 """A capture of 2025-12-08."""
-ISOLATED = {
+ISOLATED: dict[str, Any] = {
     **BTC, "clobPairId": "901", "ticker": "BUFFI,UNISWAP_V3,0X4C1B1302220D7DE5C22B495E78B72F2DD2457D45-USD", "oraclePrice": None,
     "marketType": "ISOLATED", "initialMarginFraction": "0.2", "maintenanceMarginFraction": "0.1", "defaultFundingRate1H": "0.0000125",
     "openInterestLowerCap": "20000000", "openInterestUpperCap": "50000000", "volume24H": None, "nextFundingRate": "0.0000125",
@@ -83,8 +84,14 @@ def order_row(**fields: Any) -> m.OrderRow:
 
 def test_a_cross_market(btc: Instrument) -> None:
     assert str(btc.id) == "BTC-USD-PERP.dydx"
-    assert (btc.contract_id, btc.settle, btc.tick_size, btc.step_size, btc.min_quantity) == ("BTC-USD", "USDC", 1, D("0.0001"), D("0.0001"))
-    assert (btc.max_leverage, btc.maintenance_margin, btc.only_isolated, btc.tradable) == (50, D("0.012"), False, True)
+    assert (btc.contract_id, btc.settle, btc.tick_size, btc.step_size, btc.min_quantity) == (
+        "BTC-USD",
+        "USDC",
+        D(1),
+        D("0.0001"),
+        D("0.0001"),
+    )
+    assert (btc.max_leverage, btc.maintenance_margin, btc.only_isolated, btc.tradable) == (D(50), D("0.012"), False, True)
     assert btc.funding_cap == D("0.006"), "0.6 % an hour"
     grid = Grid.of(market())
     assert (grid.tick, grid.step) == (btc.tick_size, btc.step_size)
@@ -167,7 +174,7 @@ def test_the_running_rate_is_per_hour_and_charged_at_the_next_hour(btc: Instrume
     now_ns = ns_of("2025-12-08T16:11:56.125Z")
     sample = c.funding_now(market().nextFundingRate, btc, now_ns)
     assert sample is not None
-    assert (sample.raw_rate, sample.interval_hours, sample.kind) == (D("0.00000254545454545455"), 1, RateKind.PREDICTED)
+    assert (sample.raw_rate, sample.interval_hours, sample.kind) == (D("0.00000254545454545455"), D(1), RateKind.PREDICTED)
     assert sample.normalized_rate == 8 * sample.raw_rate
     assert sample.next_funding_time == ns_of("2025-12-08T17:00:00.000Z")
     assert sample.cap == D("0.006")
@@ -177,7 +184,7 @@ def test_a_recorded_settled_rate(btc: Instrument) -> None:
     """Captured 2025-12-08: effective at the hour, positive, so longs pay."""
     row = m.FundingRow("BTC-USD", D("0.000002375"), "2025-12-08T16:00:00.219Z", D("89993.8"), "66622979")
     sample = c.funding_settled(row, btc)
-    assert (sample.raw_rate, sample.interval_hours, sample.kind) == (D("0.000002375"), 1, RateKind.SETTLED)
+    assert (sample.raw_rate, sample.interval_hours, sample.kind) == (D("0.000002375"), D(1), RateKind.SETTLED)
     assert sample.settled_at == ns_of("2025-12-08T16:00:00.219Z")
     assert sample.settled_at - NS_PER_S < (sample.settled_at // NS_PER_HOUR) * NS_PER_HOUR
 
@@ -195,6 +202,7 @@ def test_a_recorded_payment(btc: Instrument) -> None:
     )  # fmt: skip
     payment = c.funding_payment(row, btc)
     assert (payment.amount, payment.asset, payment.position_quantity) == (D("-0.1068"), "USDC", D("0.5"))
+    assert payment.rate is not None
     assert payment.amount == pytest.approx(-D("0.5") * D("89993.8") * payment.rate, abs=D("0.001"))
     short = c.funding_payment(msgspec.structs.replace(row, side="SHORT", payment=D("0.1068")), btc)
     assert (short.amount, short.position_quantity) == (D("0.1068"), D("-0.5"))
@@ -258,7 +266,7 @@ def test_fills_that_no_block_has_yet_are_not_booked(btc: Instrument) -> None:
 )
 def test_triggers(fields: dict[str, str], kind: OrderType, btc: Instrument) -> None:
     info = c.order(order_row(status="UNTRIGGERED", orderFlags="32", triggerPrice="85000", **fields), btc, client_order_id=None)
-    assert (info.order_type, info.trigger_price, info.status) == (kind, 85000, OrderStatus.PENDING)
+    assert (info.order_type, info.trigger_price, info.status) == (kind, D(85000), OrderStatus.PENDING)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +299,7 @@ def test_a_short_is_negative_whatever_sign_the_size_has(size: str, btc: Instrume
 
 def test_a_closed_position_is_flat(btc: Instrument) -> None:
     row = m.PositionRow("BTC-USD", "CLOSED", "LONG", D("0.5"), entryPrice=D(43000))
-    assert c.position(row, btc, 7) == Position(instrument=btc.id, quantity=D(0), margin_mode=c.MarginMode.CROSS, ts_ns=7)
+    assert c.position(row, btc, 7) == Position(instrument=btc.id, quantity=D(0), margin_mode=MarginMode.CROSS, ts_ns=7)
 
 
 @pytest.mark.parametrize(

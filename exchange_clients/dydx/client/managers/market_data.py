@@ -74,7 +74,7 @@ class DydxMarketData(BaseMarketData):
                 ticker=instrument.contract_id,
                 resolution=converters.INTERVALS[interval],
                 fromISO=iso_of(start_ns),
-                toISO=iso_of(stop_ns),
+                toISO=iso_of(stop_ns - NS_PER_MS),
                 limit=CANDLE_PAGE,
             )
             for candle in (converters.candle(row, instrument, now_ns) for row in reply.candles):

@@ -76,7 +76,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     short_term_blocks: int = 15
     long_term_days: int = 28
-    tx_blocks: int = 20
+    tx_blocks: int = 25
     cancel_unfilled_after_s: float | None = 5.0
     check_collateral: bool = True
     batched_books: bool = False

@@ -44,8 +44,7 @@ STP: Final = {1: "EXPIRE_MAKER", 2: "EXPIRE_TAKER", 3: "EXPIRE_BOTH"}
 FILL_TYPES: Final = {1: "FILL", 2: "LIQUIDATION", 3: "UNWIND_TRANSFER", 4: "SETTLE_MARKET", 5: "RPI", 6: "BLOCK_TRADE"}
 LIQUIDITY: Final = {1: "MAKER", 2: "TAKER"}
 FLAGS: Final = ("REDUCE_ONLY", "STOP_CONDITION_BELOW_TRIGGER", "STOP_CONDITION_ABOVE_TRIGGER", "INTERACTIVE", "TARGET_STRATEGY_VWAP", "MMP")
-REQUEST_STATUSES: Final = {1: "PENDING", 2: "PROCESSED", 3: "REJECTED", 4: "SUCCESS"}
-"""Unproven: the published schema names the field, not its values."""
+_REQUEST_STATUSES: Final = {1: "PENDING", 2: "PROCESSED", 3: "REJECTED", 4: "SUCCESS"}
 
 
 class Book(NamedTuple):
@@ -232,8 +231,8 @@ def _order(data: bytes, end: int, version: int) -> m.Order:
     ) = _ORDER.unpack_from(data, 8)
     order_id, client_id, market, reason, request_id, request_message = _strings(data, end, 6)
     request: m.RequestInfo | None = None
-    if end >= 8 + 128 and (request_id or data[8 + 126] in REQUEST_STATUSES):
-        request = m.RequestInfo(request_id, "MODIFY_ORDER", REQUEST_STATUSES.get(data[8 + 126], ""), request_message)
+    if end >= 8 + 128 and (request_id or data[8 + 126] in _REQUEST_STATUSES):
+        request = m.RequestInfo(request_id, "MODIFY_ORDER", _REQUEST_STATUSES.get(data[8 + 126], ""), request_message)
     if not 0 < kind < len(TYPES):
         raise DecodeError(f"order {order_id} of type {kind}")
     return m.Order(

@@ -12,10 +12,15 @@ import sys
 import venv
 from pathlib import Path
 
+_TYPING = ("typing-extensions>=4.12", "typing-inspection>=0.4", "annotated-types>=0.6")
 PEERS: dict[str, tuple[str, ...]] = {
     "ccxt": ("ccxt==4.5.90",),
     "lighter-sdk": ("lighter-sdk==1.1.8",),
+    # The SDK's frame decoder alone: what signs in it has no wheel for these interpreters.
+    "paradex-sdk": ("--no-deps", "paradex-py==0.8.2", "pydantic==2.11.7", "pydantic-core==2.33.2", *_TYPING),
     "hyperliquid-sdk": ("hyperliquid-python-sdk==0.24.0", "coincurve>=21"),
+    "dydx-sdk": ("dydx-v4-client==1.1.5",),
+    "ccxt-dydx": ("ccxt==4.5.90", "protobuf==5.29.5", "pycryptodome"),
 }
 BUILD_S = 600
 

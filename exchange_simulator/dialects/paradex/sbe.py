@@ -153,7 +153,7 @@ def order(version: int, now_us: int, row: dict[str, object]) -> Binary:
     request = row.get("request_info")
     asked = request if isinstance(request, dict) else {}
     if version >= 2:
-        frame.u8(REQUEST.get(asked.get("status", ""), 254), 1 if asked else 254)
+        frame.u8(REQUEST.get(asked.get("status", ""), 0), 1 if asked else 0)
     frame.texts(*(str(row[name]) for name in ("id", "client_id", "market", "cancel_reason")))
     return (frame.texts(asked.get("id", ""), asked.get("message", "")) if version >= 2 else frame).done()
 

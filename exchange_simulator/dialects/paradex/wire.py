@@ -407,7 +407,7 @@ def account(exchange: Exchange, number: int, address: str, now_ms: int, seq: int
 def margin_entry(found: Position) -> dict[str, Any]:
     return {
         "market": found.market.symbol,
-        "leverage": int(round(1 / fraction(found.initial))),
+        "leverage": round(1 / fraction(found.initial)),
         "margin_type": "ISOLATED" if found.mode is MarginMode.ISOLATED else "CROSS",
         "isolated_margin_leverage": 0,
     }

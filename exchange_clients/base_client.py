@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
 Symbol = InstrumentId | str
 _INFLIGHT_EVERY_S = 2.0
+_FIRST_LOOKBACK_S = 7 * 86_400.0
 _RECONCILE_RETRY_S = (1.0, 30.0)
 _CLOCK_JUMP_S = 0.5
 _CLOCK_EVERY_S = 600.0
@@ -215,9 +216,11 @@ class BaseExchangeClient:
         self._reconcile_wanted.set()
 
     async def reconcile(self) -> MassStatus:
-        """Orders, fills since the last proof and positions from the venue, merged into the tracker."""
+        """Orders, fills since the last proof (the first time: of a week) and positions from the venue, merged into the tracker."""
         status = await self.generate_mass_status(
-            lookback_s=max(60.0, (self.context.runtime.clock.time_ns() - self._last_proven_ns) / NS_PER_S + 60)
+            lookback_s=_FIRST_LOOKBACK_S
+            if not self._last_proven_ns
+            else max(60.0, (self.context.runtime.clock.time_ns() - self._last_proven_ns) / NS_PER_S + 60)
         )
         for fill in status.fills:
             self.context.tracker.on_fill(fill)

@@ -127,6 +127,8 @@ class RestTransport:
             self._session = aiohttp.ClientSession(
                 connector=self._runtime.connector(), auto_decompress=True, trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
             )
+            # It would send PUT, DELETE and GET again by itself when a kept connection breaks: a command twice, and any nonce twice.
+            self._session._retry_connection = False
         return self._session
 
     async def close(self) -> None:

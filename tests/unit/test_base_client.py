@@ -17,6 +17,7 @@ from exchange_clients.errors import (
     ConfigError,
     ConnectFailed,
     DecodeError,
+    Disconnected,
     MissingCredentials,
     NotReady,
     OrderDenied,
@@ -28,7 +29,7 @@ from exchange_clients.errors import (
     VenueUnavailable,
 )
 from exchange_clients.model import Gap, OrderInfo, OrderStatus, Side
-from exchange_clients.signing import Credentials
+from exchange_clients.signing import Credentials, HttpRequest
 from tests.toy.server import ToyServer, answer, drop, hang
 from tests.toy.venue import SPEC, ToyClient
 
@@ -446,4 +447,17 @@ async def test_a_connection_that_is_too_old_is_replaced(server: ToyServer) -> No
     while not client.is_connected:
         assert loop.time() < end
         await asyncio.sleep(0.02)
+    await client.disconnect()
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
+async def test_no_request_is_sent_twice_by_the_http_library(server: ToyServer, method: str) -> None:
+    """Not even over a kept connection that the venue closes instead of answering."""
+    client = ToyClient(server.config)
+    await client.instruments.load_all()
+    before = len(server.requests)
+    server.fault("/anything", drop, drop, drop)
+    with pytest.raises(Disconnected):
+        await client.context.rest.send(HttpRequest(method, "/anything"))
+    assert len(server.requests) - before == 1
     await client.disconnect()

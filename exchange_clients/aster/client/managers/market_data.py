@@ -142,7 +142,7 @@ class AsterMarketData(BaseMarketData):
     async def fetch_funding_rates(self) -> dict[InstrumentId, FundingRateSample]:
         """One request, and another for the intervals. A market whose interval the venue does not tell has no rate here, and is named."""
         intervals = await self.intervals()
-        rows = await self._premiums.get(0.0)
+        rows = await self._premiums.renew()
         samples: dict[InstrumentId, FundingRateSample] = {}
         missing = set()
         for row, instrument in self.context.instruments.known(rows, lambda row: row.symbol):

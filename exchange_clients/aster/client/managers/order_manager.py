@@ -97,7 +97,7 @@ async def fetch_weeks(
 def since_of(context: ClientContext, since_ns: int, instrument: Instrument | None) -> int:
     """In ms; not before the market (or the first of all markets) began."""
     dates = cast("AsterMarketData", context.market_data).onboarded_ms
-    began = dates.get(instrument.venue_symbol, 0) if instrument is not None else min(dates.values(), default=0)
+    began = dates.get(instrument.venue_symbol, 0) if instrument is not None else min(filter(None, dates.values()), default=0)
     return max(since_ns // NS_PER_MS, began, GENESIS_MS)
 
 

@@ -24,11 +24,13 @@ class Aged(Generic[T]):
 
     async def get(self, max_age_s: float) -> T:
         value = self._value
-        if value is None or self._clock.elapsed() - self._at_s > max_age_s:
-            asked_s = self._clock.elapsed()
-            self._value = None
-            value = self._value = await self._ask()
-            self._at_s = asked_s
+        return value if value is not None and self._clock.elapsed() - self._at_s <= max_age_s else await self.renew()
+
+    async def renew(self) -> T:
+        asked_s = self._clock.elapsed()
+        self._value = None
+        value = self._value = await self._ask()
+        self._at_s = asked_s
         return value
 
 

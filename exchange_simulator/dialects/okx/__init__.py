@@ -1,0 +1,7 @@
+"""OKX's wire protocol over a simulated exchange."""
+
+from __future__ import annotations
+
+from exchange_simulator.dialects.okx.dialect import OkxDialect
+
+DIALECT = OkxDialect

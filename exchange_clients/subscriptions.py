@@ -87,9 +87,16 @@ class SubscriptionRegistry:
         return [t for t, e in self._entries.items() if t.role == role and e.state is TopicState.PENDING and e.refusal is None]
 
     def sent(self, topics: Iterable[Topic], now: float) -> None:
+        """They are on their way; `now` may be infinite until they are `written`."""
         for topic in topics:
             if (entry := self._entries.get(topic)) is not None:
                 entry.state, entry.since = TopicState.SENT, now
+
+    def written(self, topics: Iterable[Topic], now: float) -> None:
+        """From now on an answer is due."""
+        for topic in topics:
+            if (entry := self._entries.get(topic)) is not None and entry.state is TopicState.SENT:
+                entry.since = now
 
     def confirmed(self, topic: Topic, now: float) -> bool:
         """False when nobody wants it (any more), or it was not sent on this connection."""
@@ -122,6 +129,11 @@ class SubscriptionRegistry:
         """The venue's words, when it refused the topic on this connection."""
         entry = self._entries.get(topic)
         return entry.refusal if entry else None
+
+    def is_sent(self, topic: Topic) -> bool:
+        """Sent on this connection and not answered yet."""
+        entry = self._entries.get(topic)
+        return entry is not None and entry.state is TopicState.SENT
 
     def is_confirmed(self, topic: Topic) -> bool:
         entry = self._entries.get(topic)

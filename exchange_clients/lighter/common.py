@@ -99,8 +99,8 @@ def read_error(status: int, body: bytes) -> tuple[str, str] | None:
 
 
 def error_code(code: int, message: str) -> str:
-    """The key of a refusal in `ERRORS`: one code stands for a wrong parameter and for a missing token."""
-    return MISSING_TOKEN if code == 20001 and "authorization" in message.lower() else str(code)
+    """The key of a refusal in `ERRORS`: one code stands for a wrong parameter and for a token that is missing or has run out."""
+    return MISSING_TOKEN if code == 20001 and "auth" in message.lower() else str(code)
 
 
 def _get(name: str, response: Any, weight: int = 300, *, signed: bool = False, doc: str = "") -> Endpoint:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import aiohttp
 
@@ -20,9 +22,11 @@ from exchange_clients.transport.runtime import Runtime
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 CONFIRM_WITHIN_S = 10.0
 """A topic that the venue neither confirms nor refuses for so long is asked for again (E32)."""
+MUTE_AFTER_S = 12.0
+"""A connection on which an answer is due and that has not said anything at all for so long is given up."""
 HEALTHY_AFTER_S = 10.0
 """A connection that carried data for so long is taken for a good one: the next loss waits briefly again."""
-_FATAL_STATUS = ("401", "403", "404")
+_FATAL_STATUS = ("400", "401", "403", "404")
 _DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 
 log = logging.getLogger("exchange_clients.stream")
@@ -62,8 +66,8 @@ class VenueSocket:
 
     `on_frame(data, ts_recv_ns)` gets every frame, `on_open()` runs after the first subscriptions were written, `on_lost(reason)` after each
     loss, `on_silence(topic)` when a venue that acknowledges nothing has not refused a topic in time. Silence is a loss: no frame at all for
-    the heartbeat's timeout, or no data for `stale_after_s` while `expects_data()`. An error of our own while a frame is handled is logged
-    and ends the connection like any other loss.
+    the heartbeat's timeout, or for `MUTE_AFTER_S` while an answer is due, or no data for `stale_after_s` while `expects_data()`. An
+    error of our own while a frame is handled is logged and ends the connection like any other loss.
     """
 
     def __init__(
@@ -168,8 +172,9 @@ class VenueSocket:
         """Subscribe to whatever is wanted and not sent yet; does nothing while disconnected (the next connect does it)."""
         async with self._sending:
             while self._ws is not None and (topics := self._registry.pending(self.role)):
-                self._registry.sent(topics, self._runtime.clock.monotonic())
+                self._registry.sent(topics, math.inf)  # no answer is due while the limiter holds them back
                 await self._say(await self._dialect.subscribe(topics))
+                self._registry.written(topics, self._runtime.clock.monotonic())
                 self._await_silence(topics)
 
     def _await_silence(self, topics: Sequence[Topic]) -> None:
@@ -191,8 +196,11 @@ class VenueSocket:
                 await self._say(await self._dialect.unsubscribe(topics))
 
     async def _say(self, messages: Sequence[str | bytes]) -> None:
+        ws = self._ws
         for message in messages:
             await self._limiter.acquire(self._message_cost, Lane.QUERY, timeout_s=120.0)
+            if self._ws is not ws:
+                return  # meant for a connection that is gone
             try:
                 await self.send(message)
             except (ConnectFailed, Disconnected):
@@ -218,31 +226,39 @@ class VenueSocket:
             raise ConnectFailed(f"socket {self.role}: HTTP {e.status} at the handshake", venue=self.venue, code=str(e.status)) from e
         except (aiohttp.ClientError, OSError) as e:
             return f"cannot connect: {e}"
-        watch: asyncio.Task[None] | None = None
+        tasks: list[asyncio.Task[Any]] = []
         try:
             login = _Login(ws, self._connect_timeout_s)
             await self._dialect.login(self.role, login)
             self._ws = ws
             self.connects += 1
             self._opened = self._last_frame = self._last_data = clock.monotonic()
-            watch = asyncio.create_task(self._watch(ws), name=f"{self.venue}-{self.role}-watch")
-            await self.flush()
-            self._on_open()
             for data in login.kept:
                 self._on_frame(data, clock.time_ns())
-            return await self._read(ws)
+            tasks.append(asyncio.create_task(self._watch(ws), name=f"{self.venue}-{self.role}-watch"))
+            opening = asyncio.create_task(self._open(), name=f"{self.venue}-{self.role}-open")
+            reading = asyncio.create_task(self._read(ws), name=f"{self.venue}-{self.role}-read")
+            tasks += [opening, reading]  # subscriptions may wait for the limiter: what has come is read meanwhile
+            await asyncio.wait((opening, reading), return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                opening.result()
+            return await reading
         except TimeoutError:
             return "login timed out"
         finally:
-            watching = [*self._waits, *([watch] if watch is not None else [])]
-            for task in watching:
+            tasks += self._waits
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*watching, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._ws = None
             if self._closing is not None:
                 closing, self._closing = self._closing, None
                 await asyncio.gather(closing, return_exceptions=True)
             await ws.close()
+
+    async def _open(self) -> None:
+        await self.flush()
+        self._on_open()
 
     async def _read(self, ws: aiohttp.ClientWebSocketResponse) -> str:
         clock, on_frame, is_heartbeat = self._runtime.clock, self._on_frame, self._dialect.is_heartbeat
@@ -279,7 +295,9 @@ class VenueSocket:
                     self.end(f"no data for {now - self._last_data:.1f} s")
                 elif self._dialect.max_age_s is not None and now - self._opened > self._dialect.max_age_s:
                     self.end(f"replaced after {now - self._opened:.0f} s")
-                elif asking is None and (lost := self._unanswered(now)):
+                elif (lost := self._unanswered(now)) and self._mute(lost, now):
+                    self.end(f"no answer and no word for {now - self._last_frame:.1f} s")
+                elif asking is None and lost:
                     asking = asyncio.create_task(
                         self._ask_again(lost, now), name=f"{self.venue}-{self.role}-ask"
                     )  # may wait for the limiter
@@ -304,6 +322,10 @@ class VenueSocket:
     def _unanswered(self, now: float) -> list[Topic]:
         registry = self._registry
         return [t for t in registry.overdue(now, CONFIRM_WITHIN_S) if t.role == self.role and registry.refusal(t) is None]
+
+    def _mute(self, lost: Sequence[Topic], now: float) -> bool:
+        """Asked, and not a word since: asking this connection again is of no use."""
+        return now - self._last_frame > MUTE_AFTER_S and any(self._registry.is_sent(topic) for topic in lost)
 
     async def _ask_again(self, lost: Sequence[Topic], now: float) -> None:
         """Subscribe anew to what was sent and never answered."""

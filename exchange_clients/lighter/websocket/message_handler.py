@@ -26,6 +26,7 @@ class LighterMessageHandler(BaseMessageHandler):
 
     def __init__(self, manager: BaseWebSocketManager) -> None:
         self.account = LighterWebSocketHandlers(manager)
+        self._token_worked = False
         super().__init__(manager)
 
     def handlers(self) -> dict[type, Handler]:
@@ -63,7 +64,9 @@ class LighterMessageHandler(BaseMessageHandler):
         """The first push of a channel is also its confirmation."""
 
         def confirmed(role: str, message: Any, ts_recv_ns: int) -> None:
-            self.manager.confirm(role, message.channel)
+            if self.manager.confirm(role, message.channel):
+                topic = self.manager.registry.find(role, message.channel)
+                self._token_worked = self._token_worked or (topic is not None and topic.stream.is_private)
             handler(role, message, ts_recv_ns)
 
         return confirmed
@@ -170,6 +173,10 @@ class LighterMessageHandler(BaseMessageHandler):
             return
         if isinstance(error, PermissionDenied | TokenRefused):
             signer_of(self.context).forget_token()
+            if self._token_worked:  # it ran out, or the venue ended it: everything again, with a new one
+                self._token_worked = False
+                self.manager.reconnect(role, str(error))
+                return
             named = [topic for topic in waiting if topic.stream.is_private]
         for topic in named or (waiting if len(waiting) == 1 else ()):
             self.manager.refuse(role, topic.channel, str(error))

@@ -84,6 +84,7 @@ class Owners:
         self._by_address: dict[str, list[Owner]] = {}
         self._tokens: dict[str, bytes] = {}
         self._read_tokens: dict[str, tuple[int, int]] = {}
+        self._void: set[str] = set()
 
     def add(self, owner: Owner) -> None:
         self._owners[owner.index] = owner
@@ -118,6 +119,8 @@ class Owners:
         if text in self._read_tokens:
             return self._reader(text, now_s, account)
         token = Token.parse(text)
+        if text in self._void:
+            raise refusal(20001, ": auth token is expired", status=401)
         if not now_s <= token.deadline_s <= now_s + MAX_TOKEN_S + 60:
             raise refusal(20001, ": auth token is expired" if token.deadline_s < now_s else ": auth token is not valid yet", status=401)
         owner = self.get(token.account)
@@ -131,6 +134,10 @@ class Owners:
         if account is not None and token.account != account:
             raise refusal(20001, ": auth token is of another account", status=401)
         return owner
+
+    def expire_tokens(self) -> None:
+        """What was used so far is refused from now on."""
+        self._void.update(self._tokens)
 
     def _reader(self, text: str, now_s: int, account: int | None) -> Owner:
         index, expiry_s = self._read_tokens[text]

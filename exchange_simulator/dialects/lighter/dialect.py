@@ -112,6 +112,9 @@ class LighterDialect(Dialect):
             liquidation_fee=to_fraction("0.01"),
         )
 
+    def expire_tokens(self) -> None:
+        self.owners.expire_tokens()
+
     def open_account(self, deposit: Decimal, *, l1_address: str = "", tier: str = "") -> SimAccount:
         """One API key (index 4). `l1_address`: whose Ethereum key may register more."""
         index = FIRST_ACCOUNT + len(self.exchange.ledger.accounts) - 1

@@ -27,7 +27,7 @@ async def newest_first(
         records, cursor = await ask(cursor)
         found |= {key(r): r for r in records if time_ns(r) >= since_ns and (until_ns is None or time_ns(r) < until_ns)}
         if not cursor or any(time_ns(r) < since_ns for r in records):
-            return sorted(found.values(), key=time_ns)
+            return sorted(reversed(found.values()), key=time_ns)  # of one instant too the last record is the oldest
 
 
 async def oldest_first(ask: Callable[[int], Awaitable[Sequence[T]]], *, time: Callable[[T], int], start: int, size: int) -> list[T]:

@@ -104,6 +104,7 @@ class Rest:
             "assets": lambda _: [{"symbol": "USDC", "displayName": "USD Coin", "coingeckoId": "usd-coin", "tokens": []}],
             "collateral": lambda _: [{"symbol": "USDC", "imfFunction": None, "mmfFunction": None, "haircutFunction": None}],
             "borrowLend/markets": lambda _: [],
+            "securities": lambda _: [],
         }
         signed: dict[str, Callable[[Owner, dict[str, Any]], Any]] = {
             "GET /api/v1/account": self._account,

@@ -7,6 +7,7 @@ from typing import Any
 
 from exchange_clients.backpack import messages as m
 from exchange_clients.backpack.client.utils import converters
+from exchange_clients.backpack.client.utils.helpers import wire_number
 from exchange_clients.base_managers import BaseAccountManager
 from exchange_clients.errors import ConfigError
 from exchange_clients.model import AccountState, FeeRates, Instrument, Lane, LeverageInfo, MarginMode
@@ -36,7 +37,7 @@ class BackpackAccountManager(BaseAccountManager):
         """One limit for all markets of the account."""
         if leverage < 1:
             raise ConfigError(f"leverage is at least 1, not {leverage}", venue=self.context.name)
-        return Command("accountUpdate", {"leverageLimit": f"{leverage.normalize():f}"}, Lane.QUERY)
+        return Command("accountUpdate", {"leverageLimit": wire_number(leverage)}, Lane.QUERY)
 
     def decode_setting(self, reply: Any) -> None:
         """The body is empty; `set_leverage` reads back."""

@@ -6,7 +6,6 @@ An order is listed live only while it is open; how it ended is told by the strea
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, Final
@@ -16,6 +15,8 @@ import msgspec
 from exchange_clients.backpack import messages as m
 from exchange_clients.backpack.client.managers.market_data import PAGE, by_offset
 from exchange_clients.backpack.client.utils import converters
+from exchange_clients.backpack.client.utils.caching import PastOrders
+from exchange_clients.backpack.client.utils.helpers import wire_number
 from exchange_clients.backpack.common import refusal
 from exchange_clients.base_managers import LANES, BaseOrderManager, ids_of, most_urgent
 from exchange_clients.context import ClientContext
@@ -43,10 +44,8 @@ from exchange_clients.signing import Command
 Payload = dict[str, str | int | bool]
 
 MAX_CLIENT_ID: Final = 2**32 - 1
-MAX_PAST: Final = 5_000
 TRIGGER_BY: Final = "MarkPrice"
 _SIDES: Final = {Side.BUY: "Bid", Side.SELL: "Ask"}
-_ENDED: Final = frozenset({"Filled", "Cancelled", "Expired", "TriggerFailed"})
 _STOPS: Final = frozenset({OrderType.STOP_MARKET, OrderType.STOP_LIMIT})
 _decode_order: Final = msgspec.json.Decoder(m.OrderRow, strict=False).decode
 _decode_orders: Final = msgspec.json.Decoder(list[m.OrderRow], strict=False).decode
@@ -58,7 +57,7 @@ class BackpackOrderManager(BaseOrderManager):
         super().__init__(context)
         self._asking_history = asyncio.Lock()
         self._page: tuple[float, str, list[m.OrderRow]] = (-1.0, "", [])
-        self._past: OrderedDict[str, m.OrderRow] = OrderedDict()
+        self._past = PastOrders()
         self._exits: dict[str, Payload] = {}
 
     # ---- checks
@@ -163,7 +162,7 @@ class BackpackOrderManager(BaseOrderManager):
         """A trigger order says `triggerQuantity` instead of `quantity`; its price, where it is a limit, and its trigger go together."""
         intent = order.intent
         assert intent.price is not None  # `check` saw to it
-        quantity = _plain(instrument.to_venue_size(intent.quantity))
+        quantity = wire_number(instrument.to_venue_size(intent.quantity))
         payload: Payload = {
             "clientId": int(order.client_order_id or 0),
             "orderType": "Market" if intent.order_type in MARKET_TYPES else "Limit",
@@ -285,7 +284,7 @@ class BackpackOrderManager(BaseOrderManager):
     async def _ended(self, instrument: Instrument | None, order_id: str | None, client_order_id: str | None) -> m.OrderRow | None:
         """History has the one limit that is tight: an end that was read once is kept, and a page is shared by all who came before it was
         asked for."""
-        if order_id is not None and (past := self._past.get(order_id)) is not None:
+        if (past := self._past.get(order_id)) is not None:
             return past
         symbol = instrument.venue_symbol if instrument is not None else ""
         clock = self.context.runtime.clock
@@ -306,9 +305,7 @@ class BackpackOrderManager(BaseOrderManager):
         rows: list[m.OrderRow] = await self.rest.query(
             "orderHistoryQueryAll", symbol=symbol, marketType=converters.PERP, limit=PAGE, offset=offset, sortDirection="Desc"
         )
-        self._past |= {row.id: row for row in rows if row.status in _ENDED}
-        while len(self._past) > MAX_PAST:
-            self._past.popitem(last=False)
+        self._past.keep(rows)
         return rows
 
     async def fetch_open_orders(self, instrument: Instrument | None = None) -> list[OrderInfo]:
@@ -356,11 +353,5 @@ def _is(row: m.OrderRow, order_id: str | None, client_order_id: str | None) -> b
     return row.id == order_id if order_id is not None else str(row.clientId) == client_order_id
 
 
-def _plain(value: Decimal) -> str:
-    """Without exponent and without trailing zeros."""
-    text = format(value, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
 def _price(price: Decimal, instrument: Instrument) -> str:
-    return _plain(instrument.to_venue_price(price))
+    return wire_number(instrument.to_venue_price(price))

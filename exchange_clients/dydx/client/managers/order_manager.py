@@ -64,6 +64,8 @@ OPTIONS: Final = frozenset(
 MAX_BLOCKS: Final = 20
 """How far ahead a last block may lie: the narrower of what the venue's documents and its code say."""
 MAX_DAYS: Final = 94
+CANCEL_BLOCKS: Final = 10
+"""A cancel lives so long at least: the order that it is to end may not have reached every validator yet."""
 HEIGHT_MAX_AGE_S: Final = 3.0
 MARKET_METADATA: Final = 1
 """How the venue's own page marks an order that was meant as a market order."""
@@ -173,11 +175,19 @@ class OrderBookkeeping:
                 if facts is not None:
                     facts.client_order_id = client_order_id
         info = converters.order(row, instrument, client_order_id=client_order_id)
-        if facts is not None and facts.cancel_asked and info.status is OrderStatus.EXPIRED:
-            info = msgspec.structs.replace(info, status=OrderStatus.CANCELED)
+        if facts is not None and info.status in (OrderStatus.EXPIRED, OrderStatus.CANCELED):
+            info = msgspec.structs.replace(info, status=self._how_it_ended(row, facts, info))
         if order is not None and not order.external and order.intent.order_type is not info.order_type:
             info = msgspec.structs.replace(info, order_type=order.intent.order_type)
         return info
+
+    def _how_it_ended(self, row: m.OrderRow, facts: OrderFacts, info: OrderInfo) -> OrderStatus:
+        """The records say "canceled" of all ends: an order of ours that nobody canceled has outlived its last block."""
+        if info.status is OrderStatus.EXPIRED:
+            return OrderStatus.CANCELED if facts.cancel_asked else OrderStatus.EXPIRED
+        outlived = facts.is_short_term and self.cache.height > facts.last_block > 0 and row.timeInForce != "IOC"
+        unexplained = row.removalReason is None and facts.removal is None and not facts.cancel_asked and facts.acked
+        return OrderStatus.EXPIRED if outlived and unexplained else OrderStatus.CANCELED
 
     def _removed(self, row: m.OrderRow, facts: OrderFacts | None, order: Order | None) -> OrderInfo | None:
         if facts is None or order is None:
@@ -375,7 +385,7 @@ class DydxOrderManager(BaseOrderManager):
 
     async def _ask_height(self) -> None:
         block: chain.Block = await self.rest.query("latestBlock", lane=Lane.CANCEL)
-        self.cache.saw(block.height, self.context.runtime.clock.monotonic())
+        self.cache.corrected(block.height, self.context.runtime.clock.monotonic())
 
     # ---- encoding
 
@@ -441,7 +451,7 @@ class DydxOrderManager(BaseOrderManager):
         for facts in found:
             facts.cancel_asked = True
         if found[0].is_short_term:
-            last = max([self.cache.height + 1, *(facts.good_til_block for facts in found)])
+            last = max([self.cache.height + CANCEL_BLOCKS, *(facts.good_til_block for facts in found)])
             if len(found) == 1:
                 messages = [chain.cancel_order(account, found[0].ref, last)]
             else:

@@ -87,6 +87,10 @@ class VenueCache:
         if height > self.height:
             self.height, self.height_s = height, now_s
 
+    def corrected(self, height: int, now_s: float) -> None:
+        """A node's own word, against what was believed."""
+        self.height, self.height_s = height, now_s
+
     # ---- orders
 
     def note(self, uuid: str, facts: OrderFacts) -> OrderFacts:

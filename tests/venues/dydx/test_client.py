@@ -1,0 +1,610 @@
+"""The client against the dialect, where dYdX differs: blocks, best effort, sequences, nodes, permissioned keys."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, cast
+
+import pytest
+
+from exchange_clients.dydx import DydxClient
+from exchange_clients.dydx import protobuf as pb
+from exchange_clients.dydx.chain import Flags
+from exchange_clients.dydx.client.utils.caching import VenueCache, venue_cache
+from exchange_clients.errors import (
+    AuthError,
+    ConfigError,
+    ConnectFailed,
+    InsufficientMargin,
+    OrderDenied,
+    OrderOutcomeUnknown,
+    Outcome,
+    PermissionDenied,
+    RateLimited,
+    UnsupportedCapability,
+)
+from exchange_clients.model import OrderInfo, OrderIntent, OrderStatus, OrderType, Side, TimeInForce, WaitFor
+from exchange_clients.signing import Credentials
+from exchange_clients.transport.grpc import GrpcStatus, UnaryChannel
+from exchange_simulator import simloop
+from exchange_simulator.conformance.bench import BTC, ETH, Bench, set_up
+from exchange_simulator.core import types as core
+from exchange_simulator.dialects.base import Lose, Received, RequestFault
+
+D = Decimal
+BROADCAST = "/cosmos.tx.v1beta1.Service/BroadcastTx"
+PLACE = b"/dydxprotocol.clob.MsgPlaceOrder"
+CANCEL = b"/dydxprotocol.clob.MsgCancelOrder"
+BATCH = b"/dydxprotocol.clob.MsgBatchCancel"
+
+
+def virtual(test: Callable[[Bench], Awaitable[None]]) -> Callable[[], None]:
+    """Run a test coroutine on a bench under virtual time; what it leaves running fails it."""
+
+    @functools.wraps(test)
+    def run() -> None:
+        async def main(sim: simloop.Simulation) -> None:
+            async with await set_up("dydx", sim.runtime, network=sim.network) as bench:
+                await test(bench)
+
+        simloop.run(main, seed=5)
+
+    del run.__wrapped__  # pytest would read the wrapped signature
+    return run
+
+
+async def connected(bench: Bench, **settings: Any) -> DydxClient:
+    return cast(DydxClient, await bench.connected(**settings))
+
+
+def cache_of(client: DydxClient) -> VenueCache:
+    return venue_cache(client.context)
+
+
+def intent(client: DydxClient, **fields: Any) -> OrderIntent:
+    """A bid of 0.01 far below the market unless told otherwise."""
+    plain = {"instrument": client.instruments.get(BTC).id, "side": Side.BUY, "quantity": D("0.01"), "price": D(49_000)}
+    return OrderIntent(**{**plain, **fields})
+
+
+def is_broadcast(received: Received) -> bool:
+    return received.path == BROADCAST
+
+
+def is_broadcast_of(url: bytes) -> Callable[[Received], bool]:
+    return lambda received: is_broadcast(received) and url in received.body
+
+
+def bodies(bench: Bench) -> list[pb.Fields]:
+    """The transaction bodies broadcast so far."""
+    raw = [pb.bytes_of(pb.parse(received.body), 1) for received in bench.commands()]
+    return [pb.message_of(pb.parse(tx), 1) for tx in raw]
+
+
+def messages(bench: Bench) -> list[tuple[str, pb.Fields]]:
+    """(type, fields) of every message broadcast so far."""
+    found = [message for body in bodies(bench) for message in pb.messages_of(body, 1)]
+    return [(pb.text_of(message, 1).rpartition(".")[2], pb.message_of(message, 2)) for message in found]
+
+
+def flags_of(order: pb.Fields) -> int:
+    return pb.number_of(pb.message_of(order, 1), 3)
+
+
+# ---- which kind of order
+
+
+@virtual
+async def test_the_kind_follows_from_time_in_force(bench: Bench) -> None:
+    client = await connected(bench)
+    await client.place_limit_order(BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC", wait_for="terminal")
+    await client.place_limit_order(BTC, D("0.01"), D(49_000), "buy", wait_for="open")
+    await client.place_trigger_order(BTC, D("0.01"), D(49_000), "sell", "stop_market", wait_for="open")
+    orders = [pb.message_of(fields, 1) for kind, fields in messages(bench)]
+    assert [flags_of(order) for order in orders] == [Flags.SHORT_TERM, Flags.LONG_TERM, Flags.CONDITIONAL]
+    short, long, stop = orders
+    assert cache_of(client).height - 25 < pb.number_of(short, 5) <= cache_of(client).height + 20, "a block, not a time"
+    in_s = pb.number_of(long, 6) - client.context.venue_time.now_ms() // 1000
+    assert 27 * 86_400 < in_s <= 28 * 86_400
+    assert (pb.number_of(stop, 7), pb.number_of(stop, 8), pb.number_of(stop, 9), pb.number_of(stop, 10)) == (1, 1, 1, 1)
+    timeouts = [pb.number_of(body, 3) for body in bodies(bench)]
+    assert timeouts[0] == 0, "a short-term order has its own last block"
+    assert all(timeout > 0 for timeout in timeouts[1:])
+
+
+@virtual
+async def test_passing_the_nodes_check_is_not_acceptance(bench: Bench) -> None:
+    client = await connected(bench)
+    info = await client.order_manager.place(intent(client))
+    assert info.status is OrderStatus.SUBMITTED
+    assert info.order_id is not None, "the indexer's id is known beforehand"
+    await bench.until(lambda: client.context.tracker.live()[0].status is OrderStatus.OPEN, "the block tells")
+
+
+@virtual
+async def test_resting_orders_cannot_be_reduce_only(bench: Bench) -> None:
+    client = await connected(bench)
+    with pytest.raises(UnsupportedCapability):
+        await client.place_limit_order(BTC, D("0.01"), D(51_000), "sell", reduce_only=True)
+    with pytest.raises(UnsupportedCapability):
+        await client.place_trigger_order(BTC, D("0.01"), D(49_000), "sell", "stop_limit", price=D(48_000), reduce_only=True)
+    assert bench.commands() == []
+
+
+@virtual
+async def test_the_named_verbs_refuse_what_is_not_theirs(bench: Bench) -> None:
+    client = await connected(bench)
+    orders = client.order_manager
+    for blocks in (0, 21):
+        with pytest.raises(OrderDenied):
+            await orders.submit_short_term_order(intent(client), blocks=blocks)
+    with pytest.raises(OrderDenied):
+        await orders.submit_long_term_order(intent(client, time_in_force=TimeInForce.IOC))
+    with pytest.raises(OrderDenied):
+        await orders.submit_conditional_order(intent(client))
+    stop = intent(client, order_type=OrderType.STOP_MARKET, trigger_price=D(49_000), time_in_force=TimeInForce.IOC)
+    with pytest.raises(OrderDenied):
+        await orders.submit_short_term_order(stop)
+    assert bench.commands() == []
+
+
+@virtual
+async def test_client_ids_are_32_bits(bench: Bench) -> None:
+    client = await connected(bench)
+    for wrong in ("4294967296", "-1", "x", "1.0", ""):
+        with pytest.raises(OrderDenied):
+            await client.order_manager.place(intent(client, client_order_id=wrong) if wrong else intent(client, client_order_id="²"))
+    info = await client.order_manager.place(intent(client, client_order_id="4294967295"), wait_for=WaitFor.OPEN)
+    assert info.status is OrderStatus.OPEN
+
+
+# ---- short-term orders and their last block
+
+
+async def rest_short(client: DydxClient, **fields: Any) -> OrderInfo:
+    return await client.order_manager.submit_short_term_order(intent(client, **fields), blocks=20, wait_for=WaitFor.OPEN)
+
+
+@virtual
+async def test_a_short_term_order_that_is_not_filled_is_canceled(bench: Bench) -> None:
+    client = await connected(bench)
+    info = await rest_short(client)
+    assert info.status is OrderStatus.OPEN
+    await bench.runtime.clock.sleep(6)
+    assert bench.orders() == [], "canceled after five seconds, not left to its last block"
+    await bench.until(lambda: client.context.tracker.live() == (), "its end is proved")
+    assert info.client_order_id is not None
+    ended = await client.get_order_info(info.client_order_id)
+    assert ended is not None
+    assert ended.status is OrderStatus.CANCELED
+
+
+@virtual
+async def test_the_rule_can_be_switched_off_and_the_order_lives_until_its_last_block(bench: Bench) -> None:
+    client = await connected(bench, venue_options={"cancel_unfilled_after_s": None})
+    info = await rest_short(client)
+    await bench.runtime.clock.sleep(9)
+    assert len(bench.orders()) == 1
+    await bench.until(lambda: client.context.tracker.live() == (), "it ends by itself")
+    assert info.client_order_id is not None
+    ended = await client.get_order_info(info.client_order_id)
+    assert ended is not None
+    assert (ended.status, [kind for kind, _ in messages(bench)]) == (OrderStatus.EXPIRED, ["MsgPlaceOrder"])
+
+
+@virtual
+async def test_a_cancel_seen_by_a_node_is_not_the_end(bench: Bench) -> None:
+    """The order may be filled until its last block has passed: only then, or by the chain's own word, has it ended."""
+    client = await connected(bench, venue_options={"cancel_unfilled_after_s": None})
+    info = await rest_short(client)
+    assert info.client_order_id is not None
+    ending = asyncio.ensure_future(client.cancel_order(info.client_order_id))
+    await bench.runtime.clock.sleep(2)
+    assert bench.orders() == []
+    assert not ending.done()
+    last = next(facts.last_block for facts in [cache_of(client).facts(info.order_id)] if facts is not None)
+    ended = await ending
+    assert (ended.status, ended.filled_size) == (OrderStatus.CANCELED, D(0))
+    assert cache_of(client).indexed > last
+    cancel = next(fields for kind, fields in messages(bench) if kind == "MsgCancelOrder")
+    assert pb.number_of(cancel, 2) >= last, "a cancel lives at least as long as its order"
+
+
+@virtual
+async def test_when_the_stream_says_nothing_the_height_proves_the_end(bench: Bench) -> None:
+    client = await connected(bench, venue_options={"cancel_unfilled_after_s": None})
+    bench.hands.push = lambda session, channel, payload: [] if "v4_subaccounts" in channel else None
+    info = await client.order_manager.submit_short_term_order(intent(client), blocks=5)
+    assert info.status is OrderStatus.SUBMITTED
+    await bench.until(lambda: client.context.tracker.live() == (), "asked for, and concluded")
+    assert info.client_order_id is not None
+    ended = await client.get_order_info(info.client_order_id)
+    assert ended is not None
+    assert (ended.status, ended.filled_size) == (OrderStatus.EXPIRED, D(0))
+
+
+@virtual
+async def test_an_order_of_which_nobody_knows_is_dead_once_its_last_block_has_passed(bench: Bench) -> None:
+    client = await connected(bench)
+    bench.hands.requests(RequestFault(lose=Lose.REQUEST), when=is_broadcast)
+    with pytest.raises(OrderOutcomeUnknown) as caught:
+        await client.place_limit_order(BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC")
+    (order,) = client.context.tracker.live()
+    facts = cache_of(client).facts_of(order)
+    assert facts is not None
+    while cache_of(client).indexed <= facts.last_block:
+        assert order.status is OrderStatus.UNKNOWN, "not before"
+        await bench.runtime.clock.sleep(0.3)
+    await bench.until(lambda: order.status is OrderStatus.NOT_SENT, "then at once")
+    assert caught.value.client_order_id == order.client_order_id
+    assert len(bench.commands()) == 1, "and nothing was sent twice"
+
+
+@virtual
+async def test_nothing_is_concluded_while_the_indexer_stands_still(bench: Bench) -> None:
+    """The chain goes on, the indexer does not: its silence about the order says nothing."""
+    client = await connected(bench)
+    bench.hands.requests(RequestFault(lose=Lose.REPLY), when=is_broadcast)
+    with pytest.raises(OrderOutcomeUnknown):
+        await client.place_limit_order(BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC")
+    (order,) = client.context.tracker.live()
+    told = cache_of(client).height
+    bench.hands.requests(RequestFault(status=503), times=10_000, when=lambda r: r.path.startswith("/v4/"))
+    bench.hands.push = lambda session, channel, payload: []
+    cache_of(client).saw(told + 1000, bench.runtime.clock.monotonic(), indexer=True)
+    await bench.runtime.clock.sleep(20)
+    assert order.status is OrderStatus.UNKNOWN
+    bench.hands.rest()
+    await bench.until(lambda: order.status is OrderStatus.FILLED, "it had been filled all the time")
+
+
+@virtual
+async def test_an_ioc_that_found_half_is_done_when_its_fills_are_told(bench: Bench) -> None:
+    """The node's removal comes before the block with the fills: the end waits for them."""
+    client = await connected(bench)
+    bench.clear_book()
+    bench.set_level(core.Side.SELL, 50_001, D("0.4"))
+    seen: list[tuple[OrderStatus, Decimal]] = []
+    client.register_order_listener(lambda event: seen.append((event.status, event.filled_size)) if isinstance(event, OrderInfo) else None)
+    result = await client.place_limit_order(BTC, D(1), D(50_001), "buy", time_in_force="IOC", wait_for="terminal")
+    assert (result.status, result.filled_size) == (OrderStatus.CANCELED, D("0.4"))
+    assert [filled for status, filled in seen if status is OrderStatus.CANCELED] == [D("0.4")], "never ended with less"
+
+
+def _stale(by: int, code: str) -> Callable[[], None]:
+    @virtual
+    async def test(bench: Bench) -> None:
+        client = await connected(bench)
+        bench.hands.push = lambda session, channel, payload: []
+        await bench.runtime.clock.sleep(0.2)
+        cache = cache_of(client)
+        cache.corrected(cache.height + by, bench.runtime.clock.monotonic())
+        result = await client.place_limit_order(
+            BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC", client_order_id="77", wait_for="terminal"
+        )
+        assert (result.status, result.client_order_id) == (OrderStatus.FILLED, "77")
+        assert [kind for kind, _ in messages(bench)] == ["MsgPlaceOrder"] * 2, code
+
+    return test
+
+
+test_a_stale_height_is_asked_for_again_and_the_order_goes_once_more = _stale(-40, "clob:10")
+test_a_height_too_far_ahead_is_corrected = _stale(1000, "clob:11")
+
+
+# ---- collateral
+
+
+@virtual
+async def test_a_long_term_order_is_checked_against_free_collateral_first(bench: Bench) -> None:
+    client = await connected(bench)
+    with pytest.raises(InsufficientMargin, match="nothing was sent"):
+        await client.order_manager.submit_long_term_order(intent(client, quantity=D(500)))
+    assert bench.commands() == []
+    unchecked = await connected(bench, venue_options={"check_collateral": False})
+    with pytest.raises(InsufficientMargin) as caught:
+        await unchecked.order_manager.submit_long_term_order(intent(unchecked, quantity=D(500)))
+    assert caught.value.code == "clob:3007", "the chain's own word"
+    assert len(bench.commands()) == 1
+
+
+# ---- canceling several
+
+
+@virtual
+async def test_short_term_and_stateful_orders_are_canceled_apart(bench: Bench) -> None:
+    client = await connected(bench, venue_options={"cancel_unfilled_after_s": None})
+    short = [await rest_short(client, price=D(48_000 - n)) for n in range(3)]
+    long = [await client.order_manager.place(intent(client, price=D(47_000 - n)), wait_for=WaitFor.OPEN) for n in range(2)]
+    ended = await client.cancel_orders([info.client_order_id or "" for info in [short[0], long[0], short[1], long[1], short[2]]])
+    assert [result.status for result in ended] == [OrderStatus.CANCELED] * 5
+    cancels = [kind for kind, _ in messages(bench) if kind != "MsgPlaceOrder"]
+    assert cancels == ["MsgBatchCancel", "MsgCancelOrder", "MsgCancelOrder"]
+    assert len(bodies(bench)) == 5 + 2, "the stateful ones shared a transaction"
+
+
+# ---- sequences
+
+
+@virtual
+async def test_two_programs_of_one_account_find_their_sequence(bench: Bench) -> None:
+    first, second = await connected(bench), await connected(bench)
+    for n in range(3):
+        for client in (first, second):
+            result = await client.place_limit_order(BTC, D("0.01"), D(48_000 - n), "buy", wait_for="open")
+            assert result.success, result.error_message
+    assert len(bench.orders()) == 6
+
+
+@virtual
+async def test_short_term_orders_need_no_sequence_and_wait_for_nobody(bench: Bench) -> None:
+    client = await connected(bench)
+    bench.hands.requests(RequestFault(after_s=3.0), when=is_broadcast_of(PLACE))
+    slow = asyncio.ensure_future(client.place_limit_order(BTC, D("0.01"), D(48_000), "buy"))
+    await bench.runtime.clock.sleep(0.5)
+    started = bench.runtime.clock.monotonic()
+    result = await client.place_limit_order(BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC")
+    assert result.success
+    assert bench.runtime.clock.monotonic() - started < 1
+    assert (await slow).success
+
+
+# ---- nodes
+
+
+class DeadNode:
+    """A node that cannot be reached, or fails after it has heard."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error, self.asked = error, 0
+
+    async def call(self, method: str, request: bytes, *, timeout_s: float) -> bytes:
+        self.asked += 1
+        raise self.error
+
+    async def close(self) -> None: ...
+
+
+def with_node(bench: Bench, dead: DeadNode) -> DydxClient:
+    """A client whose first node is `dead` and whose second is the dialect."""
+    real = bench.runtime.grpc
+
+    def channel(address: str) -> UnaryChannel:
+        return dead if address == "dead:443" else real(address)
+
+    runtime = replace(bench.runtime, grpc=channel)
+    ends = bench.ready.endpoints
+    return cast(DydxClient, bench.client(runtime=runtime, endpoints={**ends, "grpc": ["dead:443", *ends["grpc"]]}))
+
+
+@virtual
+async def test_a_node_that_is_down_is_passed_over(bench: Bench) -> None:
+    dead = DeadNode(ConnectFailed("down"))
+    client = with_node(bench, dead)
+    await client.connect()
+    result = await client.place_limit_order(BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC", wait_for="terminal")
+    assert result.status is OrderStatus.FILLED
+    assert 0 < dead.asked < 5, "and left alone for a while"
+
+
+@virtual
+async def test_a_broadcast_that_may_have_been_heard_is_not_repeated_at_another_node(bench: Bench) -> None:
+    client = with_node(bench, DeadNode(ConnectFailed("down")))
+    await client.connect()
+    failing = DeadNode(GrpcStatus("UNAVAILABLE", "connection reset"))
+    first = client.context.rest.nodes.nodes[0]
+    first.channel, first.rest_until, first.height = failing, 0.0, 0
+    with pytest.raises(OrderOutcomeUnknown):
+        await client.place_limit_order(BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC")
+    assert (failing.asked, bench.commands()) == (1, [])
+    result = await client.place_limit_order(BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC", wait_for="terminal")
+    assert result.status is OrderStatus.FILLED, "the next one goes to the other node"
+
+
+@virtual
+async def test_a_node_of_another_chain_is_refused(bench: Bench) -> None:
+    client = cast(DydxClient, bench.client(endpoints={**bench.ready.endpoints, "chain_id": "dydx-testnet-4"}))
+    with pytest.raises(ConfigError, match="chain"):
+        await client.connect()
+
+
+# ---- keys
+
+
+def keys(bench: Bench, **changed: str) -> Credentials:
+    environ = bench.account.environ
+    fields = {"private_key": environ["DYDX_PRIVATE_KEY"], "address": environ["DYDX_ADDRESS"], "subaccount_number": "0"}
+    return Credentials("dydx", {**fields, **changed})
+
+
+def client_with(bench: Bench, credentials: Credentials) -> DydxClient:
+    return DydxClient(bench.settings(), credentials, runtime=bench.runtime)
+
+
+@virtual
+async def test_a_permissioned_key_trades_for_its_owner(bench: Bench) -> None:
+    trader = bench.dialect.permissioned(bench.account)
+    client = await connected(bench, account=trader)
+    signer = cast(Any, client.context.signer)
+    assert signer.address == bench.account.environ["DYDX_ADDRESS"] != signer.key_address
+    result = await client.place_limit_order(BTC, D("0.01"), D(49_000), "buy", wait_for="open")
+    assert result.success, result.error_message
+    assert len(bench.orders()) == 1
+    assert result.client_order_id is not None
+    assert (await client.cancel_order(result.client_order_id)).status is OrderStatus.CANCELED
+    taken = await client.place_limit_order(BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC", wait_for="terminal")
+    assert (taken.status, bench.position()) == (OrderStatus.FILLED, D("0.01"))
+
+
+@virtual
+async def test_a_permissioned_key_is_proved_at_connect(bench: Bench) -> None:
+    environ = bench.dialect.permissioned(bench.account).environ
+    good = {"private_key": environ["DYDX_PRIVATE_KEY"], "authenticator_id": environ["DYDX_AUTHENTICATOR_ID"]}
+    for wrong, word in (
+        ({**good, "authenticator_id": "99999"}, "no authenticator"),
+        ({**good, "private_key": "11" * 31 + "12"}, "another key"),
+        ({"private_key": good["private_key"]}, "authenticator_id"),
+    ):
+        client = client_with(bench, Credentials("dydx", {"address": environ["DYDX_ADDRESS"], **wrong}))
+        with pytest.raises(PermissionDenied, match=word):
+            await client.connect()
+
+
+@virtual
+async def test_what_the_owner_did_not_allow_is_refused(bench: Bench) -> None:
+    trader = bench.dialect.permissioned(bench.account, clob_pairs=[1])
+    client = await connected(bench, account=trader)
+    pairs = {base: cache_of(client).grid(client.instruments.get(base)).clob_pair_id for base in (BTC, ETH)}
+    forbidden, allowed = (BTC, ETH) if pairs[ETH] == 1 else (ETH, BTC)
+    price = {BTC: D(49_000), ETH: D(2_400)}
+    refused = await client.place_limit_order(forbidden, D("0.01"), price[forbidden], "buy", time_in_force="IOC")
+    assert isinstance(refused.error, AuthError)
+    assert refused.error.code.startswith("accountplus:")
+    assert refused.outcome == Outcome.REFUSED
+    result = await client.place_limit_order(allowed, D("0.01"), price[allowed], "buy", wait_for="open")
+    assert result.success, result.error_message
+
+
+@virtual
+async def test_an_account_that_was_never_funded_is_told_so(bench: Bench) -> None:
+    client = client_with(bench, Credentials("dydx", {"private_key": "11" * 31 + "12"}))
+    with pytest.raises(PermissionDenied, match="fund"):
+        await client.connect()
+
+
+@virtual
+async def test_another_subaccount_is_another_book_of_orders(bench: Bench) -> None:
+    bench.dialect.open_subaccount(bench.account.environ["DYDX_ADDRESS"], 1, D(1_000))
+    other = client_with(bench, keys(bench, subaccount_number="1"))
+    try:
+        await other.connect()
+        assert await other.get_total_asset_value() == 1_000
+        result = await other.place_limit_order(BTC, D("0.01"), D(49_000), "buy", wait_for="open")
+        assert result.success, result.error_message
+        first = await connected(bench)
+        assert await first.get_active_orders() == []
+        assert result.order_id is not None
+        assert await first.get_order_info(result.order_id) is None, "anybody may ask for an order: it is not ours"
+    finally:
+        await other.disconnect()
+
+
+# ---- identity of orders
+
+
+@virtual
+async def test_the_same_client_id_in_another_market_is_another_order(bench: Bench) -> None:
+    first, second = await connected(bench), await connected(bench)
+    bench.hands.push = lambda session, channel, payload: [] if "v4_subaccounts" in channel else None
+    mine = await first.place_limit_order(BTC, D("0.01"), D(49_000), "buy", client_order_id="5", wait_for="open")
+    theirs = await second.order_manager.place(
+        intent(second, instrument=second.instruments.get(ETH).id, price=D(2_400), quantity=D("0.1"), client_order_id="5"),
+        wait_for=WaitFor.OPEN,
+    )
+    assert theirs.order_id != mine.order_id
+    bench.hands.rest()
+    assert len(await first.get_active_orders()) == 2
+    known = {order.order_id: (order.client_order_id, order.external) for order in first.context.tracker.live()}
+    assert known == {mine.order_id: ("5", False), theirs.order_id: (None, True)}
+    assert theirs.order_id is not None
+    ended = await first.cancel_order(theirs.order_id)
+    assert ended.status is OrderStatus.CANCELED
+    assert [order.order_id for order in first.context.tracker.live()] == [mine.order_id]
+
+
+# ---- reads
+
+
+@virtual
+async def test_the_indexers_retry_after_is_in_milliseconds(bench: Bench) -> None:
+    client = cast(DydxClient, bench.client(signed=False))
+    await client.instruments.load_all()
+    # The dialect writes a fault's seconds in the venue's own unit.
+    fault = RequestFault(status=429, headers={"Retry-After": "4"}, body=b'{"errors":[{"msg":"Too many requests"}]}')
+    bench.hands.requests(fault, times=100, when=lambda received: "/orderbooks/" in received.path)
+    started = bench.runtime.clock.monotonic()
+    with pytest.raises(RateLimited) as caught:
+        await client.market_data.fetch_book(client.instruments.get(BTC))
+    assert caught.value.retry_after_s == 4.0
+    assert 7 < bench.runtime.clock.monotonic() - started < 12, "asked three times, waiting as told"
+
+
+@virtual
+async def test_fees_come_from_the_chain_with_the_markets_discount(bench: Bench) -> None:
+    client = await connected(bench)
+    plain = await client.get_fee_rates(BTC)
+    bench.dialect.charge_ppm[bench.symbol()] = 500_000
+    half = await client.get_fee_rates(BTC)
+    assert (half.taker, half.maker) == (plain.taker / 2, plain.maker / 2)
+    assert await client.get_fee_rates(ETH) == plain
+
+
+@virtual
+async def test_a_market_that_is_held_alone_is_not_entered_beside_others(bench: Bench) -> None:
+    bench.dialect.isolated.add(bench.symbol(ETH))
+    client = await connected(bench)
+    taken = await client.place_limit_order(BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC", wait_for="terminal")
+    assert taken.status is OrderStatus.FILLED
+    await bench.until(lambda: len(client.context.positions) == 1, "the position is told")
+    before = len(bench.commands())
+    with pytest.raises(OrderDenied, match="held alone"):
+        await client.place_limit_order(ETH, D("0.1"), D(2_400), "buy")
+    assert len(bench.commands()) == before
+
+
+@virtual
+async def test_updates_lost_between_snapshot_and_subscription_heal_by_themselves(bench: Bench) -> None:
+    """The venue listens only after it has taken the snapshot; nothing in the stream tells."""
+    bench.dialect.snapshot_gap_s = 0.5
+    client = await connected(bench, signed=False, venue_options={"resync_books_s": 5})
+    instrument = client.instruments.get(BTC)
+    preparing = asyncio.ensure_future(client.ws_manager.prepare_market_feed(instrument))
+    await bench.runtime.clock.sleep(0.2)
+    bench.set_level(core.Side.BUY, 49_990, D(7))
+    await preparing
+    bench.dialect.snapshot_gap_s = 0.0
+    await bench.book_is_true(client, timeout_s=10)
+    assert client.ws_manager.order_book_ready(instrument)
+
+
+@virtual
+async def test_batched_books_are_the_same_books(bench: Bench) -> None:
+    client = await connected(bench, signed=False, venue_options={"batched_books": True})
+    await client.ws_manager.prepare_market_feed(client.instruments.get(BTC))
+    for n in range(20):
+        bench.set_level(core.Side.SELL if n % 2 else core.Side.BUY, 50_010 + n if n % 2 else 49_990 - n, D(n % 4))
+        await bench.runtime.clock.sleep(0.07)
+    await bench.book_is_true(client, timeout_s=60)
+
+
+@virtual
+async def test_options_are_checked(bench: Bench) -> None:
+    for options in (
+        {"short_term_block": 5},
+        {"short_term_blocks": 21},
+        {"short_term_blocks": "many"},
+        {"long_term_days": 95},
+        {"tx_blocks": 1},
+        {"resync_books_s": 0},
+        {"cancel_unfilled_after_s": -1},
+    ):
+        with pytest.raises(ConfigError):
+            bench.client(signed=False, venue_options=options)
+
+
+@virtual
+async def test_a_halted_chain_takes_no_order_for_placed(bench: Bench) -> None:
+    """A node upgrade: transactions pass the check, and no block comes."""
+    client = await connected(bench, command_timeout_s=3.0)
+    bench.dialect.halted = True
+    with pytest.raises(OrderOutcomeUnknown):
+        await client.order_manager.place(intent(client), wait_for=WaitFor.OPEN)
+    (order,) = client.context.tracker.live()
+    await bench.runtime.clock.sleep(60)
+    assert order.is_unresolved
+    bench.dialect.halted = False
+    await bench.until(lambda: order.status is OrderStatus.OPEN, "the chain goes on")

@@ -203,7 +203,8 @@ class RestTransport:
             try:
                 return await self.nodes.call(request.path, request.body or b"", timeout_s=timeout_s or self._timeout_s)
             except RateLimited as e:
-                self._limiter.penalise(e.retry_after_s)
+                if len(self.nodes.nodes) == 1:  # else that node rests, and the next one is asked
+                    self._limiter.penalise(e.retry_after_s)
                 raise
         url = self._base + request.path
         if request.query:

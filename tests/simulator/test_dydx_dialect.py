@@ -175,6 +175,30 @@ def test_short_term_messages_need_no_sequence_and_stand_alone() -> None:
     play(scene)
 
 
+def test_timestamp_nonces_stand_in_for_the_sequence() -> None:
+    """Milliseconds near the block's time, each once, in any order; the sequence stays."""
+
+    async def scene(s: Stage) -> None:
+        bot, now_ms = s.bot, s.now() // 10**6
+
+        async def said(nonce: int, client_id: int) -> str:
+            bot.sequence = nonce
+            return (await bot.long(client_id, "buy", 1, MID - 100)).word
+
+        assert await said(now_ms + 5, 1) == "ok"
+        assert await said(now_ms, 2) == "ok"
+        await s.blocks()
+        assert await said(now_ms, 3) == "sdk:32"
+        assert await said(now_ms - 40_000, 4) == "sdk:32"
+        assert await said(now_ms + 40_000, 5) == "sdk:32"
+        assert await said(now_ms + 1, 6) == "ok"
+        await s.blocks()
+        assert len(s.exchange.open_orders(s.account)) == 3
+        assert (await bot.account())["sequence"] == 0
+
+    play(scene)
+
+
 # short-term orders
 
 

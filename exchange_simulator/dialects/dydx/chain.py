@@ -22,6 +22,10 @@ SECP256K1_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25
 GAS_USED: Final = 80_000
 KEPT: Final = 50_000
 MAX_SUBACCOUNT: Final = 128_000
+NONCE_CUTOFF: Final = 2**40
+"""A sequence from here on is a timestamp nonce: milliseconds, within 30 s of the block's time, above the least of the last twenty."""
+NONCE_WINDOW_MS: Final = 30_000
+NONCES_KEPT: Final = 20
 CLOB: Final = "/dydxprotocol.clob."
 SENDING: Final = "/dydxprotocol.sending."
 ACCOUNTPLUS: Final = "/dydxprotocol.accountplus."
@@ -64,6 +68,10 @@ class Wallet:
     number: int
     public_key: bytes
     sequence: int = 0
+    nonces: list[int] = field(default_factory=list)
+    """Timestamp nonces in use, ascending."""
+    ejected: int = NONCE_CUTOFF
+    """The highest one that is not kept any more."""
     funds: dict[str, int] = field(default_factory=dict)
     """Denom -> amount, in its smallest unit."""
     authenticators: dict[int, tuple[str, bytes]] = field(default_factory=dict)
@@ -282,7 +290,10 @@ class Chain:
             tx = parse(raw)
             wallet = self._admit(tx)
             short = self._shape(tx)
-            if not short and tx.sequence != wallet.sequence:
+            timed = not short and tx.sequence >= NONCE_CUTOFF
+            if timed:
+                self._check_nonce(tx, wallet)
+            elif not short and tx.sequence != wallet.sequence:
                 raise self._sequence(tx, wallet)
             self._verify(tx, wallet)
             self._fee(tx, wallet)
@@ -290,7 +301,7 @@ class Chain:
             if short:
                 at_once(tx, wallet)
             else:
-                wallet.sequence += 1
+                self._use(tx, wallet, timed=timed)
                 self.mempool.append(tx)
         except Rejected as rejected:
             return name, rejected
@@ -322,6 +333,25 @@ class Chain:
         if clob and (len(others) > 1 or any(m.name != "MsgCreateTransfer" for m in others)):
             raise sdk(18, "a transaction containing clob messages may hold no others but one transfer: invalid request")
         return False
+
+    def _check_nonce(self, tx: Tx, wallet: Wallet) -> None:
+        now_ms, nonce = self.block_ns // 10**6, tx.sequence
+        if not now_ms - NONCE_WINDOW_MS <= nonce <= now_ms + NONCE_WINDOW_MS:
+            raise sdk(32, f"timestamp nonce {nonce} not within valid time window: incorrect account sequence")
+        stale = [each for each in wallet.nonces if each < now_ms - NONCE_WINDOW_MS]
+        wallet.ejected = max([wallet.ejected, *stale])
+        wallet.nonces = wallet.nonces[len(stale) :]
+        full = len(wallet.nonces) >= NONCES_KEPT
+        if nonce in wallet.nonces or nonce <= wallet.ejected or (full and nonce < wallet.nonces[0]):
+            raise sdk(32, f"timestamp nonce {nonce} already in use or smaller than the kept ones: incorrect account sequence")
+
+    def _use(self, tx: Tx, wallet: Wallet, *, timed: bool) -> None:
+        if not timed:
+            wallet.sequence += 1
+            return
+        wallet.nonces = sorted([*wallet.nonces, tx.sequence])
+        if len(wallet.nonces) > NONCES_KEPT:
+            wallet.ejected = max(wallet.ejected, wallet.nonces.pop(0))
 
     def _sequence(self, tx: Tx, wallet: Wallet) -> Rejected:
         if tx.authenticators:

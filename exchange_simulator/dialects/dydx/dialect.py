@@ -198,11 +198,12 @@ class DydxDialect(Dialect):
         return SimAccount(account, {"DYDX_PRIVATE_KEY": private_key, "DYDX_ADDRESS": wallet.address, "DYDX_SUBACCOUNT_NUMBER": "0"})
 
     def open_subaccount(self, address: str, number: int, deposit: Decimal = Decimal(0)) -> int:
-        """The exchange's account for it."""
+        """The exchange's account for it. With a deposit the indexer knows it at once."""
         account = max([*self._by_account, 1000]) + 1
         owner = Subaccount(address, number, account)
         self._subaccounts[address, number] = self._by_account[account] = owner
-        self.indexer.of(account).balance = to_money(deposit)
+        rows = self.indexer.of(account)
+        rows.balance, rows.known = to_money(deposit), deposit > 0
         self.exchange.open_account(self.now_ns(), account, deposit=to_money(deposit))
         return account
 
@@ -314,8 +315,9 @@ class DydxDialect(Dialect):
             raise Rejected("subaccounts", 402, "subaccount update failed: NewlyUndercollateralized")
 
     def _give(self, address: str, number: int, quantums: int, of: Mapping[str, Any]) -> None:
+        account = self.subaccount(address, number).account
         self._moving = (of,)
-        self.exchange.deposit(self.now_ns(), self.subaccount(address, number).account, quantums * 10**6)
+        self.exchange.deposit(self.now_ns(), account, quantums * 10**6)
 
     def _transfer(self, transfer: Mapping[str, Any]) -> None:
         sender, recipient, amount = transfer["sender"], transfer["recipient"], transfer["amount"]

@@ -131,6 +131,8 @@ class AccountRows:
     """What the indexer knows of one subaccount."""
 
     owner: Subaccount
+    known: bool = False
+    """Whether any of its money has been heard of."""
     balance: int = 0
     costs: dict[str, int] = field(default_factory=dict)
     open: dict[str, PositionRow] = field(default_factory=dict)
@@ -303,6 +305,7 @@ class Indexer:
 
     def _on_balance(self, event: BalanceChanged, height: int, ts_ns: int) -> None:
         rows = self.of(event.account)
+        rows.known = True
         rows.balance = event.balance
         rows.updated_height = height
         if event.reason in (BalanceReason.DEPOSIT, BalanceReason.WITHDRAWAL):
@@ -571,7 +574,7 @@ class Indexer:
 
     def _known(self, address: str, number: str) -> AccountRows:
         found = self._dialect.find(address, whole("subaccountNumber", number))
-        if found is None:
+        if found is None or not self.of(found.account).known:
             raise Refusal("subaccount", f"No subaccount found with address {address} and subaccountNumber {number}", status=404)
         return self.of(found.account)
 
@@ -585,7 +588,8 @@ class Indexer:
         return found
 
     def _of_address(self, address: str) -> list[AccountRows]:
-        return [self.of(owner.account) for owner in self._dialect.subaccounts() if owner.address == address]
+        rows = [self.of(owner.account) for owner in self._dialect.subaccounts() if owner.address == address]
+        return [row for row in rows if row.known]
 
     def parent_row(self, address: str, parent: int) -> dict[str, Any]:
         rows = [self.subaccount_row(child) for child in self._children(address, parent)]

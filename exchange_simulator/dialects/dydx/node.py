@@ -133,7 +133,7 @@ class Node:
         record = self._dialect.chain.records.get(asked["hash"].upper())
         if record is None:
             raise not_found(f"tx not found: {asked['hash']}")
-        return {"tx_response": self._record(record)}
+        return {"tx": record.tx.raw, "tx_response": self._record(record)}
 
     # ---- accounts
 
@@ -144,7 +144,7 @@ class Node:
         key = {"type_url": PUB_KEY_URL, "value": proto.encode(proto.PUB_KEY, {"key": wallet.public_key})}
         return {
             "address": address,
-            "pub_key": key if wallet.sequence else None,
+            "pub_key": key,
             "account_number": wallet.number,
             "sequence": wallet.sequence,
         }
@@ -348,7 +348,7 @@ class Node:
     def _lcd_account(self, address: str) -> dict[str, Any]:
         base = self._base(address)
         wallet = self._dialect.chain.wallets[address]
-        key = {"@type": PUB_KEY_URL, "key": base64.b64encode(wallet.public_key).decode()} if base["pub_key"] else None
+        key = {"@type": PUB_KEY_URL, "key": base64.b64encode(wallet.public_key).decode()}
         return {
             "info": {
                 "address": address,

@@ -246,6 +246,7 @@ SPEC: Final = VenueSpec(
         dead_man_switch=True,
         max_dead_man_s=120.0,
         set_leverage=True,
+        key_info=True,
         margin_modes=frozenset({MarginMode.CROSS}),
         lookup_grace_s=LOOKUP_GRACE_S,
     ),

@@ -57,6 +57,8 @@ class OkxMessageHandler(BaseMessageHandler):
             for data in message.data:
                 if (bbo := converters.bbo(data, instrument, ts_recv_ns)) is not None:
                     self.manager.bbo(bbo)
+                else:
+                    self.manager.no_bbo(instrument.id)
 
     def _trades(self, role: str, message: m.TradesPush, ts_recv_ns: int) -> None:
         for row, instrument in self.context.instruments.known(message.data, lambda row: row.instId):

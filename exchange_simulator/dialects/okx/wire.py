@@ -508,7 +508,7 @@ def position(exchange: Exchange, held: Position, now_ms: int) -> dict[str, Any]:
         "posSide": "net",
         "pos": contracts(spec, held.size),
         "availPos": "",
-        "avgPx": "" if flat else text(round(entry_price(held), 10)),
+        "avgPx": "" if flat else text(round(entry_price(held), 8)),
         "markPx": mark,
         "last": text(spec.price(market.last)) if market.last else mark,
         "lever": leverage(held),

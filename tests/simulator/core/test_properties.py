@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -184,6 +185,8 @@ ETH = Market(
     liquidation_fee=to_fraction("0.01"),
     funding_price=PriceSource.MARK,
 )
+INVERSE = replace(ETH, step_size=Decimal("0.7"), min_notional=0, inverse=True)
+"""In place of ETH: sizes are quote currency, and a step is worth a prime number of cents, so that coin never divides evenly."""
 SMALL = Market(
     "BTC",
     Decimal("0.5"),
@@ -215,11 +218,11 @@ WIDE_CALLS = st.lists(
 )
 
 
-def play(rules: Rules, calls: list[Call], *, premium: bool) -> tuple[Exchange, Witness]:
+def play(rules: Rules, calls: list[Call], *, premium: bool, inverse: bool = False) -> tuple[Exchange, Witness]:
     """Everything at once on two markets and four thinly funded accounts, checked after each call."""
     made = Exchange(rules, funding=PremiumFunding(sample_interval_ns=600 * 10**9) if premium else None)
     made.add_market(0, SMALL, mark=MARK * REF)
-    made.add_market(0, ETH, mark=MARK * REF)
+    made.add_market(0, INVERSE if inverse else ETH, mark=MARK * REF)
     for account, deposit in ((1, 3), (2, 10), (3, 2), (4, 100)):
         made.open_account(0, account, deposit=to_money(deposit))
     made.set_fees(0, 4, to_fraction("-0.0001"), to_fraction("0.0001"))
@@ -317,9 +320,9 @@ def _group(made: Exchange, ts: int, call: Call, symbol: str, mid: int) -> None:
 
 
 @QUICK
-@given(RULES, WIDE_CALLS, st.booleans())
-def test_nothing_is_lost_whatever_happens(rules: Rules, calls: list[Call], premium: bool) -> None:
-    play(rules, calls, premium=premium)
+@given(RULES, WIDE_CALLS, st.booleans(), st.booleans())
+def test_nothing_is_lost_whatever_happens(rules: Rules, calls: list[Call], premium: bool, inverse: bool) -> None:
+    play(rules, calls, premium=premium, inverse=inverse)
 
 
 @settings(max_examples=15, deadline=None)
@@ -331,8 +334,9 @@ def test_same_calls_give_the_same_bytes(rules: Rules, calls: list[Call]) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("inverse", [False, True])
 @pytest.mark.parametrize("first_seed", range(0, 40, 10))
-def test_nothing_is_lost_in_long_runs(first_seed: int) -> None:
+def test_nothing_is_lost_in_long_runs(first_seed: int, inverse: bool) -> None:
     """Long enough that positions build up, go through liquidation and ADL, and markets end; and that each of these really happened."""
     kinds: Counter[str] = Counter()
     for seed in range(first_seed, first_seed + 10):
@@ -351,6 +355,6 @@ def test_nothing_is_lost_in_long_runs(first_seed: int) -> None:
             for _ in range(200)
         )
         calls = [call for call in draws if call[0] < 38 or rng.random() < 0.1]
-        kinds += play(rules, calls, premium=seed % 2 == 0)[1].kinds
+        kinds += play(rules, calls, premium=seed % 2 == 0, inverse=inverse)[1].kinds
     for event in (Liquidated, Adl, FundingPaid, OrderTriggered, OrderAmended, OrderExpired, InsuranceChanged):
         assert kinds[event.__name__] > 0

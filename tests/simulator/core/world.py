@@ -153,12 +153,17 @@ class Witness:
 
     def _money(self) -> None:
         ledger = self.exchange.ledger
-        total = ledger.fees_collected + ledger.insurance
+        total = ledger.fees_collected + ledger.insurance + ledger.converted
         sizes: Counter[str] = Counter()
+        coins = Counter({symbol: market.converted for symbol, market in self.exchange.markets.items()})
         for account in ledger.accounts.values():
             total += account.balance
             for symbol, position in account.positions.items():
-                total += position.margin - position.cost
+                total += position.margin
+                if position.market.spec.inverse:
+                    coins[symbol] += position.cost
+                else:
+                    total -= position.cost
                 sizes[symbol] += position.size
                 assert position.size or position.cost == position.margin == 0
                 held = position.size != 0 and account.id != ANONYMOUS
@@ -167,6 +172,7 @@ class Witness:
                     assert position.margin == 0
         assert total == ledger.deposited
         assert not any(sizes.values())
+        assert not any(coins.values())
 
     def _book(self, symbol: str) -> None:
         market = self.exchange.markets[symbol]

@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Final
 
 from exchange_clients.base_managers import BaseAccountManager
-from exchange_clients.errors import ConfigError, PermissionDenied
-from exchange_clients.model import AccountState, FeeRates, Instrument, Lane, LeverageInfo, MarginMode
+from exchange_clients.errors import ConfigError, PermissionDenied, ProtocolError
+from exchange_clients.model import AccountState, FeeRates, Instrument, KeyInfo, Lane, LeverageInfo, MarginMode
 from exchange_clients.okx import messages as m
 from exchange_clients.okx.client.utils import converters
 from exchange_clients.okx.client.utils.caching import venue_cache
@@ -30,8 +30,7 @@ class OkxAccountManager(BaseAccountManager):
             PermissionDenied: the key may not trade.
             ConfigError: the account's mode cannot hold swaps, positions are kept per side, or the key may withdraw and nobody said it may.
         """
-        reply: m.Reply[list[m.Config]] = await self.rest.query("config")
-        config = reply.data[0]
+        config = await self._config()
         problems = []
         if config.acctLv not in USABLE_MODES:
             problems.append(f"account mode {MODES.get(config.acctLv, config.acctLv)!r} has no swaps: choose futures mode or a margin mode")
@@ -39,7 +38,7 @@ class OkxAccountManager(BaseAccountManager):
             problems.append(f"position mode {config.posMode!r}: choose net_mode (it can be changed without positions and orders)")
         if problems:
             raise ConfigError(f"the account's settings at the venue do not fit: {'; '.join(problems)}", venue=self.context.name)
-        permissions = [word.strip() for word in config.perm.split(",")]
+        permissions = converters.permissions(config)
         if "trade" not in permissions:
             raise PermissionDenied(f"the key may not trade (it may: {config.perm or 'nothing'})", venue=self.context.name)
         if "withdraw" in permissions:
@@ -49,6 +48,16 @@ class OkxAccountManager(BaseAccountManager):
                     venue=self.context.name,
                 )
             self.context.log.warning("key.may_withdraw hint=%r", "make a key that can only read and trade")
+
+    async def _config(self) -> m.Config:
+        reply: m.Reply[list[m.Config]] = await self.rest.query("config")
+        if not reply.data:
+            raise ProtocolError("the venue tells no account configuration", venue=self.context.name)
+        return reply.data[0]
+
+    async def fetch_key_info(self) -> KeyInfo:
+        """The venue tells no end of a key (one that is bound to no address ends after two weeks without use)."""
+        return converters.key_info(await self._config())
 
     async def fetch_account(self) -> AccountState:
         reply: m.Reply[list[m.Balance]] = await self.rest.query("balance")

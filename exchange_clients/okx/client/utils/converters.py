@@ -28,6 +28,7 @@ from exchange_clients.model import (
     FundingRateSample,
     Instrument,
     InstrumentId,
+    KeyInfo,
     LeverageInfo,
     Liquidity,
     MarginMode,
@@ -36,6 +37,7 @@ from exchange_clients.model import (
     OrderStatus,
     OrderType,
     Position,
+    PositionMode,
     RateKind,
     Side,
     Ticker,
@@ -470,6 +472,17 @@ def position(row: m.PositionRow, instrument: Instrument, ts_ns: int) -> Position
         margin_mode=MarginMode.CROSS if row.mgnMode == "cross" else MarginMode.ISOLATED,
         ts_ns=ns(row.uTime) or ts_ns,
     )
+
+
+def permissions(config: m.Config) -> list[str]:
+    return [word.strip() for word in config.perm.split(",")]
+
+
+def key_info(config: m.Config) -> KeyInfo:
+    """Withdrawals of this venue go anywhere."""
+    able = permissions(config)
+    mode = {"net_mode": PositionMode.ONE_WAY, "long_short_mode": PositionMode.HEDGE}.get(config.posMode)
+    return KeyInfo(can_trade="trade" in able, can_withdraw="withdraw" in able, position_mode=mode)
 
 
 def account(data: m.Balance, asset: str, ts_ns: int) -> AccountState:

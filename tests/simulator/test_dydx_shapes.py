@@ -76,7 +76,7 @@ def said() -> dict[str, Any]:
             found["fill"] = account
             await stream.send(type="subscribe", channel="invalid_channel")
             found["error"] = await stream.next()
-            for name, path, params in (
+            reads: list[tuple[str, str, dict[str, Any]]] = [
                 ("markets", "perpetualMarkets", {"ticker": BTC}),
                 ("book", f"orderbooks/perpetualMarket/{BTC}", {}),
                 ("trades", f"trades/perpetualMarket/{BTC}", {}),
@@ -85,7 +85,8 @@ def said() -> dict[str, Any]:
                 ("subaccount", f"addresses/{bot.address}/subaccountNumber/0", {}),
                 ("subaccounts", f"addresses/{bot.address}", {}),
                 ("time", "time", {}),
-            ):
+            ]
+            for name, path, params in reads:
                 found[name] = await bot.get(path, **params)
             for name, path in (("positions", "perpetualPositions"), ("fills", "fills"), ("transfers", "transfers")):
                 found[name] = await bot.mine(path)

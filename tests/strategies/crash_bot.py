@@ -15,11 +15,12 @@ from typing import Any
 
 from database.connect import sqlite_url
 from database.journal import Journal
+from exchange_clients import venues
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.signing import Credentials
 from exchange_clients.transport.runtime import Runtime
 from strategies.execution.engine import ExecutionEngine
-from tests.strategies.stack import Stack, Story, venue_of
+from tests.strategies.stack import Stack, Story
 
 
 class Reaper:
@@ -40,7 +41,7 @@ async def main(task: dict[str, Any]) -> dict[str, str]:
     folder = Path(task["folder"])
     clients: dict[str, BaseExchangeClient] = {}
     for name, given in task["venues"].items():
-        offered = venue_of(name)
+        offered = venues.get(name)
         config = {"endpoints": given["endpoints"], "state_directory": folder / "ids"}
         clients[name] = offered.client(config, Credentials.from_env(offered.spec, environ=given["environ"]))
         await clients[name].connect()

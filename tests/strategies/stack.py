@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from importlib import import_module
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,15 +15,16 @@ import msgspec
 from database.connect import sqlite_url
 from database.journal import Journal
 from database.records import DecisionRecord, Leg, PairRecord
+from exchange_clients import venues as registry
 from exchange_clients.base_client import BaseExchangeClient
-from exchange_clients.signing import Credentials
 from exchange_clients.transport.clock import SteppingClock
 from exchange_clients.transport.runtime import Runtime
-from exchange_clients.venues import Venue
+from exchange_simulator import dialects
 from exchange_simulator.core.events import AnyEvent, OrderAccepted
 from exchange_simulator.core.exchange import Exchange
 from exchange_simulator.dialects.base import Dialect, DialectServer, SimAccount
 from exchange_simulator.faults import FaultPlan, parse_fault
+from exchange_simulator.ready import ReadyVenue, build_venue, command_paths
 from exchange_simulator.simloop import EPOCH_NS, SimHost, SimNetwork, Simulation, run
 from strategies.execution.engine import ExecutionEngine
 from strategies.execution.plan import ExecutionLimits, PairPlan, Tactic
@@ -31,39 +32,57 @@ from strategies.execution.plan import ExecutionLimits, PairPlan, Tactic
 T = TypeVar("T")
 D = Decimal
 MID = D(100_000)
-TICKS = {"lighter": D("0.1"), "hyperliquid": D(1)}
-STEPS = {"lighter": D("0.00001"), "hyperliquid": D("0.00001")}
-COMMAND_PATHS = {"lighter": "/api/v1/sendTx", "hyperliquid": "/exchange"}
+TICK, STEP = D("0.1"), D("0.00001")
+"""Asked for at every venue; what a venue makes of them is its market's."""
 VENUES = ("hyperliquid", "lighter")
+"""The pair that tests trade unless they name another one."""
 
 
-def venue_of(name: str) -> Venue:
-    found: Venue = import_module(f"exchange_clients.{name}").VENUE
-    return found
+def commands_of(name: str) -> str:
+    """The `where` of a fault that concerns every command of a venue."""
+    return quote(command_paths(registry.get(name).spec))
 
 
-def dialect_of(name: str) -> type[Dialect]:
-    found: type[Dialect] = import_module(f"exchange_simulator.dialects.{name}").DIALECT
-    return found
+COMMAND_PATHS = {name: commands_of(name) for name in VENUES}
 
 
 @dataclass
 class SimVenue:
     """One simulated venue: state lives here, whatever client or engine comes and goes."""
 
-    name: str
-    exchange: Exchange
-    dialect: Dialect
-    server: DialectServer
-    account: SimAccount
+    ready: ReadyVenue
     stranger: SimAccount
-    symbol: str
     plan: FaultPlan | None = None
     events: list[AnyEvent] = field(default_factory=list)
     """Everything the exchange did."""
 
     def __post_init__(self) -> None:
         self.exchange.subscribe(self.events.append)
+
+    @property
+    def name(self) -> str:
+        return self.ready.name
+
+    @property
+    def exchange(self) -> Exchange:
+        return self.ready.exchange
+
+    @property
+    def dialect(self) -> Dialect:
+        return self.ready.dialect
+
+    @property
+    def server(self) -> DialectServer:
+        return self.ready.server
+
+    @property
+    def account(self) -> SimAccount:
+        return self.ready.account
+
+    @property
+    def symbol(self) -> str:
+        """Of the market that is traded, as the exchange lists it."""
+        return self.ready.markets["BTC"].symbol
 
     def now(self) -> int:
         return self.dialect.now_ns()
@@ -83,14 +102,15 @@ class SimVenue:
     def list_too(self, base: str, mid: Decimal, *, step: str = "0.0001", tick: str = "0.01") -> None:
         """A second market, deep and calm."""
         listed = self.dialect.listing(base, tick_size=D(tick), step_size=D(step))
+        self.ready.markets = {**self.ready.markets, base: listed}
         self.exchange.add_market(self.now(), listed, mark=listed.to_ref(mid))
         self.refresh(base, mid)
 
     def refresh(self, base: str, mid: Decimal) -> None:
         """Its book, anew."""
-        listed = self.exchange.markets[base].spec
+        listed = self.ready.markets[base]
         bid, ask = listed.to_ticks(mid - 1), listed.to_ticks(mid + 1)
-        self.exchange.set_levels(self.now(), base, [(bid, listed.to_steps(D(50)))], [(ask, listed.to_steps(D(50)))])
+        self.exchange.set_levels(self.now(), listed.symbol, [(bid, listed.to_steps(D(50)))], [(ask, listed.to_steps(D(50)))])
 
     def one_sided(self) -> None:
         """No depth at all."""
@@ -98,8 +118,7 @@ class SimVenue:
 
     def position(self) -> Decimal:
         """The truth."""
-        held = self.exchange.position(self.account.account, self.symbol)
-        return self.exchange.markets[self.symbol].spec.size(held.size)
+        return self.ready.position("BTC")
 
     def faults(self, *lines: str) -> FaultPlan:
         """From now on, these."""
@@ -116,7 +135,7 @@ class SimVenue:
 
     def commands(self) -> int:
         """How many order commands arrived."""
-        return len(self.dialect.requests(COMMAND_PATHS[self.name]))
+        return sum(self.ready.is_command(received) for received in self.dialect.received)
 
     def calm(self) -> None:
         self.faults()
@@ -153,15 +172,9 @@ class Stack:
     async def up(self, *, start: bool = True) -> ExecutionEngine:
         """Connect and start."""
         for name, venue in self.venues.items():
-            offered = venue_of(name)
-            credentials = Credentials.from_env(offered.spec, environ=venue.account.environ)
-            config: Mapping[str, Any] = {
-                "endpoints": venue.server.endpoints,
-                "state_directory": self.folder / "ids",
-                "request_timeout_s": 3.0,
-                "command_timeout_s": 3.0,
-            }
-            client = offered.client(config, credentials, runtime=self.runtime)
+            client = venue.ready.client(
+                runtime=self.runtime, state_directory=self.folder / "ids", request_timeout_s=3.0, command_timeout_s=3.0
+            )
             await client.connect()
             self.clients[name] = client
         self.journal = Journal.open(sqlite_url(self.folder / "journal.db"))
@@ -194,19 +207,21 @@ class Stack:
     def plan(
         self,
         *,
-        long: str = VENUES[0],
-        short: str = VENUES[1],
+        long: str | None = None,
+        short: str | None = None,
         first: Leg = Leg.LONG,
         quantity: str = "0.01",
         slice_: str | None = None,
         tactics: Sequence[Tactic] = (Tactic.CROSS, Tactic.CROSS, Tactic.CROSS),
         **limits: Any,
     ) -> PairPlan:
+        """Long at the first venue and short at the second, unless they are named."""
         piece = D(slice_ or quantity)
+        one, other = tuple(self.clients)[:2]
         return PairPlan(
             symbol="BTC",
-            long_instrument=self.instrument_id(long),
-            short_instrument=self.instrument_id(short),
+            long_instrument=self.instrument_id(long or one),
+            short_instrument=self.instrument_id(short or other),
             first_leg=first,
             quantity=D(quantity),
             slice_quantity=piece,
@@ -256,25 +271,26 @@ class Stack:
 
 @asynccontextmanager
 async def stack(
-    runtime: Runtime, folder: Path, *, network: SimNetwork | None = None, seed: int = 0, deposit: str = "100000", start: bool = True
+    runtime: Runtime,
+    folder: Path,
+    *,
+    names: Sequence[str] = VENUES,
+    network: SimNetwork | None = None,
+    seed: int = 0,
+    deposit: str = "100000",
+    start: bool = True,
 ) -> AsyncIterator[Stack]:
     """Two venues with a calm, deep market, and a started engine."""
     venues: dict[str, SimVenue] = {}
-    servers: list[DialectServer] = []
     story = Story()
     built: Stack | None = None
     try:
-        for name in VENUES:
-            kind = dialect_of(name)
-            exchange = Exchange(kind.rules())
-            market = kind.listing("BTC", tick_size=TICKS[name], step_size=STEPS[name])
-            exchange.add_market(runtime.clock.time_ns(), market, mark=market.to_ref(MID))
-            dialect = kind(exchange, runtime, seed=seed)
-            account, stranger = dialect.open_account(D(deposit)), dialect.open_account(D(deposit))
-            server = DialectServer(dialect, network=network)
-            await server.start()
-            servers.append(server)
-            venues[name] = SimVenue(name, exchange, dialect, server, account, stranger, market.symbol)
+        for name in names:
+            kind = dialects.get(name)
+            market = kind.listing("BTC", tick_size=TICK, step_size=STEP)
+            ready = build_venue(kind, runtime, {"BTC": market}, deposit=D(deposit), seed=seed, network=network)
+            venues[name] = SimVenue(ready, ready.dialect.open_account(D(deposit)))
+            await ready.server.start()
             venues[name].book()
         built = Stack(runtime, folder, venues, story)
         if start:
@@ -283,8 +299,8 @@ async def stack(
     finally:
         if built is not None:
             await built.down()
-        for server in servers:
-            await server.stop()
+        for venue in venues.values():
+            await venue.server.stop()
 
 
 def decode(text: str) -> dict[str, Any]:
@@ -296,6 +312,7 @@ def run_stack(
     folder: Path,
     main: Callable[[Stack], Coroutine[Any, Any, T]],
     *,
+    names: Sequence[str] = VENUES,
     seed: int = 0,
     start: bool = True,
     deposit: str = "100000",
@@ -308,7 +325,7 @@ def run_stack(
         if stepping:
             sim.network.clock = SteppingClock(EPOCH_NS, elapsed=sim.loop.time)
             runtime = replace(sim.runtime, clock=sim.network.clock)
-        async with stack(runtime, folder, network=sim.network, seed=seed, start=start, deposit=deposit) as built:
+        async with stack(runtime, folder, names=names, network=sim.network, seed=seed, start=start, deposit=deposit) as built:
             return await main(built)
 
     return run(go, seed=seed)

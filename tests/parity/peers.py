@@ -14,6 +14,7 @@ from pathlib import Path
 
 _TYPING = ("typing-extensions>=4.12", "typing-inspection>=0.4", "annotated-types>=0.6")
 PEERS: dict[str, tuple[str, ...]] = {
+    "bpx-py": ("bpx-py==2.0.11",),
     "ccxt": ("ccxt==4.5.90",),
     "lighter-sdk": ("lighter-sdk==1.1.8",),
     # The SDK's frame decoder alone: what signs in it has no wheel for these interpreters.

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
 
 from exchange_clients.backpack import messages as m
 from exchange_clients.backpack.client.utils import converters as c
+from exchange_clients.backpack.common import ENDPOINTS
 from exchange_clients.model import Instrument, InstrumentId
 
 # "file:name" or file -> type of the payload. "frame" is a whole socket frame.
@@ -71,7 +73,7 @@ def records(payloads: Path, *folders: str) -> Iterator[tuple[str, str, dict[str,
     for folder in folders:
         for file in sorted((payloads / "backpack" / folder).glob("*.jsonl")):
             if file.stem == "request_vectors":
-                continue  # tests/parity compares them
+                continue  # requests: below
             kind = f"{folder}/{file.stem}"
             for line in file.read_text().splitlines():
                 record = json.loads(line)
@@ -227,6 +229,29 @@ EXPECTED = {
     "ws/positions": {"position": 1},
     "ws/trades": {"trade": 1, OTHER: 2},
 }
+
+
+# Recorded requests of endpoints that a trader of perpetuals does not need.
+OTHERS_REQUESTS = {"POST /wapi/v1/capital/withdrawals", "GET /wapi/v1/capital/withdrawals"}
+
+
+def test_recorded_requests_go_where_ours_go(payloads: Path) -> None:
+    """Method, path and names of the parameters of each are among those of an endpoint of ours."""
+    lines = (payloads / "backpack/rest/request_vectors.jsonl").read_text().splitlines()
+    known = {f"{endpoint.method} {endpoint.path}": endpoint for endpoint in ENDPOINTS.values()}
+    met = set()
+    for line in lines:
+        expected = json.loads(line)["payload"]["expected"]
+        url = urlsplit(expected["url"])
+        name = f"{expected['method']} {url.path}"
+        if name in OTHERS_REQUESTS:
+            continue
+        met.add(name)
+        assert name in known, name
+        if known[name].doc and url.query:
+            assert all(key in known[name].doc for key in parse_qs(url.query)), (url.query, known[name].doc)
+    assert len(lines) == 22
+    assert len(met) >= 14
 
 
 @pytest.mark.parametrize("key", sorted(IGNORED_MESSAGES))

@@ -133,9 +133,11 @@ class Journal:
                     self._restore(self._fallback)
                 with error_of("journal"), self._connection.begin():
                     return tuple(self._put(r) for r in records)
-            except JournalError:
+            except JournalError as e:
                 if not or_fallback or self._fallback is None:
                     raise
+                if self._fallback.empty:
+                    log.warning("journal.fallback reason=%s", e)
                 fresh = tuple((key := _once_key(r)) is None or (key not in self._waiting and not self._known(r)) for r in records)
                 self._fallback.append([[_TABLES[type(r)][0], r] for r, new in zip(records, fresh, strict=True) if new])
                 self._waiting.update(key for r in records if (key := _once_key(r)) is not None)

@@ -288,3 +288,12 @@ def test_state_is_versioned(url: str) -> None:
 def test_records_alone_do_not_load_sqlalchemy() -> None:
     code = "import sys, database, database.records, database.journal; sys.exit('sqlalchemy' in sys.modules or 'alembic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_closed_journal_says_so(url: str) -> None:
+    journal = Journal.open(url)
+    journal.close()
+    with pytest.raises(JournalBroken, match="journal is closed"):
+        journal.write(pair())
+    with pytest.raises(JournalBroken, match="journal is closed"):
+        journal.pairs()

@@ -5,9 +5,9 @@ exchanges' own truth.
     python -m tests.strategies.simulation --seeds 417 --trace
 
 What goes wrong: requests, answers, fills, sockets and pushes (exchange_simulator.faults), latency, broken and black connections, halts,
-venues' clocks, expired tokens, a journal that cannot be written, death at any journal write, auto-deleveraging, and somebody
-who trades on our account by hand, and the end of a market. A failing seed prints the command that replays it. Not yet drawn:
-several pairs at once, and full disks.
+venues' clocks, expired tokens, a journal that cannot be written, a full disk, death at any journal write, auto-deleveraging, liquidation,
+somebody who trades on our account by hand, and the end of a market; sometimes beside a second pair. A failing seed prints the command
+that replays it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import logging
 import random
+import resource
 import sys
 import tempfile
 import time
@@ -28,6 +29,8 @@ from decimal import Decimal
 from pathlib import Path
 from unittest import mock
 
+import msgspec
+
 from database.errors import JournalError
 from database.journal import Journal
 from database.records import FillRecord, Leg, PairRecord, PairState
@@ -39,7 +42,7 @@ from exchange_simulator.core.types import UNIT, BalanceReason, MarketStatus, New
 from exchange_simulator.simloop import EPOCH_NS, Link
 from strategies.execution.engine import EntryRefused
 from strategies.execution.ledger import book_funding
-from strategies.execution.plan import Tactic
+from strategies.execution.plan import PairPlan, Tactic
 from tests.strategies.stack import COMMAND_PATHS, MID, VENUES, SimVenue, Stack, accepted_by_client_id, run_stack
 
 D = Decimal
@@ -57,6 +60,9 @@ SOCKETS = ("silent_socket", "accept_then_close", "refused_socket")
 PUSHES = ("sequence_gap", "garbage", "frozen_stream")
 CENT = D("0.01")
 HOUR_S = 3600.0
+SECOND = "ETH"
+SECOND_MID = D(2_500)
+SECOND_STEP = D("0.0001")
 BY_HAND = "777"
 """Client order id of what somebody else trades on our account."""
 
@@ -93,6 +99,14 @@ class Storm:
     looking: bool = True
     honest: bool = True
     """Both venues honour reduce-only."""
+    second_id: str | None = None
+    """The other pair, in a market of its own."""
+    second: dict[str, int] = field(default_factory=dict)
+    """Its direction by venue; empty where there is none."""
+    second_quantity: Decimal = ZERO
+    second_outside: Decimal = ZERO
+    beginning: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Nobody asks the clients of a process that goes down."""
     ending: str = ""
     happened: Counter[str] = field(default_factory=Counter)
     """What the storm did, so that a run can show that it was not calm."""
@@ -166,6 +180,12 @@ class Storm:
                 venue.exchange.external_trade(venue.now(), venue.symbol, side, self.rng.randrange(10, 500))
             else:
                 self.book(venue)
+            self.second_book(s)
+
+    def second_book(self, s: Stack) -> None:
+        if self.second:
+            for venue in s.venues.values():
+                venue.refresh(SECOND, SECOND_MID + self.rng.randrange(-3, 4))
 
     async def weather(self, s: Stack) -> None:
         for _ in range(self.rng.choice((0, 0, 1, 2, 3))):
@@ -184,36 +204,41 @@ class Storm:
                 venue.host.set_black_hole(False)
 
     async def disk(self, s: Stack) -> None:
-        """The journal's database cannot be written for a while."""
-        if self.rng.random() < 0.8:
+        """The journal's database cannot be written for a while: read-only, or the disk is full."""
+        if self.rng.random() < 0.7:
             return
-        await asyncio.sleep(self.rng.uniform(0, 20))
-        self.say(s, "the journal is read-only")
-        self.happened["journal read-only"] += 1
-        _read_only(s.journal, on=True)
+        await asyncio.sleep(self.rng.uniform(0, 12))
+        while s.journal is None:  # noqa: ASYNC110 - whoever takes over sets no event
+            await asyncio.sleep(0.1)
+        what, trouble = self.rng.choice((("journal read-only", _read_only), ("disk full", _full)))
+        self.say(s, what)
+        self.happened[what] += 1
+        trouble(s.journal, on=True)
         await asyncio.sleep(self.rng.uniform(1, 15))
         self.say(s, "the journal can be written")
-        _read_only(s.journal, on=False)
+        trouble(s.journal, on=False)
 
     async def outsider(self, s: Stack) -> None:
-        """Our position changes without us: deleveraged, closed by hand, or settled as its market ends (PAINS 6, 12)."""
+        """Our position changes without us: deleveraged, liquidated, closed by hand, settled as its market ends (PAINS 6, 12)."""
         rng = self.rng
         if not self.honest or rng.random() < 0.5:
             return
         await asyncio.sleep(rng.uniform(1, 25))
         name = rng.choice(VENUES)
         venue = s.venues[name]
-        kind = rng.choice(("adl", "delisting", "hand", "hand"))
+        kind = rng.choice(("adl", "delisting", "liquidation", "hand", "hand"))
         if self.pair_id is None or (kind != "delisting" and venue.position() * self.direction[name] <= 0):
             return
         spec = venue.exchange.markets[venue.symbol].spec
         held = abs(spec.to_steps(venue.position()))
         size = rng.choice((held, rng.randrange(1, held + 1))) if held else 0
-        before, self.looking = venue.position(), False
+        before, other, self.looking = venue.position(), self.held(venue, SECOND), False
         if kind == "adl":
             venue.exchange.deleverage(venue.now(), venue.account.account, venue.symbol, size)
         elif kind == "delisting":
             venue.exchange.delist(venue.now(), venue.symbol)
+        elif kind == "liquidation":
+            self.liquidate(venue)
         else:
             venue.book()
             side = Side.SELL if before > 0 else Side.BUY
@@ -226,10 +251,57 @@ class Storm:
         theirs = min(taken, abs(self.foreign[name]))
         self.foreign[name] -= self.direction[name] * theirs
         self.outside += taken
+        self.second_outside += abs(other - self.held(venue, SECOND))
         self.looking = True
         self.happened[kind] += 1
         self.say(s, f"{name}: {kind} took {taken}, {theirs} of it not ours")
         self.look(s)
+
+    def liquidate(self, venue: SimVenue) -> None:
+        """The collateral is gone for a moment in which the price moves against the position."""
+        account, exchange = venue.account.account, venue.exchange
+        long = venue.position() > 0
+        free = exchange.available(account)
+        exchange.withdraw(venue.now(), account, free)
+        market = exchange.markets[venue.symbol].spec
+        exchange.set_mark(venue.now(), venue.symbol, market.to_ref(MID * (D("0.95") if long else D("1.05"))))
+        exchange.deposit(venue.now(), account, free)
+        venue.book()
+
+    async def second_life(self, s: Stack) -> None:
+        """Another pair of the same engine, in a market of its own."""
+        if not self.second:
+            return
+        rng = self.rng
+        await asyncio.sleep(rng.uniform(0, 8))
+        for _ in range(10):
+            await asyncio.sleep(1)
+            if s.engine is None or self.died.is_set():
+                continue
+            try:
+                async with self.beginning:
+                    self.second_id = (await s.engine.begin(self.second_plan(s), s.decision())).record.pair_id
+                self.happened["second pair"] += 1
+                break
+            except (EntryRefused, VenueError, JournalError) as e:
+                self.say(s, f"{SECOND} not begun: {e}")
+            except Killed:
+                while self.died.is_set() or s.journal is None:  # noqa: ASYNC110 - whoever takes over sets no event
+                    await asyncio.sleep(0.5)
+                written = [pair for pair in s.journal.pairs() if pair.symbol == SECOND]
+                if written:
+                    self.second_id = written[-1].pair_id
+                    break
+        await asyncio.sleep(rng.uniform(2, 30))
+        if rng.random() < 0.5 and s.engine is not None and self.second_id in s.engine.pairs:
+            s.engine.pairs[self.second_id].close("drawn from the seed")
+
+    def second_plan(self, s: Stack) -> PairPlan:
+        names = {sign: str(s.clients[name].instruments.get(SECOND).id) for name, sign in self.second.items()}
+        plan = s.plan(quantity=str(self.second_quantity), open_deadline_s=30.0)
+        return msgspec.structs.replace(
+            plan, symbol=SECOND, long_instrument=names[1], short_instrument=names[-1], worst_naked_usd=self.second_quantity * SECOND_MID
+        )
 
     async def life(self, s: Stack) -> None:
         """Open, perhaps close, perhaps die and come back."""
@@ -243,7 +315,8 @@ class Storm:
             if action < 0.35:
                 self.say(s, "stopped and started again")
                 self.happened["restarted"] += 1
-                await s.down()
+                async with self.beginning:
+                    await s.down()
                 await asyncio.sleep(rng.uniform(0, 3))
                 await self.come_up(s)
             elif action < 0.85:
@@ -294,9 +367,10 @@ class Storm:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        self.dies_in = None
-        self.died.clear()
-        await s.down()
+        async with self.beginning:
+            self.dies_in = None
+            self.died.clear()
+            await s.down()
 
     async def come_up(self, s: Stack) -> None:
         while True:
@@ -362,7 +436,7 @@ class Storm:
             except Killed:
                 await self.take_over(s)
                 assert s.journal is not None
-                written = s.journal.pairs()
+                written = [pair for pair in s.journal.pairs() if pair.symbol != SECOND]
                 if written:
                     self.pair_id = written[-1].pair_id
                     return
@@ -373,6 +447,12 @@ class Storm:
             s.engine.pairs[self.pair_id].close(why)
 
     # ---- invariants
+
+    def held(self, venue: SimVenue, market: str) -> Decimal:
+        """The true position of our account in a market of the venue, signed."""
+        if market not in venue.exchange.markets:
+            return ZERO
+        return venue.exchange.markets[market].spec.size(venue.exchange.position(venue.account.account, market).size)
 
     def own(self, s: Stack) -> dict[str, Decimal]:
         """Our share of each true position, signed."""
@@ -398,6 +478,17 @@ class Storm:
         self.worst = max(self.worst, delta)
         if delta > self.slice + STEP + self.outside:
             self.violate(s, f"E12: {delta} naked, a slice is {self.slice}")
+        if self.second:
+            self.look_second(s)
+
+    def look_second(self, s: Stack) -> None:
+        own = {name: self.held(venue, SECOND) for name, venue in s.venues.items()}
+        if any(quantity * self.second[name] < 0 for name, quantity in own.items()):
+            self.violate(s, f"E17: {SECOND} has {own}, against {self.second}")
+        if max(abs(quantity) for quantity in own.values()) > self.second_quantity:
+            self.violate(s, f"E13: {SECOND} has {own}, planned were {self.second_quantity}")
+        if abs(sum(own.values(), ZERO)) > self.second_quantity + SECOND_STEP + self.second_outside:
+            self.violate(s, f"E12: {SECOND} has {own}")
 
     def check_seen(self) -> None:
         """Raise what was seen from inside the venues."""
@@ -414,7 +505,7 @@ class Storm:
                     raise Violation(f"E2: {name} accepted {count} orders with client id {client_id}")
             if venue.commands() > MAX_ORDERS * 2:
                 raise Violation(f"E20: {venue.commands()} commands at {name}")
-        working = [o for v in s.venues.values() for o in v.exchange.open_orders(v.account.account)]
+        working = [o for v in s.venues.values() for o in v.exchange.open_orders(v.account.account, v.symbol)]
         if record.state is PairState.CLOSED and (any(own.values()) and not record.residual_long and not record.residual_short):
             raise Violation(f"E7: closed with {own}")
         if record.state in (PairState.CLOSED, PairState.HEDGED) and working:
@@ -426,7 +517,7 @@ class Storm:
             if told != own:
                 raise Violation(f"E16: alert tells {told}, the venues hold {own} ({record.reason})")
         for pair in s.journal.pairs():
-            if pair.pair_id != record.pair_id and pair.state is not PairState.CLOSED:
+            if pair.pair_id not in (record.pair_id, self.second_id) and pair.state is not PairState.CLOSED:
                 raise Violation(f"E7: pair {pair.pair_id} of a begin that failed is {pair.state}")
         self.check_fills(s, own)
 
@@ -436,8 +527,10 @@ class Storm:
         assert self.pair_id is not None
         booked = s.journal.fills(self.pair_id)
         ours = {i.client_order_id for i in s.journal.intents(self.pair_id)}
+        theirs = {i.client_order_id for i in s.journal.intents(self.second_id or "")}
+        other = s.journal.fills(self.second_id or "")
         for name, venue in s.venues.items():
-            unknown = set(accepted_by_client_id(venue)) - ours - {BY_HAND}
+            unknown = set(accepted_by_client_id(venue)) - ours - theirs - {BY_HAND}
             if unknown:
                 raise Violation(f"E8: {name} accepted orders that the journal does not know: {unknown}")
             market = venue.exchange.markets[venue.symbol].spec
@@ -453,14 +546,14 @@ class Storm:
             if held != own[name]:
                 raise Violation(f"E6: by the journal's fills {name} holds {held} of ours, in truth {own[name]}")
             if name not in self.shared:
-                self.check_money(venue, here)
+                self.check_money(venue, [*here, *(f for f in other if f.venue == name)])
 
     def check_money(self, venue: SimVenue, booked: list[FillRecord]) -> None:
         """E27: what the fills cost is what the balance lost, open positions at what was paid for them."""
-        held = venue.exchange.position(venue.account.account, venue.symbol)
+        cost = sum(p.cost for p in venue.exchange.account(venue.account.account).positions.values())
         account = [e for e in venue.events if isinstance(e, BalanceChanged) and e.account == venue.account.account]
         traded = (BalanceReason.TRADE, BalanceReason.SETTLEMENT)
-        truth = money(sum(e.delta for e in account if e.reason in traded) - held.cost)
+        truth = money(sum(e.delta for e in account if e.reason in traded) - cost)
         journal = sum((-f.signed * f.price - f.fee for f in booked), ZERO)
         if abs(truth - journal) >= CENT:
             raise Violation(f"E27: fills and fees of {journal} are booked at {venue.name}, the balance changed by {truth}")
@@ -479,7 +572,8 @@ class Storm:
                 await asyncio.sleep(10)
         booked = s.journal.funding(record.pair_id)
         for name, venue in s.venues.items():
-            truth = money(sum(e.amount for e in venue.events if isinstance(e, FundingPaid) and e.account == venue.account.account))
+            paid = [e for e in venue.events if isinstance(e, FundingPaid) and e.account == venue.account.account]
+            truth = money(sum(e.amount for e in paid if e.market == venue.symbol))
             journal = sum((p.amount for p in booked if p.venue == name), ZERO)
             self.happened["funding paid"] += truth != 0
             if name not in self.shared and abs(truth - journal) >= CENT:
@@ -496,38 +590,64 @@ class Storm:
             venue.exchange.set_funding_rate(venue.now(), venue.symbol, rng.randrange(-400, 400) * UNIT // 1_000_000)
         if rng.random() < 0.4:
             await asyncio.sleep(HOUR_S - rng.uniform(2, STORM_S))  # a funding settlement falls into the storm
+        if rng.random() < 0.35:
+            self.second = dict(zip(rng.sample(VENUES, 2), (1, -1), strict=True))
+            self.second_quantity = D(rng.randrange(200, 15_000)) * SECOND_STEP
+            for venue in s.venues.values():
+                venue.list_too(SECOND, SECOND_MID)
         await self.come_up(s)
         self.faults(s)
         actors = [asyncio.create_task(a) for a in (self.market(s), self.weather(s), self.disk(s), self.outsider(s))]
-        life = asyncio.create_task(self.life(s))
+        lives = [asyncio.create_task(self.life(s)), asyncio.create_task(self.second_life(s))]
         try:
-            await asyncio.wait({life, *actors}, timeout=STORM_S, return_when=asyncio.FIRST_EXCEPTION)
+            await asyncio.wait({*lives, *actors}, timeout=STORM_S, return_when=asyncio.FIRST_EXCEPTION)
             for task in actors:
                 task.cancel()
-            await asyncio.wait({life}, timeout=60)
+            await asyncio.wait(lives, timeout=60)
         finally:
-            for task in (*actors, life):
+            for task in (*actors, *lives):
                 task.cancel()
-            results = await asyncio.gather(*actors, life, return_exceptions=True)
+            results = await asyncio.gather(*actors, *lives, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise result
         self.check_seen()
         await self.calm(s)
+        if self.second_id is not None:
+            await self.end_second(s)
         if self.pair_id is None:
             return
-        record = await self.at_rest(s)
+        record = await self.at_rest(s, self.pair_id)
         if record.state is PairState.HEDGED:
             self.check_end(s, record)
             self.arm(0.2, 40)
             self.ask_close(s, "the storm is over")
-            record = await self.at_rest(s, closing=True)
+            record = await self.at_rest(s, self.pair_id, closing=True)
         self.dies_in = None
         self.check_end(s, record)
         await self.check_funding(s, record)
         self.check_seen()
         self.ending = record.state.value
         self.say(s, f"ended {record.state}: {record.reason}; worst naked {self.worst}")
+
+    async def end_second(self, s: Stack) -> None:
+        """The other pair comes to rest too, by the same rules."""
+        assert self.second_id is not None
+        record = await self.at_rest(s, self.second_id)
+        if record.state is PairState.HEDGED and s.engine is not None:
+            s.engine.pairs[self.second_id].close("the storm is over")
+            record = await self.at_rest(s, self.second_id, closing=True)
+        assert s.journal is not None
+        s.journal.write()
+        own = {name: self.held(venue, SECOND) for name, venue in s.venues.items()}
+        booked = dict.fromkeys(own, ZERO)
+        for fill in s.journal.fills(self.second_id):
+            booked[fill.venue] += fill.signed
+        if booked != own:
+            raise Violation(f"E6: by the journal's fills {SECOND} has {booked}, in truth {own}")
+        if record.state is not PairState.ALERT and any(own.values()):
+            raise Violation(f"E7: {SECOND} is {record.state} with {own}")
+        self.happened[f"second ended {record.state.value}"] += 1
 
     async def calm(self, s: Stack) -> None:
         self.say(s, "calm")
@@ -538,31 +658,32 @@ class Storm:
                 venue.exchange.set_status(venue.now(), venue.symbol, MarketStatus.ACTIVE)
                 venue.book()
         _read_only(s.journal, on=False)
+        _full(s.journal, on=False)
+        self.second_book(s)
         if self.died.is_set():
             await self.take_over(s)
         elif s.engine is None:
             await s.down()
             await self.come_up(s)
 
-    async def at_rest(self, s: Stack, *, closing: bool = False) -> PairRecord:
-        assert self.pair_id is not None
+    async def at_rest(self, s: Stack, pair_id: str, *, closing: bool = False) -> PairRecord:
         ends = {PairState.CLOSED, PairState.ALERT} | (set() if closing else {PairState.HEDGED})
         end = asyncio.get_running_loop().time() + REST_S
         while True:
             if self.died.is_set():
                 await self.take_over(s)
-                if closing:
-                    self.ask_close(s, "the storm is over")
+                if closing and s.engine is not None and pair_id in s.engine.pairs:
+                    s.engine.pairs[pair_id].close("the storm is over")
             assert s.engine is not None
-            runner = s.engine.pairs.get(self.pair_id)
+            runner = s.engine.pairs.get(pair_id)
             if runner is None:
                 assert s.journal is not None
-                record = s.journal.pair(self.pair_id)
+                record = s.journal.pair(pair_id)
                 if record is None or record.state is not PairState.CLOSED:
-                    raise Violation(f"E9: the engine does not know pair {self.pair_id}")
+                    raise Violation(f"E9: the engine does not know pair {pair_id}")
                 return record
             asking = runner.state is PairState.ALERT and any(trader.active is not None for trader in runner.legs.values())
-            if runner.state in ends and not asking and runner.recovered and self.settled(s, runner.record):
+            if runner.state in ends and not asking and runner.recovered and (pair_id != self.pair_id or self.settled(s, runner.record)):
                 break
             if asyncio.get_running_loop().time() > end:
                 raise Violation(f"E9: not at rest {REST_S:g} s after the storm: {runner.state}, recovered {runner.recovered}")
@@ -570,9 +691,10 @@ class Storm:
             for venue in s.venues.values():
                 if not ended(venue):
                     venue.book()
+            self.second_book(s)
         await asyncio.sleep(2)
         if self.died.is_set():
-            return await self.at_rest(s, closing=closing)
+            return await self.at_rest(s, pair_id, closing=closing)
         return runner.record
 
     def settled(self, s: Stack, record: PairRecord) -> bool:
@@ -589,6 +711,18 @@ def _read_only(journal: Journal | None, *, on: bool) -> None:
     if journal is not None:
         with journal._connection.begin():
             journal._connection.exec_driver_sql(f"PRAGMA query_only={'ON' if on else 'OFF'}")
+
+
+def _full(journal: Journal | None, *, on: bool) -> None:
+    """No file of this process may grow beyond the database's log: what is added to it fails in the operating system. The fallback file,
+    whose space is taken in advance, has room for a while."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    if not on:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    elif journal is not None:
+        written = Path(f"{journal._connection.engine.url.database}-wal").stat().st_size
+        room = 0 if journal._fallback is None else journal._fallback._end + 64_000
+        resource.setrlimit(resource.RLIMIT_FSIZE, (max(written, room), hard))
 
 
 def simulate(seed: int, folder: Path, *, trace: bool = False) -> Storm:
@@ -612,6 +746,8 @@ def simulate(seed: int, folder: Path, *, trace: bool = False) -> Storm:
     except Exception as e:
         e.add_note("\n".join(["", *storm.log[-60:], f"replay: python -m tests.strategies.simulation --seeds {seed} --trace"]))
         raise
+    finally:
+        _full(None, on=False)
     return storm
 
 

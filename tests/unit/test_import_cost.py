@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
-VENUES = ("lighter", "hyperliquid")
-LATER = ("aiohttp", "pydantic", "tenacity", "sqlalchemy", "yaml", "eth_account", "coincurve", "lighter")
+from exchange_clients import venues
+
+VENUES = tuple(sorted(venues.names()))
+LATER = ("aiohttp", "pydantic", "tenacity", "sqlalchemy", "yaml", "eth_account", "coincurve", "grpc", "lighter")
 
 
 @pytest.mark.parametrize("venue", VENUES)

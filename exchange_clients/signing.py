@@ -80,12 +80,18 @@ class Credentials:
         infix = "" if environment == "mainnet" else f"_{environment.upper()}"
         for item in spec.credentials:
             variable = item.variable.format(env=infix)
+            if self.usable(item.unless):
+                continue
             if item.name not in self._values:
-                if item.required and item.unless not in self._values:
+                if item.required:
                     return f"{item.name} is missing: set {variable}"
-            elif is_placeholder(self._values[item.name]):
+            elif not self.usable(item.name):
                 return f"{item.name} is a placeholder: set {variable} to the real value"
         return None
+
+    def usable(self, name: str) -> bool:
+        """Given, and no placeholder."""
+        return name in self._values and not is_placeholder(self._values[name])
 
 
 class Channel(StrEnum):

@@ -194,7 +194,12 @@ SPEC: Final = VenueSpec(
     credentials=(
         CredentialField("user_address", "ASTER{env}_USER_ADDRESS", secret=False, unless="api_key", help="v3: the main wallet's address"),
         CredentialField(
-            "signer_address", "ASTER{env}_SIGNER_ADDRESS", secret=False, required=False, help="v3: the agent's address (API wallet)"
+            "signer_address",
+            "ASTER{env}_SIGNER_ADDRESS",
+            secret=False,
+            required=False,
+            unless="api_key",
+            help="v3: the agent's address (API wallet)",
         ),
         CredentialField("signer_private_key", "ASTER{env}_SIGNER_PRIVATE_KEY", unless="api_key", help="v3: the agent's key"),
         CredentialField("api_key", "ASTER{env}_API_KEY", unless="signer_private_key", help="v1, for keys made before 2026-03-25"),

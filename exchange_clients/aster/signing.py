@@ -158,8 +158,8 @@ def chooses_v3(credentials: Credentials) -> bool:
     Raises:
         ConfigError: both are, so that it is not clear which account trades.
     """
-    v3 = "user_address" in credentials and "signer_private_key" in credentials
-    if v3 and "api_key" in credentials and "api_secret" in credentials:
+    v3 = credentials.usable("user_address") and credentials.usable("signer_private_key")
+    if v3 and credentials.usable("api_key") and credentials.usable("api_secret"):
         raise ConfigError(
             "credentials of API v3 (user_address, signer_private_key) and of v1 (api_key, api_secret) are both set: keep one of them",
             venue=credentials.venue,

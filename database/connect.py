@@ -77,14 +77,12 @@ def connect(url: str, *, read_only: bool = False, busy_timeout_s: float = 5.0) -
 @contextmanager
 def error_of(what: str) -> Iterator[None]:
     """Turn the database driver's errors into ours."""
-    from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, ResourceClosedError
+    from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError
 
     try:
         yield
     except IntegrityError as e:
         raise JournalConflict(f"{what}: {e.orig}") from e
-    except ResourceClosedError as e:
-        raise JournalBroken(f"{what} is closed") from e
     except (DatabaseError, InterfaceError, sqlite3.Error) as e:
         raise _classify(str(getattr(e, "orig", e)), what) from e
 

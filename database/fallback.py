@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +53,23 @@ class FallbackFile:
             JournalFull: the prepared space is used up and no more can be had.
         """
         data = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
-        try:
+        self._write(data, self._end)
+        self._end += len(data)
+
+    def _write(self, data: bytes, at: int) -> None:
+        with self._errors():
             view = memoryview(data)
-            at = self._end
             while view:
                 n = os.pwrite(self._fd, view, at)
                 view, at = view[n:], at + n
             os.fsync(self._fd)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as e:
             raise JournalFull(f"the fallback journal {self._path} cannot be written: {e.strerror}") from e
-        self._end += len(data)
 
     def lines(self) -> list[Any]:
         """Everything appended and not cleared; a last line cut by a crash is dropped (its append never returned).
@@ -76,16 +84,23 @@ class FallbackFile:
             raise JournalBroken(f"the fallback journal {self._path} is damaged: {e}") from e
 
     def set_aside(self, lines: list[Any]) -> None:
-        """Keep lines that found no place in the database in a file beside this one, for a human."""
-        with open(self._path.with_name(self._path.name + ".rejected"), "ab") as rejected:
+        """Keep lines that found no place in the database in a file beside this one, for a human.
+
+        Raises:
+            JournalFull: they cannot be kept; they stay where they are.
+        """
+        with self._errors(), open(self._path.with_name(self._path.name + ".rejected"), "ab") as rejected:
             rejected.writelines(msgspec.json.encode(line) + b"\n" for line in lines)
             rejected.flush()
             os.fsync(rejected.fileno())
 
     def clear(self) -> None:
-        """Forget all lines, keeping the space."""
-        os.pwrite(self._fd, bytes(self._end), 0)
-        os.fsync(self._fd)
+        """Forget all lines, keeping the space.
+
+        Raises:
+            JournalFull: they cannot be forgotten; they will be taken into the database once more.
+        """
+        self._write(bytes(self._end), 0)
         self._end = 0
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from . import migrate
 from .connect import connect, error_of
-from .errors import JournalConflict, JournalError
+from .errors import JournalBroken, JournalConflict, JournalError
 from .fallback import FallbackFile
 from .owner import OwnerLock
 from .records import (
@@ -59,6 +59,7 @@ class Journal:
         self._fallback = fallback
         self._lock = lock
         self._guard = threading.RLock()
+        self._closed = False
         self._statements: dict[type[Any], Any] = {}
         self._waiting: set[tuple[str, ...]] = set()
         if fallback is not None and not fallback.empty:
@@ -103,6 +104,7 @@ class Journal:
     def close(self) -> None:
         """Give up the database and its ownership; what was written stays."""
         with self._guard:
+            self._closed = True
             self._connection.close()
             self._connection.engine.dispose()
             if self._fallback is not None:
@@ -113,7 +115,11 @@ class Journal:
     @property
     def degraded(self) -> bool:
         """True while records wait in the fallback file: no entry may be sent."""
-        return self._fallback is not None and not self._fallback.empty
+        return not self._closed and self._fallback is not None and not self._fallback.empty
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise JournalBroken("the journal is closed")
 
     def write(self, *records: Record, or_fallback: bool = False) -> tuple[bool, ...]:
         """Make the records durable, all or none, in the given order.
@@ -128,6 +134,7 @@ class Journal:
             JournalError: nothing was written; an intent among the records must not be sent.
         """
         with self._guard:
+            self._check_open()
             try:
                 if self._fallback is not None and not self._fallback.empty:
                     self._restore(self._fallback)
@@ -199,7 +206,12 @@ class Journal:
             query = query.where(
                 table.c[name].in_(list(value)) if isinstance(value, Sequence) and not isinstance(value, str) else table.c[name] == value
             )
-        with self._guard, error_of("journal"), self._connection.begin():
+        with self._guard:
+            self._check_open()
+            return self._rows(kind, query)
+
+    def _rows(self, kind: type[R], query: Any) -> list[R]:
+        with error_of("journal"), self._connection.begin():
             return [msgspec.convert(dict(row._mapping), kind) for row in self._connection.execute(query)]
 
     def pair(self, pair_id: str) -> PairRecord | None:

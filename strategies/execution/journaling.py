@@ -60,12 +60,15 @@ class AsyncJournal:
     async def _heal(self) -> None:
         """Try the database until it takes what waits in the fallback file; nothing else may want to write, and entries wait for it."""
         pause = HEAL_S
-        while self.degraded:
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, MAX_HEAL_S)
-            with contextlib.suppress(JournalError):
-                await self._write((), "", False)
-        log.info("journal.healed")
+        try:
+            while self.degraded:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, MAX_HEAL_S)
+                with contextlib.suppress(JournalError):
+                    await self._write((), "", False)
+            log.info("journal.healed")
+        except Exception:
+            log.exception("journal.heal_failed")
 
     async def close(self) -> None:
         """Stop trying. What waits in the fallback file stays there, and the journal itself stays open."""

@@ -254,6 +254,7 @@ SPEC: Final = VenueSpec(
         ),
         times_in_force=frozenset({TimeInForce.GTC, TimeInForce.GTT, TimeInForce.IOC}),
         reduce_only_resting=False,
+        key_info=True,
         native_batch_cancel=True,
         max_batch=BATCH,
         set_leverage=True,

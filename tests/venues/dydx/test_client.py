@@ -441,6 +441,15 @@ async def test_a_permissioned_key_trades_for_its_owner(bench: Bench) -> None:
 
 
 @virtual
+async def test_what_a_key_may_do(bench: Bench) -> None:
+    own = await connected(bench)
+    assert (await own.get_key_info()).can_withdraw is True
+    trader = await connected(bench, account=bench.dialect.permissioned(bench.account))
+    info = await trader.get_key_info()
+    assert (info.can_trade, info.can_withdraw) == (True, False)
+
+
+@virtual
 async def test_a_permissioned_key_is_proved_at_connect(bench: Bench) -> None:
     environ = bench.dialect.permissioned(bench.account).environ
     good = {"private_key": environ["DYDX_PRIVATE_KEY"], "authenticator_id": environ["DYDX_AUTHENTICATOR_ID"]}

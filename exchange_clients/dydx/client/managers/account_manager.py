@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, Final
@@ -17,12 +18,13 @@ from exchange_clients.dydx.client.utils import converters
 from exchange_clients.dydx.client.utils.caching import venue_cache
 from exchange_clients.dydx.signing import DydxSigner, signer_of
 from exchange_clients.errors import ConfigError, DecodeError, PermissionDenied, RequestRefused, VenueError
-from exchange_clients.model import AccountState, FeeRates, Instrument, Lane, LeverageInfo, MarginMode
+from exchange_clients.model import AccountState, FeeRates, Instrument, KeyInfo, Lane, LeverageInfo, MarginMode, PositionMode
 from exchange_clients.signing import Command
 from exchange_clients.transport.grpc import Node
 
 PROBE_EVERY_S: Final = 30.0
 PROBE_S: Final = 3.0
+_CLOB: Final = "/dydxprotocol.clob."
 _NODE_SAYS: Final = ("grpc:NOT_FOUND", "grpc:UNIMPLEMENTED")
 
 
@@ -70,13 +72,30 @@ class DydxAccountManager(BaseAccountManager):
 
     async def _verify_permission(self, signer: DydxSigner) -> None:
         """The owner has registered the authenticator, and somewhere in it this key."""
+        mine = await self._authenticator(signer)
+        keys = _keys_in(mine.type, mine.config)
+        if keys and signer.public_key not in keys:
+            raise PermissionDenied(f"authenticator {signer.authenticator} is for another key", venue=self.context.name)
+
+    async def _authenticator(self, signer: DydxSigner) -> chain.Authenticator:
         found: list[chain.Authenticator] = await self.rest.query("authenticators", address=signer.address)
         mine = next((a for a in found if a.id == signer.authenticator), None)
         if mine is None:
             raise PermissionDenied(f"{_short(signer.address)} has no authenticator {signer.authenticator}", venue=self.context.name)
-        keys = _keys_in(mine.type, mine.config)
-        if keys and signer.public_key not in keys:
-            raise PermissionDenied(f"authenticator {signer.authenticator} is for another key", venue=self.context.name)
+        return mine
+
+    async def fetch_key_info(self) -> KeyInfo:
+        """The account's own key may do everything. What a permissioned one may do is what its message filters name."""
+        signer = signer_of(self.context)
+        if signer.authenticator is None:
+            await self.rest.query("account", address=signer.address)
+            return KeyInfo(can_trade=True, can_withdraw=True, position_mode=PositionMode.ONE_WAY)
+        found = await self._authenticator(signer)
+        allowed = _messages_in(found.type, found.config)
+        if allowed is None:
+            return KeyInfo(position_mode=PositionMode.ONE_WAY)
+        clob = [name for name in allowed if name.startswith(_CLOB)]
+        return KeyInfo(can_trade=chain.PLACE in clob, can_withdraw=len(clob) < len(allowed), position_mode=PositionMode.ONE_WAY)
 
     async def keep_session(self) -> None:
         """Look at the nodes now and then, beside everything else."""
@@ -142,24 +161,37 @@ class DydxAccountManager(BaseAccountManager):
         return transaction(self.context, [message], Lane.QUERY, stateful=True)
 
 
+def _parts(config: bytes) -> list[tuple[str, bytes]]:
+    """Of a compound authenticator; empty when its form is not known."""
+    try:
+        return [(str(part["type"]), _config(part["config"])) for part in json.loads(config)]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
 def _keys_in(kind: str, config: bytes) -> list[bytes]:
     """Public keys that an authenticator lets sign, as far as its form is known."""
     if kind == "SignatureVerification":
         return [config]
+    return [key for part in _parts(config) for key in _keys_in(*part)] if kind in ("AllOf", "AnyOf") else []
+
+
+def _messages_in(kind: str, config: bytes) -> frozenset[str] | None:
+    """Types of messages that an authenticator lets pass; None: any, or its form is not known."""
+    if kind == "MessageFilter":
+        return frozenset(name.strip() for name in config.decode("utf-8", "replace").split(","))
     if kind not in ("AllOf", "AnyOf"):
-        return []
-    try:
-        parts = json.loads(config)
-        return [key for part in parts for key in _keys_in(str(part["type"]), _config(part["config"]))]
-    except (ValueError, KeyError, TypeError):
-        return []
+        return None
+    found = [_messages_in(*part) for part in _parts(config)]
+    if kind == "AllOf":
+        limits = [names for names in found if names is not None]
+        return frozenset.intersection(*limits) if limits else None
+    return None if not found or None in found else frozenset[str]().union(*(names for names in found if names is not None))
 
 
 def _config(value: Any) -> bytes:
     """Base64 text, or a list of bytes."""
     if isinstance(value, str):
-        import base64
-
         return base64.b64decode(value)
     return bytes(value)
 

@@ -9,19 +9,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from database.connect import sqlite_url
 from database.journal import Journal
-from exchange_clients import venues
 from exchange_clients.base_client import BaseExchangeClient
-from exchange_clients.signing import Credentials
 from exchange_clients.transport.clock import SteppingClock
 from exchange_clients.transport.runtime import Runtime
 from exchange_simulator import dialects
 from exchange_simulator.core.exchange import Exchange
 from exchange_simulator.dialects.base import Dialect, DialectServer
 from exchange_simulator.faults import FaultPlan, parse_fault
+from exchange_simulator.ready import build_venue
 from exchange_simulator.simloop import SimNetwork
 from exchange_simulator.world.feed import MarketFeed, drive
 from exchange_simulator.world.profiles import FundingEdge, Listing, Scenario, VenueProfile
@@ -67,7 +65,6 @@ LISTINGS: dict[str, tuple[Ticker, ...]] = {
         Ticker("PEPE", "0.000001", "1", 1000),
     ),
 }
-FIGURES = {"hyperliquid": 5}
 LISTED_AS = {("hyperliquid", "PEPE"): "kPEPE", ("lighter", "PEPE"): "1000PEPE"}
 FAULTS: dict[str, tuple[str, ...]] = {
     "hyperliquid": ("lost_ack where=/exchange contains=order nth=1", "duplicate_fill nth=2 delay=0.2"),
@@ -185,7 +182,7 @@ def _profile(name: str) -> VenueProfile:
     listings = []
     for ticker in LISTINGS[name]:
         listed = kind.listing(_symbol(name, ticker.asset), tick_size=Decimal(ticker.tick), step_size=Decimal(ticker.step))
-        listings.append(Listing.of(listed, ticker.asset, tokens=ticker.tokens, significant_figures=FIGURES.get(name, 0)))
+        listings.append(Listing.of(listed, ticker.asset, tokens=ticker.tokens, significant_figures=kind.significant_figures))
     return VenueProfile(name, tuple(listings))
 
 
@@ -204,22 +201,20 @@ async def _stage(
     home: Path,
     network: SimNetwork | None,
 ) -> AsyncIterator[Stage]:
-    kind, offered = dialects.get(name), venues.get(name)
-    exchange = Exchange(kind.rules(), funding=feed.funding(name))
-    for ticker in LISTINGS[name]:
-        market = kind.listing(_symbol(name, ticker.asset), tick_size=Decimal(ticker.tick), step_size=Decimal(ticker.step))
-        if market.symbol in traded:
-            exchange.add_market(runtime.clock.time_ns(), market)
-    dialect = kind(exchange, runtime, seed=seed)
-    account = dialect.open_account(DEPOSIT)
-    feed.attach(name, exchange)
-    faults = FaultPlan([parse_fault(line) for line in FAULTS[name]], dialect.now_ns, seed=seed)
-    dialect.faults = faults
-    faults.attach(exchange)
-    async with DialectServer(dialect, network=network) as server:
-        config: dict[str, Any] = {"endpoints": server.endpoints, "command_timeout_s": 4.0, "state_directory": home / "ids"}
-        client = offered.client(config, Credentials.from_env(offered.spec, environ=account.environ), runtime=runtime)
-        yield Stage(name, exchange, dialect, server, faults, account.account, client)
+    kind = dialects.get(name)
+    listed = {
+        ticker.asset: kind.listing(_symbol(name, ticker.asset), tick_size=Decimal(ticker.tick), step_size=Decimal(ticker.step))
+        for ticker in LISTINGS[name]
+    }
+    markets = {asset: market for asset, market in listed.items() if market.symbol in traded}
+    venue = build_venue(kind, runtime, markets, deposit=DEPOSIT, seed=seed, funding=feed.funding(name), network=network)
+    feed.attach(name, venue.exchange)
+    faults = FaultPlan([parse_fault(line) for line in FAULTS[name]], venue.dialect.now_ns, seed=seed)
+    venue.dialect.faults = faults
+    faults.attach(venue.exchange)
+    async with venue.server:
+        client = venue.client(command_timeout_s=4.0, state_directory=home / "ids")
+        yield Stage(name, venue.exchange, venue.dialect, venue.server, faults, venue.account.account, client)
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -239,6 +239,7 @@ SPEC: Final = VenueSpec(
         native_batch_place=True,
         max_batch=BATCH,
         set_leverage=True,
+        key_info=True,
         # Five seconds for our limiter, five until the signature is void, three in which a taken order may not be listed yet.
         lookup_grace_s=13.0,
     ),

@@ -36,8 +36,12 @@ class BackpackMessageHandler(BaseMessageHandler):
 
     def _bbo(self, role: str, message: m.BookTicker, ts_recv_ns: int) -> None:
         instrument = self.context.instruments.by_contract(message.symbol)
-        if instrument is not None and (bbo := converters.bbo(message, instrument, ts_recv_ns)) is not None:
+        if instrument is None:
+            return
+        if (bbo := converters.bbo(message, instrument, ts_recv_ns)) is not None:
             self.manager.bbo(bbo)
+        else:
+            self.manager.no_bbo(instrument.id)
 
     def _trade(self, role: str, message: m.TradeEvent, ts_recv_ns: int) -> None:
         if (instrument := self.context.instruments.by_contract(message.symbol)) is not None:

@@ -16,6 +16,7 @@ from exchange_clients.errors import (
     ConfigError,
     InvalidOrder,
     NonceError,
+    NotReady,
     OrderDenied,
     OrderOutcomeUnknown,
     PermissionDenied,
@@ -27,11 +28,13 @@ from exchange_clients.model import (
     NS_PER_HOUR,
     NS_PER_S,
     Fill,
+    KeyInfo,
     MarketStatus,
     OrderInfo,
     OrderIntent,
     OrderStatus,
     OrderType,
+    PositionMode,
     Purpose,
     Side,
     TimeInForce,
@@ -556,6 +559,27 @@ async def test_somebody_elses_liquidation_is_heard_and_is_not_ours(bench: Bench)
     (event,) = heard
     assert (event.own, event.side, event.quantity) == (False, Side.SELL, D("0.5"))
     assert client.liquidation_events_queue.empty()
+
+
+@virtual
+async def test_a_side_that_empties_leaves_no_best_price(bench: Bench) -> None:
+    client = await bench.connected(signed=False)
+    market = client.instruments.get(BTC)
+    await client.ws_manager.prepare_market_feed(market)
+    bench.exchange.set_level(bench.now(), symbol(BTC), core.Side.BUY, 499_600, 7)
+    await bench.sleep(0.2)
+    assert client.ws_manager.get_latest_bbo(market) is not None
+    bench.exchange.set_levels(bench.now(), symbol(BTC), [], [(500_100, 7)])
+    await bench.sleep(0.2)
+    assert client.ws_manager.get_latest_bbo(market) is None
+    with pytest.raises(NotReady):
+        await client.fetch_bbo_prices(BTC)
+
+
+@virtual
+async def test_the_venue_says_nothing_of_what_a_key_may_do(bench: Bench) -> None:
+    client = await bench.connected()
+    assert await client.get_key_info() == KeyInfo(position_mode=PositionMode.ONE_WAY)
 
 
 @virtual

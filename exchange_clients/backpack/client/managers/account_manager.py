@@ -10,7 +10,7 @@ from exchange_clients.backpack.client.utils import converters
 from exchange_clients.backpack.client.utils.helpers import wire_number
 from exchange_clients.base_managers import BaseAccountManager
 from exchange_clients.errors import ConfigError
-from exchange_clients.model import AccountState, FeeRates, Instrument, Lane, LeverageInfo, MarginMode
+from exchange_clients.model import AccountState, FeeRates, Instrument, KeyInfo, Lane, LeverageInfo, MarginMode, PositionMode
 from exchange_clients.signing import Command
 
 
@@ -22,6 +22,11 @@ class BackpackAccountManager(BaseAccountManager):
         account: m.Account = await self.rest.query("accountQuery")
         if account.liquidating:
             self.context.log.error("account.liquidating")
+
+    async def fetch_key_info(self) -> KeyInfo:
+        """The venue does not say what a key may do or until when; that it answers proves that the key lives. There is no hedge mode."""
+        await self.rest.query("accountQuery")
+        return KeyInfo(position_mode=PositionMode.ONE_WAY)
 
     async def fetch_account(self) -> AccountState:
         data: m.Collateral = await self.rest.query("collateralQuery")

@@ -150,7 +150,7 @@ def test_signatures_sequences_and_chain_are_checked() -> None:
         good = raw()
         assert (await bot.broadcast(good)).word == "ok"
         assert (await bot.broadcast(good)).word == "sdk:19"
-        assert (await bot.account())["sequence"] == 1
+        assert (await bot.account())["sequence"] == 0, "queries tell the last block's"
         stranger = s.dialect.open_account(Decimal(10))
         async with Bot(s.server, stranger, s.sim.runtime) as other:
             other.address, other.number = bot.address, bot.number
@@ -158,6 +158,7 @@ def test_signatures_sequences_and_chain_are_checked() -> None:
         assert s.exchange.open_orders(s.account) == []  # the good one waits for the block
         await s.blocks()
         assert len(s.exchange.open_orders(s.account)) == 1
+        assert (await bot.account())["sequence"] == 1
 
     play(scene)
 
@@ -246,6 +247,24 @@ def test_ioc_that_finds_half_is_removed_before_its_fills_are_told() -> None:
         assert statuses == ["BEST_EFFORT_OPENED", "BEST_EFFORT_CANCELED", "BEST_EFFORT_CANCELED"]
 
     play(scene)
+
+
+def test_another_proposer_may_match_an_ioc_that_our_node_has_removed() -> None:
+    """What a node says of an immediate order is no last word: the block that was proposed elsewhere may hold more of it."""
+
+    async def scene(s: Stage) -> None:
+        mine = await s.mine()
+        await s.bot.short(9, "buy", 150_000, MID + 1, time_in_force=IOC)
+        removed = await mine.order(s.bot.uuid(9), "BEST_EFFORT_CANCELED")
+        assert removed["totalOptimisticFilled"] == "1"
+        s.exchange.set_level(s.now(), BTC, Side.SELL, MID + 1, 30_000)
+        block = await mine.order(s.bot.uuid(9), "BEST_EFFORT_CANCELED")
+        assert [f["size"] for f in block["fills"]] == ["1", "0.3"]
+        assert (await s.bot.get(f"orders/{s.bot.uuid(9)}"))["totalFilled"] == "1.3"
+        told = [r["status"] for m in mine.seen for r in m.get("contents", {}).get("orders", [])]
+        assert told.count("BEST_EFFORT_OPENED") == 1
+
+    play(scene, second_looks=1.0)
 
 
 def test_ioc_that_finds_all_is_never_removed_and_one_that_finds_nothing_fills_nothing() -> None:
@@ -560,6 +579,7 @@ def test_a_permissioned_key_trades_within_its_filters() -> None:
             assert (await trader.short(5, "buy", 5, MID - 50)).word == "accountplus:1"
             trader.authenticators = []
             assert (await trader.short(5, "buy", 5, MID - 50)).word == "sdk:8"
+        await s.blocks()
         assert (await s.bot.account())["sequence"] == 1  # the owner's own
         found = await s.bot.call(
             "dydxprotocol.accountplus.Query/GetAuthenticators",

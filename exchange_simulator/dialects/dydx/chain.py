@@ -68,6 +68,9 @@ class Wallet:
     number: int
     public_key: bytes
     sequence: int = 0
+    """Of the next transaction, those that wait counted."""
+    committed: int = 0
+    """The same as of the last block: what queries tell."""
     nonces: list[int] = field(default_factory=list)
     """Timestamp nonces in use, ascending."""
     ejected: int = NONCE_CUTOFF
@@ -241,6 +244,8 @@ class Chain:
         self.block_ns = ts_ns
         self._times.append(ts_ns)
         held, self.mempool = self.mempool, []
+        for wallet in {tx.messages[0].owner: self.wallets[tx.messages[0].owner] for tx in held}.values():
+            wallet.committed = wallet.sequence
         return held
 
     def height_at(self, ts_ns: int) -> int:

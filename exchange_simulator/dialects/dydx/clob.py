@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from exchange_simulator.core.market import MarketState
 from exchange_simulator.core.orders import Order
@@ -149,6 +151,8 @@ class Clob:
         self._waiting: dict[tuple[int, int, int, int], ClobOrder] = {}
         """Stateful orders that the next block will place."""
         self._cancelling: set[tuple[int, int, int, int]] = set()
+        self._second_looks: list[ClobOrder] = []
+        """Immediate orders that the next block's proposer will match once more."""
         self._ended_in: dict[tuple[int, int, int, int], tuple[int, int]] = {}
         """Stateful ids that ended: (height, code that refuses to place them again in that block)."""
 
@@ -578,6 +582,9 @@ class Clob:
         core = self._exchange.submit(self._dialect.now_ns(), new)
         order.core_id = core.id
         self.by_core[core.id] = order
+        removed = core.status is OrderStatus.CANCELLED and order.short_term and order.time_in_force == IOC
+        if removed and self._dialect.second_looks and self._dialect.rng.random() < self._dialect.second_looks:
+            self._second_looks.append(order)
         if core.status is OrderStatus.REJECTED:
             order.reason = "UNDERCOLLATERALIZED" if core.reject_reason is RejectReason.INSUFFICIENT_MARGIN else "INTERNAL_ERROR"
 
@@ -592,6 +599,19 @@ class Clob:
         return bool(others) and (order.symbol in isolated or any(symbol in isolated for symbol in others))
 
     # ---- blocks
+
+    def look_again(self) -> None:
+        """The block's proposer, whose book is the one of now, matches what our node could not."""
+        looks, self._second_looks = self._second_looks, []
+        for order in looks:
+            first = self._exchange.order(order.core_id)
+            if first is None or first.remaining == 0 or self.orders.get(order.key) is not order:
+                continue
+            again = replace(order, filled_before=order.filled_before + first.filled)
+            request = msgspec.structs.replace(first.request, size=first.remaining)
+            core = self._exchange.submit(self._dialect.now_ns(), request)
+            again.core_id = core.id
+            self.orders[order.key] = self.by_core[core.id] = again
 
     def end_block(self, height: int) -> None:
         """Short-term orders that are good until this block are gone after it; old cancels and orders are forgotten."""

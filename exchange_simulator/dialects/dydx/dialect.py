@@ -115,9 +115,11 @@ class DydxDialect(Dialect):
         short_block_window: int = 20,
         late_removals: float = 0.1,
         snapshot_gap_s: float = 0.0,
+        second_looks: float = 0.0,
     ) -> None:
         """`lag_s`: from a block, or from the validator's memory, to the indexer. `late_removals`: share of vanished levels that batched
         books are told one batch late. `snapshot_gap_s`: how long after its snapshot a subscription counts; updates between are lost.
+        `second_looks`: share of removed immediate orders that the next block's proposer, who has another book, matches once more.
         """
         super().__init__(exchange, runtime, seed=seed, faults=faults, budget=budget, log_size=log_size)
         self.chain_id = "dydx-mainnet-1" if mainnet else "dydx-testnet-4"
@@ -126,6 +128,7 @@ class DydxDialect(Dialect):
         self.short_block_window = short_block_window
         self.late_removals = late_removals
         self.snapshot_gap_s = snapshot_gap_s
+        self.second_looks = second_looks
         self.halted = False
         """A halted chain makes no blocks: a node upgrade."""
         self.isolated: set[str] = set()
@@ -148,6 +151,7 @@ class DydxDialect(Dialect):
         self._counterparties: dict[int, Mapping[str, Any]] = {}
         self._outlived: dict[int, list[ClobOrder]] = defaultdict(list)
         self._ended: list[tuple[ClobOrder, str, str]] = []
+        self._looking_again = False
         self._truth = Inbox(self._is_memory, self._learn_memory)
         self._told = Inbox(self._is_memory, self._tell_memory)
         self._readers: dict[type, Callable[[Any], None]] = {
@@ -364,6 +368,9 @@ class DydxDialect(Dialect):
         """One block now: it holds what happened since the last, and the transactions that waited."""
         now = self.now_ns()
         self.exchange.advance(now)
+        self._looking_again = True
+        self.clob.look_again()
+        self._looking_again = False
         held = self.chain.next_block(now)
         self._truth.open()
         self._told.open()
@@ -424,13 +431,17 @@ class DydxDialect(Dialect):
             return False
         return bool(request.client_id) and not request.expires_ns
 
+    def _is_secret(self, event: AnyEvent) -> bool:
+        """Of another proposer's matching only the fills are ever heard."""
+        return self._looking_again and isinstance(event, OrderAccepted | OrderCancelled | OrderRejected)
+
     def _observe(self, event: AnyEvent) -> None:
         """The truth, whatever the stream is told."""
         if isinstance(event, Trade):
             self.indexer.trade_heights[event.trade_id] = self.chain.height + 1
             if len(self.indexer.trade_heights) > 100_000:
                 del self.indexer.trade_heights[next(iter(self.indexer.trade_heights))]
-        elif type(event) in ACCOUNT_EVENTS:
+        elif type(event) in ACCOUNT_EVENTS and not self._is_secret(event):
             if isinstance(event, BalanceChanged) and self._moving and event.reason in (BalanceReason.DEPOSIT, BalanceReason.WITHDRAWAL):
                 (self._counterparties[event.seq],) = self._moving
                 self._moving = ()
@@ -445,7 +456,8 @@ class DydxDialect(Dialect):
 
     def publish(self, event: AnyEvent) -> None:
         if type(event) in ACCOUNT_EVENTS:
-            self._told.put(event)
+            if not self._is_secret(event):
+                self._told.put(event)
             return
         reader = self._readers.get(type(event))
         if reader is not None:

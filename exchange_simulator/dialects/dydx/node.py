@@ -146,7 +146,7 @@ class Node:
             "address": address,
             "pub_key": key,
             "account_number": wallet.number,
-            "sequence": wallet.sequence,
+            "sequence": wallet.committed,
         }
 
     def _account(self, asked: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,8 @@ L1_CHAINS: Final = {"mainnet": 1, "testnet": 11155111}
 SCALE: Final = 8
 """Sizes and prices are signed in units of 1e-8."""
 AUTH_LIFE_S: Final = 180
+SPARE_S: Final = 10.0
+"""A token with so much left serves whoever comes while it is renewed."""
 RENEW_BEFORE: Final = 0.4
 """A token is renewed when less than this part of its life is left: two of five minutes."""
 
@@ -319,12 +321,15 @@ class ParadexSigner:
             self._account = account_address(self.identity.public_key, *hashes)
         return self._account
 
-    async def token(self, now_ms: int) -> str:
-        """A session token that is not about to end. One renewal at a time; while one fails, the old token serves as long as it lives."""
+    async def token(self, now_ms: int, *, ahead_s: float = 0.0) -> str:
+        """A session token that is not about to end, nor in `ahead_s`.
+
+        One renewal at a time; meanwhile, and while it fails, the old token serves as long as it lives.
+        """
         now_s = now_ms / 1000
-        if not self._fresh(now_s):
+        if not self._fresh(now_s + ahead_s) and not (self._renewing.locked() and now_s < self._end_s - SPARE_S):
             async with self._renewing:
-                if not self._fresh(now_s):
+                if not self._fresh(now_s + ahead_s):
                     try:
                         await self._renew(now_s)
                     except VenueError as e:

@@ -487,10 +487,11 @@ class ParadexDialect(Dialect):
 
     def _payment_rows(self, received: Received, places: Mapping[str, str], owner: Owner) -> Any:
         market = self._state(received.params.get("market")).symbol
-        paid = [event for event in self.history.payments[owner.account] if event.market == market]
+        paid = reversed(list(enumerate(self.history.payments[owner.account], 1)))
         rows = [
             wire.payment(event, number, owner.address, self.funding_index(market, event.ts_ns))
-            for number, event in reversed(list(enumerate(paid, 1)))
+            for number, event in paid
+            if event.market == market
         ]
         return _page(rows, received.params, lambda row: str(row["id"]))
 

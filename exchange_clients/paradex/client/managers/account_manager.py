@@ -18,7 +18,7 @@ from exchange_clients.model import (
 )
 from exchange_clients.paradex import messages as m
 from exchange_clients.paradex.client.utils import converters
-from exchange_clients.paradex.signing import L1_CHAINS, signer_of
+from exchange_clients.paradex.signing import L1_CHAINS, SPARE_S, signer_of
 from exchange_clients.signing import Command
 
 
@@ -37,8 +37,8 @@ class ParadexAccountManager(BaseAccountManager):
             raise PermissionDenied("the token stands for another account", venue=self.context.name)
 
     async def keep_session(self) -> None:
-        """The token is never older than three of its five minutes when an order needs it."""
-        await signer_of(self.context).token(self.context.venue_time.now_ms())
+        """A little earlier than an order would: none waits for a token."""
+        await signer_of(self.context).token(self.context.venue_time.now_ms(), ahead_s=SPARE_S)
 
     async def _info(self) -> m.AccountInfo:
         """Of the account itself; the list may hold its sub-accounts too."""

@@ -27,11 +27,11 @@ class ParadexPositionManager(BasePositionManager):
         self, *, since_ns: int, until_ns: int | None = None, instrument: Instrument | None = None
     ) -> list[FundingPayment]:
         """The venue lists them market by market: without a market, those that the account traded since then or holds."""
-        found: dict[str, FundingPayment] = {}
+        found: list[FundingPayment] = []
         for market in [instrument] if instrument is not None else await self._touched(since_ns, until_ns):
-            for row in await fetch_pages(self, "funding/payments", PAGE, since_ns, until_ns, market=market.venue_symbol):
-                found[row.id] = converters.funding_payment(row, market)
-        return sorted(found.values(), key=lambda payment: payment.ts_venue_ns)
+            rows = await fetch_pages(self, "funding/payments", PAGE, since_ns, until_ns, market=market.venue_symbol)
+            found += [converters.funding_payment(row, market) for row in rows]
+        return sorted(found, key=lambda payment: payment.ts_venue_ns)
 
     async def _touched(self, since_ns: int, until_ns: int | None) -> list[Instrument]:
         names = {row.market for row in await fetch_pages(self, "fills", PAGE, since_ns, until_ns)}

@@ -57,7 +57,8 @@ _BY_CLASS: Final[dict[type[VenueError], tuple[int, ...]]] = {
     InsufficientMargin: (51004, 51008, 51119, 51127, 51131, 51186, 51187, 51502),
     PriceOutOfBand: (51006, 51031, 51116, 51135, 51136, 51137, 51138),
     MinNotional: (51020, 51120),
-    InvalidOrder: (51005, 51101, 51108, 51121, 51150, 51202, 51203),
+    # The last four: a trigger price on the wrong side of the market.
+    InvalidOrder: (51005, 51101, 51108, 51121, 51150, 51202, 51203, 51277, 51278, 51279, 51280),
     PostOnlyWouldCross: (51511,),
     ReduceOnlyViolation: (51112, 51148, 51169, 51170, 51205),
     OrderNotFound: (51400, 51410, 51503, 51603),

@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from exchange_simulator.dialects.okx.dialect import OkxDialect
 
+__all__ = ["DIALECT", "OkxDialect"]
+
 DIALECT = OkxDialect

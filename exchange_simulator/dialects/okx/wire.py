@@ -100,12 +100,12 @@ def contracts(market: Market, steps: int) -> str:
     return text(steps * lot(market))
 
 
-def amount(units: int, market: MarketState) -> Decimal:
-    """Money as the currency that the market settles in: of an inverse one the coin, at mark."""
+def amount(units: int, market: MarketState, price: Decimal | None = None) -> Decimal:
+    """Money as the currency that the market settles in: of an inverse one the coin, at that price (default: mark)."""
     if not market.spec.inverse:
         return money(units)
-    mark = market.spec.ref_price(market.mark)
-    return round(money(units) / mark, 12) if mark else Decimal(0)
+    at = market.spec.ref_price(market.mark) if price is None else price
+    return round(money(units) / at, 12) if at else Decimal(0)
 
 
 def coins(market: Market, steps: int, price: Decimal) -> Decimal:
@@ -332,7 +332,7 @@ def order(found: Order, *, filled: int | None = None, status: str | None = None)
         "fillSz": "0",
         "fillTime": "",
         "tradeId": "",
-        "fee": text(-amount(found.fee, market)),
+        "fee": text(-amount(found.fee, market, Decimal(found.value) * spec.tick_size / found.filled if found.filled else None)),
         "feeCcy": settle(spec),
         "rebate": "0",
         "rebateCcy": settle(spec),
@@ -368,15 +368,16 @@ def streamed(row: dict[str, Any], **more: str) -> dict[str, Any]:
 
 def fill_terms(event: OrderFilled, market: MarketState) -> dict[str, str]:
     """The part of a streamed order that tells an execution."""
+    price = market.spec.price(event.price)
     return {
-        "fillPx": text(market.spec.price(event.price)),
+        "fillPx": text(price),
         "fillSz": contracts(market.spec, event.size),
         "fillTime": str(event.ts_ns // MS),
         "tradeId": str(event.trade_id),
         "execType": _exec_type(event),
-        "fillFee": text(-amount(event.fee, market)),
+        "fillFee": text(-amount(event.fee, market, price)),
         "fillFeeCcy": settle(market.spec),
-        "fillPnl": text(amount(event.realised, market)),
+        "fillPnl": text(amount(event.realised, market, price)),
         "category": CATEGORIES[event.kind],
     }
 
@@ -536,7 +537,7 @@ def position(exchange: Exchange, held: Position, now_ms: int) -> dict[str, Any]:
 
 def bill(event: FundingPaid, market: MarketState) -> dict[str, Any]:
     """One funding payment; negative was paid."""
-    change = text(amount(event.amount, market))
+    change = text(amount(event.amount, market, market.spec.ref_price(event.ref_price)))
     return {
         "billId": str(event.seq),
         "ts": str(event.ts_ns // MS),

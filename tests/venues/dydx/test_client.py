@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -29,6 +30,7 @@ from exchange_clients.errors import (
 )
 from exchange_clients.model import OrderInfo, OrderIntent, OrderStatus, OrderType, Side, TimeInForce, WaitFor
 from exchange_clients.signing import Credentials
+from exchange_clients.spec import Stream
 from exchange_clients.transport.grpc import GrpcStatus, UnaryChannel
 from exchange_simulator import simloop
 from exchange_simulator.conformance.bench import BTC, ETH, Bench, set_up
@@ -273,6 +275,21 @@ async def test_an_ioc_that_found_half_is_done_when_its_fills_are_told(bench: Ben
     result = await client.place_limit_order(BTC, D(1), D(50_001), "buy", time_in_force="IOC", wait_for="terminal")
     assert (result.status, result.filled_size) == (OrderStatus.CANCELED, D("0.4"))
     assert [filled for status, filled in seen if status is OrderStatus.CANCELED] == [D("0.4")], "never ended with less"
+
+
+@virtual
+async def test_without_trust_in_removals_the_last_block_is_waited_for(bench: Bench) -> None:
+    client = await connected(bench, venue_options={"trust_removals": False, "short_term_blocks": 5})
+    bench.clear_book()
+    result = await client.place_limit_order(BTC, D("0.01"), D(50_001), "buy", time_in_force="IOC")
+    await bench.runtime.clock.sleep(2)
+    (order,) = client.context.tracker.live()
+    assert (order.order_id, order.status) == (result.order_id, OrderStatus.OPEN)
+    facts = cache_of(client).facts_of(order)
+    assert facts is not None
+    await bench.until(lambda: client.context.tracker.live() == (), "its last block passes")
+    assert cache_of(client).height > facts.last_block
+    assert order.status in (OrderStatus.CANCELED, OrderStatus.EXPIRED)
 
 
 def _stale(by: int, code: str) -> Callable[[], None]:
@@ -578,6 +595,32 @@ async def test_updates_lost_between_snapshot_and_subscription_heal_by_themselves
     bench.dialect.snapshot_gap_s = 0.0
     await bench.book_is_true(client, timeout_s=10)
     assert client.ws_manager.order_book_ready(instrument)
+
+
+@virtual
+async def test_refusals_of_the_socket_find_their_channel(bench: Bench) -> None:
+    """They name the channel in fields, in words, or not at all."""
+    client = await connected(bench, signed=False)
+    manager = client.ws_manager
+    topics = [manager.dialect.topic(stream, client.instruments.get(BTC)) for stream in (Stream.TRADES, Stream.BOOK)]
+    for topic in topics:
+        manager.registry.want(topic, 0.0)
+        manager.registry.sent([topic], 0.0)
+    named, only = topics
+
+    def say(**fields: Any) -> None:
+        manager.handler.feed("public", json.dumps({"type": "error", "message_id": 9, "connection_id": "x", **fields}), 1)
+
+    say(message="Invalid request")
+    assert manager.registry.refusal(named) is manager.registry.refusal(only) is None, "two wait: it may be about either"
+    say(message="Per-connection subscription limit reached for v4_trades (limit=32), id BTC-USD")
+    assert "limit" in (manager.registry.refusal(named) or "")
+    say(message="You must specify a valid id", channel="v4_orderbook", id="BTC-USD")
+    assert manager.registry.refusal(only) == "You must specify a valid id"
+    manager.registry.again(only, 0.0)
+    manager.registry.sent([only], 0.0)
+    say(message="Already subscribed (v4_orderbook-BTC-USD)")
+    assert manager.registry.is_confirmed(only)
 
 
 @virtual

@@ -59,7 +59,16 @@ from exchange_clients.paging import newest_first
 from exchange_clients.signing import Channel, Command
 
 OPTIONS: Final = frozenset(
-    {"short_term_blocks", "long_term_days", "tx_blocks", "cancel_unfilled_after_s", "check_collateral", "batched_books", "resync_books_s"}
+    {
+        "short_term_blocks",
+        "long_term_days",
+        "tx_blocks",
+        "cancel_unfilled_after_s",
+        "check_collateral",
+        "trust_removals",
+        "batched_books",
+        "resync_books_s",
+    }
 )
 MAX_BLOCKS: Final = 20
 """How far ahead a last block may lie: the narrower of what the venue's documents and its code say."""
@@ -74,13 +83,18 @@ _TAKE_PROFITS: Final = frozenset({OrderType.TAKE_PROFIT_MARKET, OrderType.TAKE_P
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """`venue_options` of the configuration. `cancel_unfilled_after_s` (None: never) concerns short-term orders that rest."""
+    """`venue_options` of the configuration. `cancel_unfilled_after_s` (None: never) concerns short-term orders that rest.
 
-    short_term_blocks: int = 15
+    `trust_removals`: a short-term order has ended when a node took it off its book for want of anything to do (an IOC that found nothing),
+    as soon as what that node had matched is told. Another proposer may still fill it until its last block: without trust we wait for that.
+    """
+
+    short_term_blocks: int = 10
     long_term_days: int = 28
     tx_blocks: int = 25
     cancel_unfilled_after_s: float | None = 5.0
     check_collateral: bool = True
+    trust_removals: bool = True
     batched_books: bool = False
     resync_books_s: float = 45.0
 
@@ -146,6 +160,7 @@ class OrderBookkeeping:
 
     def __init__(self, context: ClientContext) -> None:
         self.context = context
+        self._trusting = Rules.of(context).trust_removals
 
     @property
     def cache(self) -> VenueCache:
@@ -175,11 +190,17 @@ class OrderBookkeeping:
                 if facts is not None:
                     facts.client_order_id = client_order_id
         info = converters.order(row, instrument, client_order_id=client_order_id)
+        if info.status.is_terminal and not self._is_final(row):
+            live = OrderStatus.PARTIALLY_FILLED if info.filled_size else OrderStatus.OPEN
+            info = msgspec.structs.replace(info, status=live, cancel_reason=None)
         if facts is not None and info.status in (OrderStatus.EXPIRED, OrderStatus.CANCELED):
             info = msgspec.structs.replace(info, status=self._how_it_ended(row, facts, info))
         if order is not None and not order.external and order.intent.order_type is not info.order_type:
             info = msgspec.structs.replace(info, order_type=order.intent.order_type)
         return info
+
+    def _is_final(self, row: m.OrderRow) -> bool:
+        return self._trusting or row.status != "BEST_EFFORT_CANCELED"
 
     def _how_it_ended(self, row: m.OrderRow, facts: OrderFacts, info: OrderInfo) -> OrderStatus:
         """The records say "canceled" of all ends: an order of ours that nobody canceled has outlived its last block."""
@@ -197,7 +218,7 @@ class OrderBookkeeping:
         status = converters.order_status(row, max(order.filled, matched))
         if status is OrderStatus.EXPIRED and facts.cancel_asked:
             status = OrderStatus.CANCELED
-        if status.is_terminal:
+        if status.is_terminal and self._is_final(row):
             facts.removal = Removal(status, reason.lower() if reason else None, matched)
         live = OrderStatus.PARTIALLY_FILLED if order.filled else OrderStatus.OPEN
         return msgspec.structs.replace(order.info(), order_id=row.id, status=live if order.is_unresolved else order.status)
@@ -323,6 +344,7 @@ class DydxOrderManager(BaseOrderManager):
                     raise
                 self.context.log.warning("height.stale code=%s height=%d", e.code, self.cache.height)
                 await self._ask_height()
+                self._plans[key] = plan
                 return await super().place(intent, wait_for=wait_for, timeout_s=timeout_s)
         finally:
             self._plans.pop(key, None)

@@ -26,7 +26,9 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import msgspec
@@ -34,20 +36,21 @@ import msgspec
 from database.errors import JournalError
 from database.journal import Journal
 from database.records import FillRecord, Leg, PairRecord, PairState
+from exchange_clients import venues as registry
 from exchange_clients.errors import VenueError
 from exchange_clients.transport.clock import VirtualClock
-from exchange_simulator import simloop
-from exchange_simulator.core.events import BalanceChanged, FundingPaid, OrderFilled
-from exchange_simulator.core.types import UNIT, BalanceReason, MarketStatus, NewOrder, Side, TimeInForce, money
+from exchange_simulator import dialects, simloop
+from exchange_simulator.core.events import BalanceChanged, FundingPaid, OrderAccepted, OrderFilled
+from exchange_simulator.core.types import UNIT, BalanceReason, Market, MarketStatus, NewOrder, Side, TimeInForce, money
 from exchange_simulator.simloop import EPOCH_NS, Link
 from strategies.execution.engine import EntryRefused
 from strategies.execution.ledger import book_funding
+from strategies.execution.lots import floor_to
 from strategies.execution.plan import PairPlan, Tactic
-from tests.strategies.stack import COMMAND_PATHS, MID, VENUES, SimVenue, Stack, accepted_by_client_id, run_stack
+from tests.strategies.stack import MID, VENUES, SimVenue, Stack, commands_of, run_stack
 
 D = Decimal
 ZERO = D(0)
-STEP = D("0.00001")
 STORM_S = 40.0
 REST_S = 240.0
 MAX_ORDERS = 120
@@ -60,9 +63,9 @@ SOCKETS = ("silent_socket", "accept_then_close", "refused_socket")
 PUSHES = ("sequence_gap", "garbage", "frozen_stream")
 CENT = D("0.01")
 HOUR_S = 3600.0
+ANY = "any"
 SECOND = "ETH"
 SECOND_MID = D(2_500)
-SECOND_STEP = D("0.0001")
 BY_HAND = "777"
 """Client order id of what somebody else trades on our account."""
 
@@ -81,6 +84,7 @@ class Storm:
 
     seed: int
     trace: bool = False
+    names: tuple[str, ...] = VENUES
     rng: random.Random = field(init=False)
     log: list[str] = field(default_factory=list)
     foreign: dict[str, Decimal] = field(default_factory=dict)
@@ -104,6 +108,9 @@ class Storm:
     second: dict[str, int] = field(default_factory=dict)
     """Its direction by venue; empty where there is none."""
     second_quantity: Decimal = ZERO
+    step: Decimal = ZERO
+    """Larger of the two venues' quantity steps."""
+    second_step: Decimal = ZERO
     second_outside: Decimal = ZERO
     beginning: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Nobody asks the clients of a process that goes down."""
@@ -117,7 +124,7 @@ class Storm:
         self.rng = random.Random(f"storm-{self.seed}")
 
     def say(self, s: Stack, text: str) -> None:
-        line = f"{s.venues[VENUES[0]].now() / 1e9 % 100_000:10.3f} {text}"
+        line = f"{next(iter(s.venues.values())).now() / 1e9 % 100_000:10.3f} {text}"
         self.log.append(line)
         if self.trace:
             print(line, flush=True)
@@ -132,7 +139,7 @@ class Storm:
         times = rng.choice((1, 1, 2, 4))
         line = f"{kind} at={at} times={times}"
         if kind in REQUESTS and rng.random() < 0.7:
-            line += f" where={COMMAND_PATHS[venue]}"
+            line += f" where={commands_of(venue)}"
         if kind in ("slow", "late_fill", "duplicate_fill", "out_of_order_fills", "accept_then_close"):
             line += f" delay={round(rng.uniform(0.05, 4), 2)}"
         if kind == "rate_limited":
@@ -174,7 +181,7 @@ class Storm:
     async def market(self, s: Stack) -> None:
         while True:
             await asyncio.sleep(self.rng.uniform(0.2, 2.0))
-            venue = s.venues[self.rng.choice(VENUES)]
+            venue = s.venues[self.rng.choice(self.names)]
             if self.rng.random() < 0.3 and not ended(venue):
                 side = self.rng.choice((Side.BUY, Side.SELL))
                 venue.exchange.external_trade(venue.now(), venue.symbol, side, self.rng.randrange(10, 500))
@@ -190,7 +197,7 @@ class Storm:
     async def weather(self, s: Stack) -> None:
         for _ in range(self.rng.choice((0, 0, 1, 2, 3))):
             await asyncio.sleep(self.rng.uniform(0.5, 12))
-            venue = s.venues[self.rng.choice(VENUES)]
+            venue = s.venues[self.rng.choice(self.names)]
             if self.rng.random() < 0.5:
                 self.say(s, f"{venue.name}: connections reset")
                 self.happened["connections reset"] += 1
@@ -224,7 +231,7 @@ class Storm:
         if not self.honest or rng.random() < 0.5:
             return
         await asyncio.sleep(rng.uniform(1, 25))
-        name = rng.choice(VENUES)
+        name = rng.choice(self.names)
         venue = s.venues[name]
         kind = rng.choice(("adl", "delisting", "liquidation", "hand", "hand"))
         if self.pair_id is None or (kind != "delisting" and venue.position() * self.direction[name] <= 0):
@@ -232,7 +239,7 @@ class Storm:
         spec = venue.exchange.markets[venue.symbol].spec
         held = abs(spec.to_steps(venue.position()))
         size = rng.choice((held, rng.randrange(1, held + 1))) if held else 0
-        before, other, self.looking = venue.position(), self.held(venue, SECOND), False
+        before, other, self.looking = venue.position(), self.held(venue), False
         if kind == "adl":
             venue.exchange.deleverage(venue.now(), venue.account.account, venue.symbol, size)
         elif kind == "delisting":
@@ -251,7 +258,7 @@ class Storm:
         theirs = min(taken, abs(self.foreign[name]))
         self.foreign[name] -= self.direction[name] * theirs
         self.outside += taken
-        self.second_outside += abs(other - self.held(venue, SECOND))
+        self.second_outside += abs(other - self.held(venue))
         self.looking = True
         self.happened[kind] += 1
         self.say(s, f"{name}: {kind} took {taken}, {theirs} of it not ours")
@@ -388,13 +395,14 @@ class Storm:
 
     async def try_open(self, s: Stack) -> None:
         rng = self.rng
-        long, short = rng.sample(VENUES, 2)
-        self.quantity = D(rng.randrange(20, 1500)) * STEP * 10
-        self.slice = max(D("0.0002"), (self.quantity / rng.randrange(1, 5) / STEP).to_integral_value() * STEP)
+        long, short = rng.sample(self.names, 2)
+        step = self.step
+        self.quantity = max(step, floor_to(D(rng.randrange(20, 1500)) / 10_000, step))
+        self.slice = max(D("0.0002"), step, (self.quantity / rng.randrange(1, 5) / step).to_integral_value() * step)
         self.slice = min(self.slice, D("0.049"))  # under the cap on unhedged value
         self.quantity = max(self.quantity, self.slice)
         self.direction = {long: 1, short: -1}
-        for name in VENUES:
+        for name in self.names:
             self.foreign[name] = ZERO
             if rng.random() < 0.2:
                 self.foreign[name] = self.direction[name] * D("0.003")
@@ -448,11 +456,13 @@ class Storm:
 
     # ---- invariants
 
-    def held(self, venue: SimVenue, market: str) -> Decimal:
-        """The true position of our account in a market of the venue, signed."""
-        if market not in venue.exchange.markets:
-            return ZERO
-        return venue.exchange.markets[market].spec.size(venue.exchange.position(venue.account.account, market).size)
+    def spec(self, venue: SimVenue, base: str) -> Market:
+        """The exchange's market of that base."""
+        return venue.ready.markets[base]
+
+    def held(self, venue: SimVenue) -> Decimal:
+        """The true position of our account in the second market, signed."""
+        return venue.ready.position(SECOND) if self.second else ZERO
 
     def own(self, s: Stack) -> dict[str, Decimal]:
         """Our share of each true position, signed."""
@@ -476,18 +486,18 @@ class Storm:
                 self.violate(s, f"E13: {name} holds {held}, planned were {self.quantity}")
         delta = abs(sum(own.values(), ZERO))
         self.worst = max(self.worst, delta)
-        if delta > self.slice + STEP + self.outside:
+        if delta > self.slice + self.step + self.outside:
             self.violate(s, f"E12: {delta} naked, a slice is {self.slice}")
         if self.second:
             self.look_second(s)
 
     def look_second(self, s: Stack) -> None:
-        own = {name: self.held(venue, SECOND) for name, venue in s.venues.items()}
+        own = {name: self.held(venue) for name, venue in s.venues.items()}
         if any(quantity * self.second[name] < 0 for name, quantity in own.items()):
             self.violate(s, f"E17: {SECOND} has {own}, against {self.second}")
         if max(abs(quantity) for quantity in own.values()) > self.second_quantity:
             self.violate(s, f"E13: {SECOND} has {own}, planned were {self.second_quantity}")
-        if abs(sum(own.values(), ZERO)) > self.second_quantity + SECOND_STEP + self.second_outside:
+        if abs(sum(own.values(), ZERO)) > self.second_quantity + self.second_step + self.second_outside:
             self.violate(s, f"E12: {SECOND} has {own}")
 
     def check_seen(self) -> None:
@@ -500,7 +510,7 @@ class Storm:
         assert s.journal is not None
         s.journal.write()  # takes in what waits in the fallback file
         for name, venue in s.venues.items():
-            for client_id, count in accepted_by_client_id(venue).items():
+            for client_id, count in accepted(venue).items():
                 if count > 1 and client_id not in ("", BY_HAND):
                     raise Violation(f"E2: {name} accepted {count} orders with client id {client_id}")
             if venue.commands() > MAX_ORDERS * 2:
@@ -510,7 +520,7 @@ class Storm:
             raise Violation(f"E7: closed with {own}")
         if record.state in (PairState.CLOSED, PairState.HEDGED) and working:
             raise Violation(f"E7: {record.state} with working orders {working}")
-        if record.state is PairState.HEDGED and abs(sum(own.values(), ZERO)) > STEP:
+        if record.state is PairState.HEDGED and abs(sum(own.values(), ZERO)) > self.step:
             raise Violation(f"E12: hedged with {own}")
         if record.state is PairState.ALERT:
             told = {record.long_venue: record.residual_long or ZERO, record.short_venue: record.residual_short or ZERO}
@@ -530,13 +540,13 @@ class Storm:
         theirs = {i.client_order_id for i in s.journal.intents(self.second_id or "")}
         other = s.journal.fills(self.second_id or "")
         for name, venue in s.venues.items():
-            unknown = set(accepted_by_client_id(venue)) - ours - theirs - {BY_HAND}
+            unknown = set(accepted(venue)) - ours - theirs - {BY_HAND}
             if unknown:
                 raise Violation(f"E8: {name} accepted orders that the journal does not know: {unknown}")
             market = venue.exchange.markets[venue.symbol].spec
             truth = ZERO
             for event in venue.events:
-                if isinstance(event, OrderFilled) and event.account == venue.account.account and event.client_id in ours:
+                if isinstance(event, OrderFilled) and event.account == venue.account.account and client_id(venue, event) in ours:
                     truth += market.size(event.size) * (1 if event.side is Side.BUY else -1)
             here = [f for f in booked if f.venue == name]
             journal = sum((f.signed for f in here if f.client_order_id is not None), ZERO)
@@ -583,6 +593,7 @@ class Storm:
 
     async def run(self, s: Stack) -> None:
         rng = self.rng
+        self.step = max(self.spec(venue, "BTC").step_size for venue in s.venues.values())
         for venue in s.venues.values():
             low, high = rng.choice(((0.0, 0.0), (0.005, 0.02), (0.02, 0.2)))
             venue.host.link = Link(up_s=(low, high), down_s=(low, high))
@@ -591,10 +602,11 @@ class Storm:
         if rng.random() < 0.4:
             await asyncio.sleep(HOUR_S - rng.uniform(2, STORM_S))  # a funding settlement falls into the storm
         if rng.random() < 0.35:
-            self.second = dict(zip(rng.sample(VENUES, 2), (1, -1), strict=True))
-            self.second_quantity = D(rng.randrange(200, 15_000)) * SECOND_STEP
+            self.second = dict(zip(rng.sample(self.names, 2), (1, -1), strict=True))
             for venue in s.venues.values():
                 venue.list_too(SECOND, SECOND_MID)
+            self.second_step = max(self.spec(venue, SECOND).step_size for venue in s.venues.values())
+            self.second_quantity = floor_to(D(rng.randrange(200, 15_000)) / 10_000, self.second_step)
         await self.come_up(s)
         self.faults(s)
         actors = [asyncio.create_task(a) for a in (self.market(s), self.weather(s), self.disk(s), self.outsider(s))]
@@ -639,7 +651,7 @@ class Storm:
             record = await self.at_rest(s, self.second_id, closing=True)
         assert s.journal is not None
         s.journal.write()
-        own = {name: self.held(venue, SECOND) for name, venue in s.venues.items()}
+        own = {name: self.held(venue) for name, venue in s.venues.items()}
         booked = dict.fromkeys(own, ZERO)
         for fill in s.journal.fills(self.second_id):
             booked[fill.venue] += fill.signed
@@ -699,7 +711,24 @@ class Storm:
 
     def settled(self, s: Stack, record: PairRecord) -> bool:
         """What was taken from outside is found at the next look of the engine, not at once."""
-        return not self.outside or record.state is not PairState.HEDGED or abs(sum(self.own(s).values(), ZERO)) <= STEP
+        return not self.outside or record.state is not PairState.HEDGED or abs(sum(self.own(s).values(), ZERO)) <= self.step
+
+
+def client_id(venue: SimVenue, event: OrderAccepted | OrderFilled) -> str:
+    """Our id of the order. dYdX's exchange knows an order by what the chain derives from ours."""
+    told = event.order.client_id if isinstance(event, OrderAccepted) else event.client_id
+    if venue.name == "dydx" and told != BY_HAND:
+        dialect: Any = venue.dialect
+        known = dialect.clob.by_core.get(event.order_id)
+        if known is not None:
+            return str(known.client_id)
+    return told
+
+
+def accepted(venue: SimVenue) -> Counter[str]:
+    """How often each client order id of our account became an order."""
+    account = venue.account.account
+    return Counter(client_id(venue, e) for e in venue.events if isinstance(e, OrderAccepted) and e.order.account == account)
 
 
 def ended(venue: SimVenue) -> bool:
@@ -725,9 +754,9 @@ def _full(journal: Journal | None, *, on: bool) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (max(written, room), hard))
 
 
-def simulate(seed: int, folder: Path, *, trace: bool = False) -> Storm:
+def simulate(seed: int, folder: Path, *, trace: bool = False, names: tuple[str, ...] = VENUES) -> Storm:
     """Run one seed. Raises Violation, or whatever broke."""
-    storm = Storm(seed, trace)
+    storm = Storm(seed, trace, names)
 
     def tell(event: str, pair_id: str, facts: dict[str, object]) -> None:
         storm.told(event)
@@ -742,21 +771,32 @@ def simulate(seed: int, folder: Path, *, trace: bool = False) -> Storm:
 
     try:
         with mock.patch.object(simloop, "MAX_TURNS_PER_INSTANT", TURNS):
-            run_stack(folder, main, seed=seed, start=False)
+            run_stack(folder, main, names=names, seed=seed, start=False)
     except Exception as e:
-        e.add_note("\n".join(["", *storm.log[-60:], f"replay: python -m tests.strategies.simulation --seeds {seed} --trace"]))
+        e.add_note(
+            "\n".join(
+                ["", *storm.log[-60:], f"replay: python -m tests.strategies.simulation --seeds {seed} --venues {','.join(names)} --trace"]
+            )
+        )
         raise
     finally:
         _full(None, on=False)
     return storm
 
 
-def _one(seed: int) -> tuple[int, Counter[str], str]:
+def drawn(seed: int, venues: str) -> tuple[str, ...]:
+    """The two venues of a seed: those named, or any two that are registered."""
+    if venues != ANY:
+        return tuple(venues.split(","))
+    return tuple(random.Random(f"venues-{seed}").sample([name for name in registry.names() if name in dialects.names()], 2))
+
+
+def _one(seed: int, venues: str) -> tuple[int, Counter[str], str]:
     """The seed, how it ended and what happened in it, and what broke."""
     logging.disable()
     with tempfile.TemporaryDirectory(prefix="storm-") as folder:
         try:
-            storm = simulate(seed, Path(folder))
+            storm = simulate(seed, Path(folder), names=drawn(seed, venues))
             return seed, storm.happened + Counter([f"ended {storm.ending}" if storm.ending else "nothing begun"]), ""
         except (Exception, Killed) as e:
             return seed, Counter(["failed"]), f"{traceback.format_exc(limit=-3)}\n{type(e).__name__}: {e}"
@@ -765,6 +805,7 @@ def _one(seed: int) -> tuple[int, Counter[str], str]:
 def main(arguments: Iterable[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Storms over random seeds against the whole stack.")
     parser.add_argument("--seeds", default="0:100", help="first:last+1, or one seed")
+    parser.add_argument("--venues", default=",".join(VENUES), help="two names, or 'any': two of the registered ones, drawn from the seed")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--trace", action="store_true", help="tell everything (one seed)")
     options = parser.parse_args(None if arguments is None else list(arguments))
@@ -772,12 +813,12 @@ def main(arguments: Iterable[str] | None = None) -> int:
     seeds = range(int(first), int(last) if last else int(first) + 1)
     if options.trace:
         with tempfile.TemporaryDirectory(prefix="storm-") as folder:
-            simulate(seeds[0], Path(folder), trace=True)
+            simulate(seeds[0], Path(folder), trace=True, names=drawn(seeds[0], options.venues))
         return 0
     began, failed = time.monotonic(), []
     totals: Counter[str] = Counter()
     with ProcessPoolExecutor(options.jobs) as pool:
-        for done, (seed, happened, error) in enumerate(pool.map(_one, seeds), 1):
+        for done, (seed, happened, error) in enumerate(pool.map(partial(_one, venues=options.venues), seeds), 1):
             totals += happened
             if error:
                 failed.append(seed)

@@ -591,7 +591,7 @@ async def test_a_short_position_is_short_in_binary_too(bench: Bench) -> None:
     await bench.until(lambda: key in client.context.positions, "the position is streamed")
     streamed = client.context.positions[key]
     (asked,) = await client.get_open_positions()
-    assert (streamed.quantity, streamed.mark_price, asked.quantity, asked.mark_price) == (-QUANTITY, 50_000, -QUANTITY, 50_000)
+    assert (streamed.quantity, streamed.mark_price, asked.quantity, asked.mark_price) == (-QUANTITY, D(50_000), -QUANTITY, D(50_000))
 
 
 # ---- books and prices
@@ -609,8 +609,8 @@ async def test_a_grouped_book_is_never_a_price(bench: Bench) -> None:
     assert set(session.subscriptions) == {"order_book.BTC-USD-PERP.interactive@15@100ms@100", "bbo.BTC-USD-PERP"}
     await bench.until(lambda: told, "the BBO stream speaks")
     grouped = client.ws_manager.get_order_book(instrument)
-    assert (grouped.bids[0].price, grouped.asks[0].price) == (49_900, 50_100)
-    assert await client.fetch_bbo_prices("BTC") == (49_950, 50_050)
+    assert (grouped.bids[0].price, grouped.asks[0].price) == (D(49_900), D(50_100))
+    assert await client.fetch_bbo_prices("BTC") == (D(49_950), D(50_050))
     bench.exchange.set_level(bench.now(), "BTC-USD-PERP", core.Side.BUY, 499_990, 100_000)
     await bench.until(lambda: told[-1].bid == 49_999, "the new best bid is told")
     assert all(bbo.bid in (49_950, 49_999) for bbo in told if not isinstance(bbo, Gap)), "no bucket was ever told as a price"
@@ -690,7 +690,7 @@ async def test_payments_of_all_markets_are_found(bench: Bench) -> None:
     found = await client.get_funding_payments(since_ns=opened)
     assert {payment.instrument.base: payment.amount for payment in found} == {"BTC": D("-2.5"), "PEPE": D("0.004")}
     (history,) = await client.fetch_funding_history("BTC", start_ns=opened)
-    assert (history.raw_rate, history.interval_hours, history.metadata["funding_index"]) == (D("0.0001"), 8, "5")
+    assert (history.raw_rate, history.interval_hours, history.metadata["funding_index"]) == (D("0.0001"), D(8), "5")
     assert found[0].amount == -D("0.5") * D(history.metadata["funding_index"]) or found[0].instrument.base == "PEPE"
 
 

@@ -249,9 +249,15 @@ def test_a_thousand_counts_in_tokens() -> None:
     pepe = instrument("PEPE", 1000)
     row = m.Order("7", "kPEPE-USD-PERP", "SELL", "LIMIT", D(5), "OPEN", remaining_size=D(3), price="0.02")
     info = c.order(row, pepe)
-    assert (info.size, info.remaining_size, info.filled_size, info.price) == (5000, 3000, 2000, D("0.00002"))
+    assert (info.size, info.remaining_size, info.filled_size, info.price) == (D(5000), D(3000), D(2000), D("0.00002"))
     fill = c.fill(m.Fill("1", "kPEPE-USD-PERP", "SELL", D("0.02"), D(2), 1, liquidity="MAKER", fee=D("-0.1")), pepe)
-    assert (fill.quantity, fill.price, fill.liquidity, fill.fee, fill.fee_asset) == (2000, D("0.00002"), Liquidity.MAKER, D("-0.1"), "USDC")
+    assert (fill.quantity, fill.price, fill.liquidity, fill.fee, fill.fee_asset) == (
+        D(2000),
+        D("0.00002"),
+        Liquidity.MAKER,
+        D("-0.1"),
+        "USDC",
+    )
     assert (normalize_symbol("kPEPE-USD-PERP"), normalize_symbol("BTC-USD-PERP")) == ("PEPE", "BTC")
     assert (get_paradex_symbol_format("PEPE", thousand=True), get_paradex_symbol_format("BTC")) == ("kPEPE-USD-PERP", "BTC-USD-PERP")
 
@@ -305,7 +311,7 @@ def test_a_recorded_rate(payloads: Path) -> None:
     """TRUMP, February 2026: -0.00014969570582 for eight hours: shorts pay."""
     row = json.loads((payloads / "paradex/ws/funding_rate.jsonl").read_text().splitlines()[1])["payload"]
     sample = c.funding_past(msgspec.convert(row, m.Funding, strict=False), instrument("TRUMP"))
-    assert (sample.raw_rate, sample.interval_hours, sample.kind) == (D("-0.00014969570582"), 8, RateKind.SETTLED)
+    assert (sample.raw_rate, sample.interval_hours, sample.kind) == (D("-0.00014969570582"), D(8), RateKind.SETTLED)
     assert sample.hourly_rate == D("-0.00014969570582") / 8
     assert sample.normalized_rate == D("-0.00014969570582")
     assert (sample.next_funding_time, sample.settled_at) == (None, 1771506636154 * NS_PER_MS)
@@ -336,16 +342,16 @@ def test_the_period_is_the_markets_own(hours: int, told: int | None, expected: i
     assert c.funding_past(row, market).interval_hours == expected
     streamed = c.streamed_funding(sbe.Funding("BTC-USD-PERP", 10000, 0, 1, 0, 0, told or 0), market)
     assert streamed is not None
-    assert (streamed.raw_rate, streamed.interval_hours, streamed.next_funding_time) == (D("0.0001"), expected, None)
+    assert (streamed.raw_rate, streamed.interval_hours, streamed.next_funding_time) == (D("0.0001"), D(expected), None)
     now = c.funding_now(m.Summary("BTC-USD-PERP", funding_rate="0.0001"), market)
     assert now is not None
-    assert (now.interval_hours, now.next_funding_time) == (hours, None)
+    assert (now.interval_hours, now.next_funding_time) == (D(hours), None)
 
 
 def test_volume_is_that_of_a_day_and_open_interest_in_dollars() -> None:
     row = m.Summary("BTC-USD-PERP", mark_price="50000", volume_24h="12", total_volume="99999", open_interest="3", funding_rate="")
     found = c.ticker(row, instrument(), 1)
-    assert (found.volume_24h, found.open_interest, found.last, found.index) == (12, 150_000, None, None)
+    assert (found.volume_24h, found.open_interest, found.last, found.index) == (D(12), D(150_000), None, None)
     assert c.funding_now(row, instrument()) is None
     assert c.ticker(msgspec.structs.replace(row, volume_24h=""), instrument(), 1).volume_24h is None, "never the volume of its life"
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from exchange_clients.errors import DecodeError
 from exchange_clients.model import Instrument, InstrumentId
 from exchange_clients.paradex import messages as m
 from exchange_clients.paradex.client.utils import converters as c
@@ -344,9 +345,14 @@ def test_a_whole_listing_has_a_fixture_for_every_market_type(payloads: Path) -> 
     assert (len(rows), len(found)) == (213, 59)
     assert {row.asset_kind for row in rows} == {"PERP", "PERP_OPTION"}
     btc, bonk = found["BTC-USD-PERP"], found["kBONK-USD-PERP"]
-    assert (btc.tick_size, btc.step_size, btc.min_notional, btc.max_leverage) == (Decimal("0.1"), Decimal("0.00001"), 100, 50)
+    assert (btc.tick_size, btc.step_size, btc.min_notional, btc.max_leverage) == (
+        Decimal("0.1"),
+        Decimal("0.00001"),
+        Decimal(100),
+        Decimal(50),
+    )
     assert (btc.initial_margin, btc.maintenance_margin, btc.funding_cap) == (Decimal("0.02"), Decimal("0.01"), Decimal("0.02"))
-    assert (str(bonk.id), bonk.multiplier, bonk.contract_size) == ("BONK-USD-PERP.paradex", 1000, 1000)
+    assert (str(bonk.id), bonk.multiplier, bonk.contract_size) == ("BONK-USD-PERP.paradex", Decimal(1000), Decimal(1000))
     assert (bonk.tick_size, bonk.step_size, bonk.max_quantity) == (Decimal("1e-9"), Decimal(100), Decimal(17_000_000_000))
     hourly = [one for one in found.values() if one.funding_interval_hours == 1]
     assert len(hourly) == 1
@@ -356,7 +362,7 @@ def test_a_whole_listing_has_a_fixture_for_every_market_type(payloads: Path) -> 
 
 @pytest.mark.parametrize("frame", ["{}", "null", "[1]", '{"jsonrpc":"2.0"}', '{"params":{"data":1}}', '{"id":"x"}', "WebSocket"])
 def test_garbage_frames_do_not_decode(frame: str) -> None:
-    with pytest.raises((msgspec.DecodeError, m.DecodeError)):
+    with pytest.raises((msgspec.DecodeError, DecodeError)):
         m.decode_text(frame)
 
 

@@ -11,6 +11,7 @@ from database.records import LedgerKind, PairState
 from exchange_clients.model import NS_PER_HOUR, NS_PER_S
 from exchange_simulator.core.types import UNIT, MarketStatus, NewOrder, Side, to_fraction
 from strategies.base_strategy import StrategyContext
+from strategies.implementations.funding_arbitrage import gate
 from strategies.implementations.funding_arbitrage.config import FundingArbitrageConfig
 from strategies.implementations.funding_arbitrage.strategy import FundingArbitrage
 from tests.strategies.stack import COMMAND_PATHS, VENUES, Stack, decode, run_stack
@@ -178,6 +179,26 @@ def test_e21_a_key_that_ends_before_the_longest_hold_keeps_us_out(tmp_path: Path
                 each.book()
 
     run_stack(tmp_path, main)
+
+
+def test_e21_the_gate_reads_rights_and_position_mode_of_the_key(tmp_path: Path) -> None:
+    """On OKX, where the owner may change both under a connected client."""
+
+    async def main(s: Stack) -> None:
+        dialect: Any = s.venues["okx"].dialect
+        (owner,) = (keys for keys in dialect.keys.values() if keys.account == s.venues["okx"].account.account)
+        client, config = s.clients["okx"], FundingArbitrageConfig.model_validate({**CONFIG, "exchanges": ("okx", "hyperliquid")})
+        for changes, bad in (
+            ({}, []),
+            ({"position_mode": "long_short_mode"}, ["position_mode"]),
+            ({"position_mode": "net_mode", "permissions": "read_only"}, ["key"]),
+        ):
+            for name, value in changes.items():
+                setattr(owner, name, value)
+            found = await gate.check_leg(client, s.instrument_id("okx"), s.runtime.clock, config)
+            assert [check.rule for check in gate.failed(found.checks)] == bad
+
+    run_stack(tmp_path, main, names=("okx", "hyperliquid"))
 
 
 def initials(s: Stack) -> set[int]:

@@ -161,8 +161,6 @@ class DydxDialect(Dialect):
             MarketChanged: self.stream.on_market,
             MarketStatusChanged: self.stream.on_status,
         }
-        for symbol in exchange.markets:
-            self.grid(symbol)
         exchange.subscribe(self._observe)
 
     # ---- what the venue is
@@ -246,15 +244,17 @@ class DydxDialect(Dialect):
         return self._by_account[account]
 
     def grid(self, symbol: str) -> wire.Grid:
-        found = self._grids.get(symbol)
-        if found is None:
-            found = self._grids[symbol] = wire.grid_of(self.exchange.markets[symbol].spec, len(self._symbols))
-            self._symbols.append(symbol)
-        return found
+        """Markets are numbered in the order of their listing."""
+        if symbol not in self._grids:
+            for listed, state in self.exchange.markets.items():
+                if listed not in self._grids:
+                    self._grids[listed] = wire.grid_of(state.spec, len(self._symbols))
+                    self._symbols.append(listed)
+        return self._grids[symbol]
 
     def symbol_of(self, clob_pair: int) -> str | None:
-        for symbol in self.exchange.markets:
-            self.grid(symbol)
+        if len(self._symbols) < len(self.exchange.markets):
+            self.grid(next(reversed(self.exchange.markets)))
         return self._symbols[clob_pair] if 0 <= clob_pair < len(self._symbols) else None
 
     def fees_of(self, owner: Subaccount | None) -> tuple[int, int]:
@@ -394,7 +394,7 @@ class DydxDialect(Dialect):
                 ended.append((order, wire.CANCELED, EXPIRED if order.reason == EXPIRED else "USER_CANCELED"))
             self.indexer.later(visible, self.indexer.outlived, order, height, now)
         if self.serving:
-            self.agenda.after(self.lag_s, self.stream.tell_block, height, now, told, ended)
+            self.agenda.after(self.lag_s, self.stream.tell_block, visible, height, now, told, ended)
 
     def _was_cancelled(self, order: ClobOrder) -> bool:
         core = self.exchange.order(order.core_id) if order.core_id else None
@@ -411,7 +411,7 @@ class DydxDialect(Dialect):
             return
         self.indexer.later(self._soon(), self.indexer.unplaced, order, 0, 0)
         if self.serving:
-            self.agenda.after(self.lag_s, self.stream.tell_memory, (), [(order, wire.BEST_EFFORT_CANCELED, order.reason)])
+            self.agenda.after(self.lag_s, self.stream.tell_memory, self._soon(), (), [(order, wire.BEST_EFFORT_CANCELED, order.reason)])
 
     # ---- events
 
@@ -452,16 +452,15 @@ class DydxDialect(Dialect):
 
     def _tell_memory(self, event: AnyEvent) -> None:
         if self.serving:
-            self.agenda.after(self.lag_s, self.stream.tell_memory, [event])
+            self.agenda.after(self.lag_s, self.stream.tell_memory, self._soon(), [event])
 
     def publish(self, event: AnyEvent) -> None:
-        if type(event) in ACCOUNT_EVENTS:
-            if not self._is_secret(event):
-                self._told.put(event)
-            return
         reader = self._readers.get(type(event))
         if reader is not None:
-            reader(event)
+            if self.sessions:
+                reader(event)
+        elif type(event) in ACCOUNT_EVENTS and not self._is_secret(event):
+            self._told.put(event)
 
     # ---- requests
 
@@ -494,6 +493,8 @@ class DydxDialect(Dialect):
     def unavailable(self, status: int, received: Received) -> Reply:
         if received.method == GRPC:
             return Reply({429: b"rate limit exceeded", 500: b"internal error"}.get(status, b"upstream connect error"), status)
+        if status == 403:
+            return Reply({"errors": [{"code": "GEOBLOCKED", "msg": "the country is not served"}]}, status)
         if status in (429, 500):
             return Reply({"errors": [{"msg": "Too many requests" if status == 429 else "Internal Server Error"}]}, status)
         return super().unavailable(status, received)

@@ -175,9 +175,9 @@ class Indexer:
         """Something that is known from that time on; times never go back."""
         self._queue.append((visible_ns, fn, arguments))
 
-    def catch_up(self) -> None:
-        """Learn what is due by now."""
-        now = self._dialect.now_ns()
+    def catch_up(self, until_ns: int = 0) -> None:
+        """Learn what is due by now, and by `until_ns`: timers and clock differ by a hair."""
+        now = max(self._dialect.now_ns(), until_ns)
         while self._queue and self._queue[0][0] <= now:
             _, fn, arguments = self._queue.popleft()
             fn(*arguments)
@@ -495,7 +495,13 @@ class Indexer:
         }
 
     def open_orders(self, rows: AccountRows) -> list[OrderRow]:
-        return [row for row in rows.orders.values() if row.status in wire.LIVE_STATUSES]
+        """As a subscription shows them: live ones, and those removed by a node that a block may still fill."""
+
+        def shown(row: OrderRow) -> bool:
+            lately = row.status == wire.BEST_EFFORT_CANCELED and row.order.good_til_block > self.height - self._dialect.short_block_window
+            return row.status in wire.LIVE_STATUSES or lately
+
+        return [row for row in rows.orders.values() if shown(row)]
 
     # ---- HTTP
 

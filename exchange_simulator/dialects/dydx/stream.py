@@ -357,9 +357,11 @@ class Stream:
 
     # ---- blocks
 
-    def tell_block(self, height: int, ts_ns: int, events: Sequence[AnyEvent], ended: Sequence[tuple[ClobOrder, str, str]]) -> None:
+    def tell_block(
+        self, visible_ns: int, height: int, ts_ns: int, events: Sequence[AnyEvent], ended: Sequence[tuple[ClobOrder, str, str]]
+    ) -> None:
         """A block reaches the indexer: prints, what happened to accounts, the height. `ended`: (order, status, reason) beside events."""
-        self._dialect.indexer.catch_up()
+        self._dialect.indexer.catch_up(visible_ns)
         if not self._dialect.sessions:
             self._trades.clear()
             return
@@ -369,9 +371,9 @@ class Stream:
         self._tell_accounts(height, ts_ns, events, ended)
         self._tell(HEIGHT, HEIGHT, {"blockHeight": str(height), "time": wire.iso(ts_ns)})
 
-    def tell_memory(self, events: Sequence[AnyEvent], ended: Sequence[tuple[ClobOrder, str, str]] = ()) -> None:
+    def tell_memory(self, visible_ns: int, events: Sequence[AnyEvent], ended: Sequence[tuple[ClobOrder, str, str]] = ()) -> None:
         """What the validator's memory did to short-term orders, before any block."""
-        self._dialect.indexer.catch_up()
+        self._dialect.indexer.catch_up(visible_ns)
         if self._dialect.sessions:
             self._tell_accounts(0, 0, events, ended)
 

@@ -278,8 +278,49 @@ async def test_an_ioc_that_found_half_is_done_when_its_fills_are_told(bench: Ben
 
 
 @virtual
+async def test_another_proposer_may_fill_what_a_node_has_removed(bench: Bench) -> None:
+    """An IOC that found nothing at one node is filled by the next block's proposer: it must not have been told as ended before."""
+    bench.dialect.second_looks = 1.0
+    client = await connected(bench)
+    bench.clear_book()
+    told: list[OrderStatus] = []
+    client.register_order_listener(lambda event: told.append(event.status) if isinstance(event, OrderInfo) else None)
+    placing = asyncio.ensure_future(client.place_limit_order(BTC, D(1), D(50_001), "buy", time_in_force="IOC", wait_for="terminal"))
+    await bench.runtime.clock.sleep(0.2)
+    bench.set_level(core.Side.SELL, 50_001, D("0.5"))
+    result = await placing
+    assert (result.status, result.filled_size) == (OrderStatus.CANCELED, D("0.5"))
+    assert bench.position() == D("0.5")
+    assert [status for status in told if status.is_terminal] == [OrderStatus.CANCELED]
+
+
+@virtual
+async def test_an_immediate_order_that_found_nothing_has_ended_within_seconds(bench: Bench) -> None:
+    client = await connected(bench)
+    bench.clear_book()
+    started = bench.runtime.clock.monotonic()
+    result = await client.place_limit_order(BTC, D("0.01"), D(50_001), "buy", time_in_force="IOC", wait_for="terminal")
+    assert (result.status, result.filled_size, result.error_message) == (
+        OrderStatus.CANCELED,
+        D(0),
+        "immediate_or_cancel_would_rest_on_book",
+    )
+    assert bench.runtime.clock.monotonic() - started < 6
+
+
+@virtual
+async def test_removals_may_be_trusted(bench: Bench) -> None:
+    client = await connected(bench, venue_options={"trust_removals": True})
+    bench.clear_book()
+    started = bench.runtime.clock.monotonic()
+    result = await client.place_limit_order(BTC, D("0.01"), D(50_001), "buy", time_in_force="IOC", wait_for="terminal")
+    assert result.status is OrderStatus.CANCELED
+    assert bench.runtime.clock.monotonic() - started < 1
+
+
+@virtual
 async def test_without_trust_in_removals_the_last_block_is_waited_for(bench: Bench) -> None:
-    client = await connected(bench, venue_options={"trust_removals": False, "short_term_blocks": 5})
+    client = await connected(bench)
     bench.clear_book()
     result = await client.place_limit_order(BTC, D("0.01"), D(50_001), "buy", time_in_force="IOC")
     await bench.runtime.clock.sleep(2)
@@ -289,7 +330,7 @@ async def test_without_trust_in_removals_the_last_block_is_waited_for(bench: Ben
     assert facts is not None
     await bench.until(lambda: client.context.tracker.live() == (), "its last block passes")
     assert cache_of(client).height > facts.last_block
-    assert order.status in (OrderStatus.CANCELED, OrderStatus.EXPIRED)
+    assert (order.status, order.cancel_reason) == (OrderStatus.CANCELED, "immediate_or_cancel_would_rest_on_book")
 
 
 def _stale(by: int, code: str) -> Callable[[], None]:
@@ -638,6 +679,7 @@ async def test_options_are_checked(bench: Bench) -> None:
     for options in (
         {"short_term_block": 5},
         {"short_term_blocks": 21},
+        {"ioc_blocks": 0},
         {"short_term_blocks": "many"},
         {"long_term_days": 95},
         {"tx_blocks": 1},

@@ -61,6 +61,7 @@ from exchange_clients.signing import Channel, Command
 OPTIONS: Final = frozenset(
     {
         "short_term_blocks",
+        "ioc_blocks",
         "long_term_days",
         "tx_blocks",
         "cancel_unfilled_after_s",
@@ -85,16 +86,18 @@ _TAKE_PROFITS: Final = frozenset({OrderType.TAKE_PROFIT_MARKET, OrderType.TAKE_P
 class Rules(msgspec.Struct, frozen=True):
     """`venue_options` of the configuration. `cancel_unfilled_after_s` (None: never) concerns short-term orders that rest.
 
-    `trust_removals`: a short-term order has ended when a node took it off its book for want of anything to do (an IOC that found nothing),
-    as soon as what that node had matched is told. Another proposer may still fill it until its last block: without trust we wait for that.
+    A node takes a short-term order off its book when there is nothing to do for it (an IOC that found nothing). Another proposer may still
+    fill it until its last block, so that is waited for; immediate orders live for `ioc_blocks` only. With `trust_removals` the order has
+    ended as soon as what that one node had matched is told: faster, and sometimes wrong.
     """
 
     short_term_blocks: int = 10
+    ioc_blocks: int = 5
     long_term_days: int = 28
     tx_blocks: int = 25
     cancel_unfilled_after_s: float | None = 5.0
     check_collateral: bool = True
-    trust_removals: bool = True
+    trust_removals: bool = False
     batched_books: bool = False
     resync_books_s: float = 45.0
 
@@ -108,9 +111,11 @@ class Rules(msgspec.Struct, frozen=True):
             rules = msgspec.convert(options, cls)
         except msgspec.ValidationError as e:
             raise ConfigError(f"venue_options: {e}", venue=context.name) from None
-        if not 1 <= rules.short_term_blocks <= MAX_BLOCKS or not 1 <= rules.long_term_days <= MAX_DAYS or rules.tx_blocks < 3:
+        blocks = (rules.short_term_blocks, rules.ioc_blocks)
+        if not all(1 <= n <= MAX_BLOCKS for n in blocks) or not 1 <= rules.long_term_days <= MAX_DAYS or rules.tx_blocks < 3:
             raise ConfigError(
-                f"venue_options: short_term_blocks is 1 to {MAX_BLOCKS}, long_term_days 1 to {MAX_DAYS}, tx_blocks at least 3",
+                f"venue_options: short_term_blocks and ioc_blocks are 1 to {MAX_BLOCKS}, "
+                f"long_term_days 1 to {MAX_DAYS}, tx_blocks at least 3",
                 venue=context.name,
             )
         if rules.resync_books_s < 1 or (rules.cancel_unfilled_after_s is not None and rules.cancel_unfilled_after_s <= 0):
@@ -194,7 +199,8 @@ class OrderBookkeeping:
             live = OrderStatus.PARTIALLY_FILLED if info.filled_size else OrderStatus.OPEN
             info = msgspec.structs.replace(info, status=live, cancel_reason=None)
         if facts is not None and info.status in (OrderStatus.EXPIRED, OrderStatus.CANCELED):
-            info = msgspec.structs.replace(info, status=self._how_it_ended(row, facts, info))
+            status, reason = self._how_it_ended(row, facts, info)
+            info = msgspec.structs.replace(info, status=status, cancel_reason=reason)
         if order is not None and not order.external and order.intent.order_type is not info.order_type:
             info = msgspec.structs.replace(info, order_type=order.intent.order_type)
         return info
@@ -202,13 +208,19 @@ class OrderBookkeeping:
     def _is_final(self, row: m.OrderRow) -> bool:
         return self._trusting or row.status != "BEST_EFFORT_CANCELED"
 
-    def _how_it_ended(self, row: m.OrderRow, facts: OrderFacts, info: OrderInfo) -> OrderStatus:
-        """The records say "canceled" of all ends: an order of ours that nobody canceled has outlived its last block."""
+    def _how_it_ended(self, row: m.OrderRow, facts: OrderFacts, info: OrderInfo) -> tuple[OrderStatus, str | None]:
+        """The records say "canceled" of all ends, and the sweep "expired" of what was removed long before: the first word counts.
+
+        An order of ours that nobody canceled or removed has outlived its last block.
+        """
+        if facts.removal is not None:
+            refused = facts.removal.status is OrderStatus.REJECTED and not info.filled_size
+            return (OrderStatus.REJECTED if refused else OrderStatus.CANCELED), facts.removal.reason
         if info.status is OrderStatus.EXPIRED:
-            return OrderStatus.CANCELED if facts.cancel_asked else OrderStatus.EXPIRED
+            return (OrderStatus.CANCELED if facts.cancel_asked else OrderStatus.EXPIRED), info.cancel_reason
         outlived = facts.is_short_term and self.cache.height > facts.last_block > 0 and row.timeInForce != "IOC"
-        unexplained = row.removalReason is None and facts.removal is None and not facts.cancel_asked and facts.acked
-        return OrderStatus.EXPIRED if outlived and unexplained else OrderStatus.CANCELED
+        unexplained = row.removalReason is None and not facts.cancel_asked and facts.acked
+        return (OrderStatus.EXPIRED if outlived and unexplained else OrderStatus.CANCELED), info.cancel_reason
 
     def _removed(self, row: m.OrderRow, facts: OrderFacts | None, order: Order | None) -> OrderInfo | None:
         if facts is None or order is None:
@@ -218,8 +230,10 @@ class OrderBookkeeping:
         status = converters.order_status(row, max(order.filled, matched))
         if status is OrderStatus.EXPIRED and facts.cancel_asked:
             status = OrderStatus.CANCELED
-        if status.is_terminal and self._is_final(row):
-            facts.removal = Removal(status, reason.lower() if reason else None, matched)
+        if status.is_terminal:
+            first = facts.removal or Removal(status, reason.lower() if reason else None, matched)
+            final = first.final or self._is_final(row)
+            facts.removal = msgspec.structs.replace(first, matched=max(first.matched, matched), final=final)
         live = OrderStatus.PARTIALLY_FILLED if order.filled else OrderStatus.OPEN
         return msgspec.structs.replace(order.info(), order_id=row.id, status=live if order.is_unresolved else order.status)
 
@@ -230,10 +244,10 @@ class OrderBookkeeping:
         return order
 
     def settle_removal(self, order: Order | None) -> None:
-        """A removed order has ended once all that the node had matched of it has been told as fills."""
+        """An order whose removal is final has ended once all that was matched of it has been told as fills."""
         if order is None or order.status.is_terminal or (facts := self.cache.facts_of(order)) is None:
             return
-        if facts.removal is None or order.filled < facts.removal.matched:
+        if facts.removal is None or not facts.removal.final or order.filled < facts.removal.matched:
             return
         self.end(order, facts.removal.status, facts.removal.reason)
 
@@ -289,7 +303,8 @@ class DydxOrderManager(BaseOrderManager):
             OrderDenied: too many blocks, or a trigger.
             VenueError: as `place`.
         """
-        blocks = self.rules.short_term_blocks if blocks is None else blocks
+        if blocks is None:
+            blocks = self.rules.ioc_blocks if intent.time_in_force is TimeInForce.IOC else self.rules.short_term_blocks
         if not 1 <= blocks <= MAX_BLOCKS:
             raise OrderDenied(f"a short-term order lives 1 to {MAX_BLOCKS} blocks, not {blocks}", venue=self.context.name)
         if intent.order_type in TRIGGER_TYPES or intent.time_in_force is TimeInForce.GTT:

@@ -30,11 +30,15 @@ MAX_ORDERS: Final = 20_000
 
 
 class Removal(msgspec.Struct, frozen=True):
-    """A node took a short-term order off its book; `matched` of it is in no block yet, and comes as fills."""
+    """A short-term order was taken off a book; `matched` of it is in no block yet, and comes as fills.
+
+    Not `final`: one node's view. Another proposer may fill the order until its last block.
+    """
 
     status: OrderStatus
     reason: str | None
     matched: Decimal
+    final: bool = False
 
 
 class OrderFacts(msgspec.Struct):

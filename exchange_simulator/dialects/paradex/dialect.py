@@ -196,6 +196,10 @@ class ParadexDialect(Dialect):
         owner.keys.append(public_key_of(key))
         return SimAccount(of.account, {**of.environ, "PARADEX_L2_PRIVATE_KEY": hex(key), "PARADEX_L2_ADDRESS": owner.address})
 
+    def expire_tokens(self) -> None:
+        """Every session token ends now, whatever it says."""
+        self.owners.revoke_all()
+
     def _register(self, owner: Owner, deposit: Decimal) -> None:
         self.owners.add(owner)
         self.exchange.open_account(self.now_ns(), owner.account, deposit=to_money(deposit))

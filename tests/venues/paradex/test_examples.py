@@ -60,7 +60,7 @@ async def test_market_data() -> None:
     assert "1 markets; BTC-USD-PERP.paradex: tick 0.1, step 0.001" in said
     assert "bid        498.0 " in said, "a step of two dollars"
     assert "best: Bbo(" in said
-    assert "bid=Decimal('499')" in said, "and the exact price beside it"
+    assert "bid=Decimal('499" in said, "and the exact price beside it"
     assert "accrued by the second" in said
 
 

@@ -16,6 +16,7 @@ _TYPING = ("typing-extensions>=4.12", "typing-inspection>=0.4", "annotated-types
 PEERS: dict[str, tuple[str, ...]] = {
     "bpx-py": ("bpx-py==2.0.11",),
     "ccxt": ("ccxt==4.5.90",),
+    "python-okx": ("python-okx==0.4.4",),
     "lighter-sdk": ("lighter-sdk==1.1.8",),
     # The SDK's frame decoder alone: what signs in it has no wheel for these interpreters.
     "paradex-sdk": ("--no-deps", "paradex-py==0.8.2", "pydantic==2.11.7", "pydantic-core==2.33.2", *_TYPING),

@@ -9,7 +9,7 @@ import msgspec
 from exchange_clients.base_websocket import BaseDialect
 from exchange_clients.context import ClientContext
 from exchange_clients.dydx import messages as m
-from exchange_clients.dydx.client.managers.order_manager import Rules
+from exchange_clients.dydx.client.utils.options import Rules
 from exchange_clients.dydx.signing import signer_of
 from exchange_clients.dydx.websocket.market_switcher import message, topic_for
 from exchange_clients.model import Instrument

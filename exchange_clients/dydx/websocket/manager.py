@@ -6,7 +6,7 @@ import asyncio
 
 from exchange_clients.base_websocket import BaseWebSocketManager
 from exchange_clients.context import ClientContext
-from exchange_clients.dydx.client.managers.order_manager import Rules
+from exchange_clients.dydx.client.utils.options import Rules
 from exchange_clients.dydx.common import ROLE
 from exchange_clients.dydx.websocket.connection import DydxDialect
 from exchange_clients.dydx.websocket.market_switcher import BLOCKS_TOPIC

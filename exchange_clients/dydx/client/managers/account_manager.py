@@ -13,9 +13,9 @@ from exchange_clients.context import ClientContext
 from exchange_clients.dydx import chain
 from exchange_clients.dydx import messages as m
 from exchange_clients.dydx.client.managers.market_data import DydxMarketData
-from exchange_clients.dydx.client.managers.order_manager import transaction
 from exchange_clients.dydx.client.utils import converters
 from exchange_clients.dydx.client.utils.caching import venue_cache
+from exchange_clients.dydx.client.utils.encoding import transaction
 from exchange_clients.dydx.signing import DydxSigner, signer_of
 from exchange_clients.errors import ConfigError, DecodeError, PermissionDenied, RequestRefused, VenueError
 from exchange_clients.model import AccountState, FeeRates, Instrument, KeyInfo, Lane, LeverageInfo, MarginMode, PositionMode

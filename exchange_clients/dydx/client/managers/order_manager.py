@@ -20,15 +20,16 @@ from exchange_clients.base_managers import LANES, BaseOrderManager, ids_of
 from exchange_clients.context import ClientContext
 from exchange_clients.dydx import chain
 from exchange_clients.dydx import messages as m
-from exchange_clients.dydx.chain import ChainOrder, ChainSide, ChainTif, Condition, Flags, OrderRef
+from exchange_clients.dydx.chain import Flags, OrderRef
 from exchange_clients.dydx.client.managers.market_data import PAGE
-from exchange_clients.dydx.client.utils import converters
-from exchange_clients.dydx.client.utils.caching import BLOCK_S, GUARD_BLOCKS, OrderFacts, Removal, VenueCache, uuids_of, venue_cache
+from exchange_clients.dydx.client.utils.bookkeeping import OrderBookkeeping
+from exchange_clients.dydx.client.utils.caching import BLOCK_S, GUARD_BLOCKS, OrderFacts, VenueCache, uuids_of, venue_cache
+from exchange_clients.dydx.client.utils.encoding import chain_order, flags_for, transaction
 from exchange_clients.dydx.client.utils.helpers import order_uuid, seconds_after, subaccount_uuid
+from exchange_clients.dydx.client.utils.options import MAX_BLOCKS, MAX_DAYS, Rules
 from exchange_clients.dydx.common import STALE_HEIGHT
-from exchange_clients.dydx.signing import SEQUENCE_SCOPE, signer_of
+from exchange_clients.dydx.signing import signer_of
 from exchange_clients.errors import (
-    ConfigError,
     InsufficientMargin,
     NotReady,
     OrderDenied,
@@ -38,10 +39,8 @@ from exchange_clients.errors import (
     VenueError,
 )
 from exchange_clients.model import (
-    MARKET_TYPES,
     NS_PER_S,
     TRIGGER_TYPES,
-    ZERO,
     Fill,
     Instrument,
     Lane,
@@ -49,78 +48,17 @@ from exchange_clients.model import (
     OrderInfo,
     OrderIntent,
     OrderStatus,
-    OrderType,
-    Side,
     TimeInForce,
     WaitFor,
 )
 from exchange_clients.orders import Order
 from exchange_clients.paging import newest_first
-from exchange_clients.signing import Channel, Command
+from exchange_clients.signing import Command
 
-OPTIONS: Final = frozenset(
-    {
-        "short_term_blocks",
-        "ioc_blocks",
-        "long_term_days",
-        "tx_blocks",
-        "cancel_unfilled_after_s",
-        "check_collateral",
-        "trust_removals",
-        "batched_books",
-        "resync_books_s",
-    }
-)
-MAX_BLOCKS: Final = 20
-"""How far ahead a last block may lie: the narrower of what the venue's documents and its code say."""
-MAX_DAYS: Final = 94
 CANCEL_BLOCKS: Final = 10
 """A cancel lives so long at least: the order that it is to end may not have reached every validator yet."""
 HEIGHT_MAX_AGE_S: Final = 3.0
-MARKET_METADATA: Final = 1
-"""How the venue's own page marks an order that was meant as a market order."""
 _OPEN: Final = "OPEN,UNTRIGGERED,BEST_EFFORT_OPENED,BEST_EFFORT_CANCELED"
-_TAKE_PROFITS: Final = frozenset({OrderType.TAKE_PROFIT_MARKET, OrderType.TAKE_PROFIT_LIMIT})
-
-
-class Rules(msgspec.Struct, frozen=True):
-    """`venue_options` of the configuration. `cancel_unfilled_after_s` (None: never) concerns short-term orders that rest.
-
-    A node takes a short-term order off its book when there is nothing to do for it (an IOC that found nothing). Another proposer may still
-    fill it until its last block, so that is waited for; immediate orders live for `ioc_blocks` only. With `trust_removals` the order has
-    ended as soon as what that one node had matched is told: faster, and sometimes wrong.
-    """
-
-    short_term_blocks: int = 10
-    ioc_blocks: int = 5
-    long_term_days: int = 28
-    tx_blocks: int = 25
-    cancel_unfilled_after_s: float | None = 5.0
-    check_collateral: bool = True
-    trust_removals: bool = False
-    batched_books: bool = False
-    resync_books_s: float = 45.0
-
-    @classmethod
-    def of(cls, context: ClientContext) -> Rules:
-        """Raises ConfigError for options that are not there or make no sense."""
-        options = context.config.venue_options
-        if unknown := sorted(set(options) - OPTIONS):
-            raise ConfigError(f"no such venue option: {', '.join(unknown)}; there are {', '.join(sorted(OPTIONS))}", venue=context.name)
-        try:
-            rules = msgspec.convert(options, cls)
-        except msgspec.ValidationError as e:
-            raise ConfigError(f"venue_options: {e}", venue=context.name) from None
-        blocks = (rules.short_term_blocks, rules.ioc_blocks)
-        if not all(1 <= n <= MAX_BLOCKS for n in blocks) or not 1 <= rules.long_term_days <= MAX_DAYS or rules.tx_blocks < 3:
-            raise ConfigError(
-                f"venue_options: short_term_blocks and ioc_blocks are 1 to {MAX_BLOCKS}, "
-                f"long_term_days 1 to {MAX_DAYS}, tx_blocks at least 3",
-                venue=context.name,
-            )
-        if rules.resync_books_s < 1 or (rules.cancel_unfilled_after_s is not None and rules.cancel_unfilled_after_s <= 0):
-            raise ConfigError("venue_options: resync_books_s and cancel_unfilled_after_s are positive", venue=context.name)
-        return rules
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -128,136 +66,6 @@ class Plan(msgspec.Struct, frozen=True):
 
     flags: Flags
     blocks: int
-
-
-def transaction(
-    context: ClientContext, messages: Sequence[chain.Message], lane: Lane, *, stateful: bool, placed: int = 0, ids: tuple[str, ...] = ()
-) -> Command:
-    """Messages that travel together. Stateful ones take the account's next sequence and are void after a few blocks."""
-    cache = venue_cache(context)
-    if cache.account_number is None or not cache.height:
-        raise NotReady("the account's number and the chain's height are not known yet", venue=context.name)
-    limits = {"stateful": placed, "stateful_block": placed} if stateful else {"short_term": len(messages)}
-    return Command(
-        endpoint="broadcast",
-        payload=chain.Transaction(
-            messages=tuple(messages),
-            account_number=cache.account_number,
-            timeout_height=cache.height + Rules.of(context).tx_blocks if stateful else 0,
-        ),
-        lane=lane,
-        channel=Channel.CHAIN,
-        nonce_scope=SEQUENCE_SCOPE if stateful else None,
-        cost={"node": 1, **limits},
-        client_order_ids=ids,
-    )
-
-
-def flags_for(intent: OrderIntent) -> Flags:
-    """Immediate orders are short-term, triggers conditional, all that may rest long-term."""
-    if intent.order_type in TRIGGER_TYPES:
-        return Flags.CONDITIONAL
-    return Flags.SHORT_TERM if intent.time_in_force is TimeInForce.IOC else Flags.LONG_TERM
-
-
-class OrderBookkeeping:
-    """Rows of the indexer, from the stream or by request, into the tracker."""
-
-    def __init__(self, context: ClientContext) -> None:
-        self.context = context
-        self._trusting = Rules.of(context).trust_removals
-
-    @property
-    def cache(self) -> VenueCache:
-        return venue_cache(self.context)
-
-    def instrument_of(self, row: m.OrderRow) -> Instrument | None:
-        return self.context.instruments.by_contract(row.ticker or "")
-
-    def info(self, row: m.OrderRow) -> OrderInfo | None:
-        """A row as ours; None for a market that is not listed, or a removal of an order that nobody told of before.
-
-        The id is the tracker's only while it names this very order: another of the account's programs may have used the same client id
-        in another market or for another kind of order.
-        """
-        facts = self.cache.learn(row)
-        order = self.context.tracker.find(row.id)
-        if row.size is None or row.price is None or row.side is None:
-            return self._removed(row, facts, order)
-        instrument = self.instrument_of(row)
-        if instrument is None:
-            return None
-        client_order_id = facts.client_order_id if facts is not None else None
-        if client_order_id is None and row.clientId is not None:
-            known = self.context.tracker.find(row.clientId)
-            if known is None or known.order_id == row.id:
-                client_order_id = row.clientId
-                if facts is not None:
-                    facts.client_order_id = client_order_id
-        info = converters.order(row, instrument, client_order_id=client_order_id)
-        if info.status.is_terminal and not self._is_final(row):
-            live = OrderStatus.PARTIALLY_FILLED if info.filled_size else OrderStatus.OPEN
-            info = msgspec.structs.replace(info, status=live, cancel_reason=None)
-        if facts is not None and info.status in (OrderStatus.EXPIRED, OrderStatus.CANCELED):
-            status, reason = self._how_it_ended(row, facts, info)
-            info = msgspec.structs.replace(info, status=status, cancel_reason=reason)
-        if order is not None and not order.external and order.intent.order_type is not info.order_type:
-            info = msgspec.structs.replace(info, order_type=order.intent.order_type)
-        return info
-
-    def _is_final(self, row: m.OrderRow) -> bool:
-        return self._trusting or row.status != "BEST_EFFORT_CANCELED"
-
-    def _how_it_ended(self, row: m.OrderRow, facts: OrderFacts, info: OrderInfo) -> tuple[OrderStatus, str | None]:
-        """The records say "canceled" of all ends, and the sweep "expired" of what was removed long before: the first word counts.
-
-        An order of ours that nobody canceled or removed has outlived its last block.
-        """
-        if facts.removal is not None:
-            refused = facts.removal.status is OrderStatus.REJECTED and not info.filled_size
-            return (OrderStatus.REJECTED if refused else OrderStatus.CANCELED), facts.removal.reason
-        if info.status is OrderStatus.EXPIRED:
-            return (OrderStatus.CANCELED if facts.cancel_asked else OrderStatus.EXPIRED), info.cancel_reason
-        outlived = facts.is_short_term and self.cache.height > facts.last_block > 0 and row.timeInForce != "IOC"
-        unexplained = row.removalReason is None and not facts.cancel_asked and facts.acked
-        return (OrderStatus.EXPIRED if outlived and unexplained else OrderStatus.CANCELED), info.cancel_reason
-
-    def _removed(self, row: m.OrderRow, facts: OrderFacts | None, order: Order | None) -> OrderInfo | None:
-        if facts is None or order is None:
-            return None
-        matched = row.totalOptimisticFilled if row.totalOptimisticFilled is not None else row.totalFilled or ZERO
-        reason = converters.reason_of(row)
-        status = converters.order_status(row, max(order.filled, matched))
-        if status is OrderStatus.EXPIRED and facts.cancel_asked:
-            status = OrderStatus.CANCELED
-        if status.is_terminal:
-            first = facts.removal or Removal(status, reason.lower() if reason else None, matched)
-            final = first.final or self._is_final(row)
-            facts.removal = msgspec.structs.replace(first, matched=max(first.matched, matched), final=final)
-        live = OrderStatus.PARTIALLY_FILLED if order.filled else OrderStatus.OPEN
-        return msgspec.structs.replace(order.info(), order_id=row.id, status=live if order.is_unresolved else order.status)
-
-    def take(self, info: OrderInfo) -> Order:
-        """Into the tracker, and its end with it if only fills were missing."""
-        order = self.context.tracker.on_order(info)
-        self.settle_removal(order)
-        return order
-
-    def settle_removal(self, order: Order | None) -> None:
-        """An order whose removal is final has ended once all that was matched of it has been told as fills."""
-        if order is None or order.status.is_terminal or (facts := self.cache.facts_of(order)) is None:
-            return
-        if facts.removal is None or not facts.removal.final or order.filled < facts.removal.matched:
-            return
-        self.end(order, facts.removal.status, facts.removal.reason)
-
-    def end(self, order: Order, status: OrderStatus, reason: str | None) -> None:
-        if status is OrderStatus.REJECTED and order.filled:
-            status = OrderStatus.CANCELED
-        self.context.tracker.on_order(msgspec.structs.replace(order.info(), status=status, cancel_reason=reason))
-
-    def fill(self, row: m.FillRow, instrument: Instrument) -> Fill:
-        return converters.fill(row, instrument, client_order_id=self.cache.client_order_id(row.orderId))
 
 
 class DydxOrderManager(BaseOrderManager):
@@ -430,27 +238,15 @@ class DydxOrderManager(BaseOrderManager):
         """The order's venue id follows from what is sent: streams and queries know it under that id from the start."""
         intent = order.intent
         plan = self._plans.get(order.client_order_id or "", Plan(flags_for(intent), self.rules.short_term_blocks))
-        grid, signer, now_ns = self.cache.grid(instrument), signer_of(self.context), self.context.venue_time.now_ns()
-        ref = OrderRef(int(order.client_order_id or 0), plan.flags, grid.clob_pair_id)
+        signer, now_ns = signer_of(self.context), self.context.venue_time.now_ns()
+        ref = OrderRef(int(order.client_order_id or 0), plan.flags, self.cache.grid(instrument).clob_pair_id)
         stateful = plan.flags.is_stateful
         if stateful:
             life_ns = self.rules.long_term_days * 86_400 * NS_PER_S
             good_til = seconds_after(intent.expire_ns if intent.expire_ns is not None else now_ns + life_ns)
         else:
             good_til = self.cache.height + plan.blocks
-        assert intent.price is not None  # `check` saw to it
-        wire = ChainOrder(
-            ref=ref,
-            side=ChainSide.BUY if intent.side is Side.BUY else ChainSide.SELL,
-            quantums=grid.quantums(intent.quantity),
-            subticks=grid.subticks(intent.price),
-            good_til=good_til,
-            time_in_force=_tif(intent),
-            reduce_only=intent.reduce_only,
-            client_metadata=MARKET_METADATA if intent.order_type in MARKET_TYPES else 0,
-            condition=_condition(intent),
-            trigger_subticks=grid.subticks(intent.trigger_price) if intent.trigger_price is not None else 0,
-        )
+        wire = chain_order(intent, ref, self.cache.grid(instrument), good_til)
         command = transaction(
             self.context,
             [chain.place_order(signer.subaccount, wire)],
@@ -703,15 +499,3 @@ class DydxOrderManager(BaseOrderManager):
 def _has_ended(order: Order) -> bool:
     """Asked again after something was learned."""
     return order.status.is_terminal
-
-
-def _tif(intent: OrderIntent) -> ChainTif:
-    if intent.time_in_force is TimeInForce.IOC or intent.order_type in MARKET_TYPES:
-        return ChainTif.IOC
-    return ChainTif.POST_ONLY if intent.post_only else ChainTif.GTT
-
-
-def _condition(intent: OrderIntent) -> Condition:
-    if intent.order_type not in TRIGGER_TYPES:
-        return Condition.NONE
-    return Condition.TAKE_PROFIT if intent.order_type in _TAKE_PROFITS else Condition.STOP_LOSS

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exchange_clients.dydx import messages as m
 from exchange_clients.dydx.client.managers.account_manager import fetch_subaccount
-from exchange_clients.dydx.client.managers.order_manager import OrderBookkeeping
 from exchange_clients.dydx.client.utils import converters
+from exchange_clients.dydx.client.utils.bookkeeping import OrderBookkeeping
 from exchange_clients.errors import VenueError
 
 if TYPE_CHECKING:

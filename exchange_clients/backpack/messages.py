@@ -268,7 +268,7 @@ class PositionRow(Wire, frozen=True):
 
     symbol: str
     netQuantity: Decimal
-    positionId: str | None = None
+    positionId: str | int | None = None
     entryPrice: Decimal | None = None
     breakEvenPrice: Decimal | None = None
     markPrice: Decimal | None = None
@@ -347,8 +347,8 @@ class OrderRow(Wire, frozen=True):
     triggerBy: str | None = None
     triggerQuantity: str | None = None
     triggeredAt: str | int | None = None
-    relatedOrderId: str | None = None
-    strategyId: str | None = None
+    relatedOrderId: str | int | None = None
+    strategyId: str | int | None = None
     stopLossTriggerPrice: Decimal | None = None
     stopLossLimitPrice: Decimal | None = None
     stopLossTriggerBy: str | None = None
@@ -633,8 +633,8 @@ class OrderEvent(
     reduce_only: bool | None = None
     post_only: bool | None = None
     origin: str = "USER"
-    related_order_id: str | None = None
-    strategy_id: str | None = None
+    related_order_id: str | int | None = None
+    strategy_id: str | int | None = None
     sent_us: int | None = None
 
 

@@ -157,7 +157,23 @@ class Capabilities:
     lookup_grace_s: float = 3.0
     """For so long after sending "no such order" proves nothing."""
     records_lag_s: float = 0.0
-    """By so much the venue's records by request (orders, fills, positions) may be behind what has happened and its streams may have told."""
+    """By so much the venue's records by request (orders, fills, positions) may be behind its streams."""
+
+
+@dataclass(frozen=True, slots=True)
+class FundingNote:
+    """How a venue tells its funding, in words for the table of docs/capabilities.md: what a converter must know and readers compare."""
+
+    unit: str
+    """Of a rate on the wire: "fraction per hour", "percent per interval", "index, cumulative quote per base"."""
+    sign: str
+    """Who pays a positive rate, and what a positive payment means: "longs pay; payments + received"."""
+    interval: str
+    """How long, and where it comes from: "1 h, fixed", "per market, field fundingIntervalHours"."""
+    next_time: str
+    """Where the time of the next settlement comes from: "field nextFundingTime", "next full hour", "none: continuous"."""
+    evidence: str
+    """The recording or page that shows it: "rest/funding_history"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +218,8 @@ class VenueSpec:
     """Unit of a number in the Retry-After header."""
     usage_headers: Mapping[str, str] = field(default_factory=dict)
     """Header of an answer -> pool whose use by everybody, in the current window, it tells."""
+
+    funding: FundingNote | None = None
 
     def carrier(self, stream: Stream) -> Stream:
         """Of the streams that share a channel with this one, the one listed first: it stands for all of them."""

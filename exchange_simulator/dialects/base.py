@@ -512,7 +512,7 @@ class Dialect(ABC):
         return received.remote
 
     def expire_tokens(self) -> None:  # noqa: B027 - a hook many venues leave empty, as those below
-        """Every session token and listen key given out so far is void from now on, as if its time had come; venues without any do nothing."""
+        """Every session token and listen key given out so far is void from now on; venues without any do nothing."""
 
     def on_connect(self, session: Session) -> None:  # noqa: B027
         """A socket opened."""
@@ -666,7 +666,8 @@ class Dialect(ABC):
         return self._log(Kind.HTTP, 0, request, params, body)
 
     def _log(self, kind: Kind, session: int, request: web.Request, params: Mapping[str, str], body: bytes) -> Received:
-        return self._note(kind, session, request.remote or "", request.method, request.path, params, request.headers, body, request.rel_url.raw_query_string)
+        query = request.rel_url.raw_query_string
+        return self._note(kind, session, request.remote or "", request.method, request.path, params, request.headers, body, query)
 
     def _note(
         self,

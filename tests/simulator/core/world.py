@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from decimal import Decimal
+from typing import TypeVar
 
 from exchange_simulator.core.events import (
     AnyEvent,
@@ -33,6 +34,8 @@ from exchange_simulator.core.types import (
     to_fraction,
     to_money,
 )
+
+E = TypeVar("E")
 
 BTC = Market(
     "BTC",
@@ -76,7 +79,7 @@ def sell(account: int, size: int, price: int, **more: object) -> NewOrder:
     return NewOrder(account, "BTC", Side.SELL, size, price, **more)  # type: ignore[arg-type]
 
 
-def of(kind: type[AnyEvent], events: list[AnyEvent]) -> list[AnyEvent]:
+def of(kind: type[E], events: list[AnyEvent]) -> list[E]:
     return [event for event in events if isinstance(event, kind)]
 
 

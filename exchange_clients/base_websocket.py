@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 
-from exchange_clients.book import BookChange, BookFeed, BookGap, Resync, SequenceRule
+from exchange_clients.book import BookChange, BookFeed, BookGap, Resync, SequenceRule, SnapshotSource
 from exchange_clients.context import ClientContext
 from exchange_clients.errors import ConfigError, DecodeError, NotReady, SubscriptionRefused, UnsupportedCapability, VenueError
 from exchange_clients.events import Listener, Subscription
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 _CHATTY = (Stream.BOOK, Stream.BBO)
 _BAD_FRAMES_BEFORE_RECONNECT = 20
+SNAPSHOT_WITHIN_S = 5.0
+"""A confirmed book that a stream starts with a snapshot, and that has none by then, is subscribed anew."""
 
 Handler = Callable[[str, Any, int], object]
 """What a message does: handler(role, message, ts_recv_ns)."""
@@ -567,7 +569,15 @@ class BaseWebSocketManager:
             feed = self.feeds.get(self.context.instruments.get(topic.instrument).contract_id)
             if feed is not None:
                 feed.begin()
+                if feed.rule.source is SnapshotSource.STREAM:
+                    self.errand(self._expect_snapshot(topic, feed))
         return True
+
+    async def _expect_snapshot(self, topic: Topic, feed: BookFeed) -> None:
+        """Updates of a book whose first message was lost prove nothing: it is asked for again."""
+        await self.context.runtime.clock.sleep(SNAPSHOT_WITHIN_S)
+        if feed.book.state.sequence is None and self.registry.is_confirmed(topic) and feed in self.feeds.values():
+            feed.gap(f"no snapshot came in {SNAPSHOT_WITHIN_S:g} s")
 
     def refuse(self, role: str, channel: str, reason: str) -> None:
         topic = self.registry.find(role, channel)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
+from exchange_clients import base_websocket
 from exchange_clients.signing import Credentials
 from exchange_clients.spec import Pool
 from exchange_clients.transport import stream
@@ -67,3 +68,27 @@ async def test_what_comes_is_read_while_further_subscriptions_wait_for_the_limit
             while not manager.subscription_count:  # noqa: ASYNC110 - seen from outside
                 await asyncio.sleep(0.01)
         assert [topic.stream.is_private for topic in manager.registry.wanted() if manager.registry.is_confirmed(topic)] == [True]
+
+
+class Silent(ToyServer):
+    """Confirms the first subscription to each book without the snapshot that should come with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.withheld: list[str] = []
+
+    async def _subscribed(self, ws: web.WebSocketResponse, channel: str) -> None:
+        if channel.startswith("book:") and channel not in self.withheld:
+            self.withheld.append(channel)
+            await ws.send_json({"type": "ack", "channel": channel})
+            return
+        await super()._subscribed(ws, channel)
+
+
+async def test_a_book_whose_snapshot_was_lost_is_subscribed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base_websocket, "SNAPSHOT_WITHIN_S", 0.1)
+    async with Silent() as server, ToyClient(server.config, Credentials("toy", {"key": "good-toy-key"})) as client:
+        connections = server.connections
+        await client.ws_manager.prepare_market_feed(client.instruments.get("BTC"), timeout_s=3)
+        assert server.withheld == ["book:BTC"]
+        assert server.connections == connections

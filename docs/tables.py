@@ -101,6 +101,15 @@ def capability_table() -> str:
     return table(("ability", *(spec.title for spec in specs())), rows)
 
 
+def funding_table() -> str:
+    head = ("venue", "unit on the wire", "sign", "interval", "next time", "evidence")
+    notes = [(spec.title, spec.funding) for spec in specs()]
+    return table(
+        head,
+        [(title, n.unit, n.sign, n.interval, n.next_time, n.evidence) if n else (title, *"-----") for title, n in notes],
+    )
+
+
 def conformance_tests(*modules: str) -> str:
     """What the tests of the modules are called, in words."""
     lines = []
@@ -123,6 +132,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "variables": variable_table,
     "streams": stream_table,
     "capabilities": capability_table,
+    "funding": funding_table,
     **{name: functools.partial(conformance_tests, *modules) for name, modules in PHASES.items()},
 }
 

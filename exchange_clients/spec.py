@@ -218,8 +218,8 @@ class VenueSpec:
     """Unit of a number in the Retry-After header."""
     usage_headers: Mapping[str, str] = field(default_factory=dict)
     """Header of an answer -> pool whose use by everybody, in the current window, it tells."""
-
     funding: FundingNote | None = None
+    """How rates and payments stand on the wire."""
 
     def carrier(self, stream: Stream) -> Stream:
         """Of the streams that share a channel with this one, the one listed first: it stands for all of them."""

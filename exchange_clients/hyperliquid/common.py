@@ -33,7 +33,7 @@ from exchange_clients.errors import (
 from exchange_clients.hyperliquid import messages as m
 from exchange_clients.hyperliquid.signing import ORDER_LIFE_MS
 from exchange_clients.model import Ack, MarginMode, OrderType, TimeInForce
-from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, IdFormat, Pool, Stream, VenueSpec
+from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, FundingNote, IdFormat, Pool, Stream, VenueSpec
 
 ROLE: Final = "public"
 LOOKUP_GRACE_S: Final = 5.0 + ORDER_LIFE_MS / 1000 + 3.0
@@ -219,6 +219,13 @@ SPEC: Final = VenueSpec(
     ),
     client_id=IdFormat.HEX128,
     funding_interval_hours=Decimal(1),
+    funding=FundingNote(
+        unit="fraction per hour",
+        sign="positive: longs pay; payments (`usdc`) positive when received",
+        interval="1 h, fixed; rows before June 2023 are of 8 h",
+        next_time="next full hour UTC",
+        evidence="`rest/funding_history`, `rest/markets`",
+    ),
     docs_url="https://hyperliquid.gitbook.io/hyperliquid-docs",
     account_field="account_address",
     roles=(ROLE,),

@@ -31,7 +31,7 @@ from exchange_clients.errors import (
 )
 from exchange_clients.lighter import messages as m
 from exchange_clients.model import Ack, MarginMode, OrderType, TimeInForce
-from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, IdFormat, Pool, Stream, VenueSpec
+from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, FundingNote, IdFormat, Pool, Stream, VenueSpec
 
 ROLE: Final = "public"
 NONCE_SCOPE: Final = "key"
@@ -208,6 +208,13 @@ SPEC: Final = VenueSpec(
     ),
     client_id=IdFormat.UINT48,
     funding_interval_hours=Decimal(1),
+    funding=FundingNote(
+        unit="percent per hour on the socket and in `fundings`, fraction per 8 h in `funding-rates`",
+        sign="positive: longs pay; `fundings` has no sign and says who paid; payments (`change`) positive when received",
+        interval="1 h, fixed",
+        next_time="next full hour UTC",
+        evidence="`rest/funding_rate`, `rest/funding_history`, `ws/ticker`",
+    ),
     docs_url="https://apidocs.lighter.xyz",
     account_field="account_index",
     roles=(ROLE,),

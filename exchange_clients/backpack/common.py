@@ -205,6 +205,7 @@ SPEC: Final = VenueSpec(
         "ip": Pool(limit=1200, period_s=60.0, scope="ip"),  # not published; 20 a second is what ccxt keeps to
         "account": Pool(limit=2000, period_s=60.0, scope="account"),
         "history": Pool(limit=30, period_s=61.0, scope="account"),  # a second more: requests do not travel equally fast
+        "ws": Pool(limit=100, period_s=10.0, scope="connection"),  # not published; a pace, not a limit
     },
     endpoints=ENDPOINTS,
     errors=ERRORS,
@@ -248,6 +249,7 @@ SPEC: Final = VenueSpec(
     docs_url="https://docs.backpack.exchange",
     account_field="api_key",
     roles=(ROLE,),
+    ws_message_cost={"ws": 1},
 )
 
 _KIND: Final = "_PERP"

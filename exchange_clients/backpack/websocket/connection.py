@@ -10,7 +10,7 @@ import msgspec
 from exchange_clients.backpack.signing import signer_of
 from exchange_clients.backpack.websocket.market_switcher import topic_for
 from exchange_clients.base_websocket import BaseDialect
-from exchange_clients.model import Instrument
+from exchange_clients.model import Instrument, InstrumentId
 from exchange_clients.spec import Stream
 from exchange_clients.subscriptions import Topic
 from exchange_clients.transport.dialect import Heartbeat
@@ -28,10 +28,15 @@ class BackpackDialect(BaseDialect):
         return topic_for(stream, instrument, parameter)
 
     async def subscribe(self, topics: Sequence[Topic]) -> list[str | bytes]:
-        """Private topics share a frame and its signature."""
-        public = [topic for topic in topics if not topic.stream.is_private]
-        private = [topic for topic in topics if topic.stream.is_private]
-        messages: list[str | bytes] = [self._message("SUBSCRIBE", public)] if public else []
+        """Private topics share a frame and its signature; each market has a frame, so that one which is gone harms no other."""
+        by_market: dict[InstrumentId | None, list[Topic]] = {}
+        private = []
+        for topic in topics:
+            if topic.stream.is_private:
+                private.append(topic)
+            else:
+                by_market.setdefault(topic.instrument, []).append(topic)
+        messages: list[str | bytes] = [self._message("SUBSCRIBE", of_market) for of_market in by_market.values()]
         if private:
             signature = signer_of(self.context).subscription(self.context.venue_time.now_ms())
             messages.append(self._message("SUBSCRIBE", private, signature=signature))

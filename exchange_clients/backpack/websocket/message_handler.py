@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from exchange_clients.backpack import messages as m
 from exchange_clients.backpack.client.managers.websocket_handlers import BackpackWebSocketHandlers
 from exchange_clients.backpack.client.utils import converters
 from exchange_clients.backpack.websocket import order_book
 from exchange_clients.base_websocket import BaseMessageHandler, BaseWebSocketManager, Handler
-from exchange_clients.model import IndexPrice, MarkPrice
+from exchange_clients.errors import VenueError
+from exchange_clients.model import IndexPrice, MarketStatus, MarkPrice
+from exchange_clients.spec import Stream
+from exchange_clients.subscriptions import Topic
+
+INVALID_STREAM: Final = 4006
 
 
 class BackpackMessageHandler(BaseMessageHandler):
@@ -72,14 +79,39 @@ class BackpackMessageHandler(BaseMessageHandler):
             self.manager.liquidation(converters.liquidation(message, instrument))
 
     def _error(self, role: str, message: m.StreamError, ts_recv_ns: int) -> None:
-        """The venue does not say which subscription it means: all that wait are in doubt. When none does, it may be one of the account."""
+        """The venue does not say which subscription it means: a stream that does not exist is a market's, anything else the account's."""
         reason = f"{message.message} ({message.code})"
+        self.context.log.warning("stream.error role=%s reason=%s", role, reason)
         registry = self.manager.registry
         waiting = [topic for topic in registry.wanted(role) if not registry.is_confirmed(topic)]
-        for topic in waiting:
-            self.manager.refuse(role, topic.channel, reason)
-        if waiting:
+        if message.code == INVALID_STREAM:
+            self.manager.errand(self._refuse_a_market(role, [topic for topic in waiting if not topic.stream.is_private], reason))
             return
-        self.context.log.warning("stream.error role=%s reason=%s", role, reason)
-        if any(topic.stream.is_private for topic in registry.wanted(role)):
+        private = [topic for topic in registry.wanted(role) if topic.stream.is_private]
+        doubted = [topic for topic in private if topic in waiting]
+        for topic in doubted:
+            self.manager.refuse(role, topic.channel, reason)
+        if private and not doubted:
             self.manager.reconnect(role, f"an earlier subscription was refused: {reason}")
+
+    async def _refuse_a_market(self, role: str, waiting: list[Topic], reason: str) -> None:
+        """The topics of markets that are gone; or the only one that waited."""
+        try:
+            await self.context.instruments.load_all(force=True)
+        except VenueError as e:
+            self.context.log.warning("stream.markets_unread reason=%s", e)
+        instruments = self.context.instruments
+        gone = [
+            topic
+            for topic in self.manager.registry.wanted(role)
+            if topic.instrument is not None and instruments.get(topic.instrument).status is MarketStatus.DELISTED
+        ]
+        named = gone or (waiting if len(waiting) == 1 else [])
+        for topic in named:
+            self.manager.refuse(role, topic.channel, reason)
+            if topic.stream is Stream.BOOK and topic.instrument is not None:
+                feed = self.manager.feed_of(instruments.get(topic.instrument).contract_id)
+                if feed is not None:
+                    feed.lost(reason)
+        if not named:
+            self.context.log.error("stream.refused_unnamed role=%s waiting=%s", role, [topic.label for topic in waiting])

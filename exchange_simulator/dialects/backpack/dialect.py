@@ -40,6 +40,7 @@ from exchange_simulator.core.types import (
     Liquidity,
     MarginTier,
     Market,
+    MarketStatus,
     OrderStatus,
     ReduceOnlyMode,
     RejectReason,
@@ -314,8 +315,12 @@ class BackpackDialect(Dialect):
             return True
         if stream.startswith("kline."):
             interval, _, symbol = stream.removeprefix("kline.").partition(".")
-            return interval in INTERVALS_S and symbol in self.exchange.markets
-        return any(stream.startswith(f"{name}.") and stream.removeprefix(f"{name}.") in self.exchange.markets for name in PUBLIC)
+            return interval in INTERVALS_S and self._is_listed(symbol)
+        return any(stream.startswith(f"{name}.") and self._is_listed(stream.removeprefix(f"{name}.")) for name in PUBLIC)
+
+    def _is_listed(self, symbol: str) -> bool:
+        state = self.exchange.markets.get(symbol)
+        return state is not None and state.spec.status is not MarketStatus.DELISTED
 
     def tell(self, stream: str, data: dict[str, Any]) -> None:
         """To all who subscribed to a public stream."""

@@ -576,6 +576,27 @@ async def test_a_refusal_that_comes_late_takes_the_account_down(bench: Bench) ->
 
 
 @virtual
+async def test_a_market_that_is_gone_takes_nobody_with_it(bench: Bench) -> None:
+    """After a drop its streams do not exist any more, and the venue does not say whose it means."""
+    client = await bench.connected()
+    btc, nvda = client.instruments.get(BTC), client.instruments.get(NVDA)
+    for market in (btc, nvda):
+        await client.ws_manager.prepare_market_feed(market)
+    bench.exchange.delist(bench.now(), symbol(NVDA))
+    for session in list(bench.dialect.sessions.values()):
+        session.drop()
+    await bench.sleep(10)
+    assert client.is_connected
+    assert client.context.entries_allowed
+    assert client.ws_manager.order_book_ready(btc)
+    assert not client.ws_manager.order_book_ready(nvda)
+    assert client.ws_manager.registry.refusal(client.ws_manager.dialect.topic(Stream.BOOK, nvda)) == "Invalid stream (4006)"
+    assert len([r for r in bench.dialect.received if r.kind == "connect"]) == 2, "one reconnect, not a row of them"
+    with pytest.raises(SubscriptionRefused, match="Invalid stream"):
+        await client.ws_manager.prepare_market_feed(nvda, timeout_s=3)
+
+
+@virtual
 async def test_an_unknown_candle_interval_is_never_asked_for(bench: Bench) -> None:
     client = await bench.connected(signed=False)
     with pytest.raises(ConfigError, match="7m"):

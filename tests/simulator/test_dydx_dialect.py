@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -906,3 +907,88 @@ def test_delisting_ends_orders_positions_and_the_market() -> None:
         assert (await s.bot.mine("perpetualPositions", status="OPEN"))["positions"] == []
 
     play(scene)
+
+
+# everything at once
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_after_a_storm_indexer_stream_and_exchange_agree(seed: int) -> None:
+    """Random orders of every kind, cancels, replacements, takers and oracle moves; then all is told, and all of it is the truth."""
+
+    async def scene(s: Stage) -> None:
+        bot, dice, mine = s.bot, random.Random(seed), await s.mine()
+        listening = asyncio.ensure_future(_listen(mine))
+        words: set[str] = set()
+        for n in range(1, 161):
+            side, price = dice.choice(["buy", "sell"]), MID + dice.randint(-12, 12)
+            until, height = s.now() // 10**9 + dice.randint(5, 120), await bot.height()
+            match dice.randrange(9):
+                case 0 | 1:
+                    tif = dice.choice([0, IOC, POST_ONLY])
+                    told = await bot.short(n, side, dice.randint(1, 60_000), price, blocks=dice.randint(1, 20), time_in_force=tif)
+                case 2:
+                    told = await bot.long(n, side, dice.randint(1, 60_000), price, time_in_force=dice.choice([0, POST_ONLY]))
+                case 3:
+                    told = await bot.short(dice.randint(max(1, n - 8), n), side, dice.randint(1, 60_000), price, blocks=20)  # a replacement
+                case 4:
+                    told = await bot.broadcast(bot.sign(bot.cancel(dice.randint(1, n), good_til_block=height + 20), memo=str(n)))
+                case 5:
+                    told = await bot.send(bot.cancel(dice.randint(1, n), flags=64, good_til_block_time=until + 7200))
+                case 6:
+                    trigger = (MID + dice.randint(-30, 30)) * 1000
+                    told = await bot.send(
+                        bot.place(n, side, dice.randint(1, 30_000) * 10**6, price * 1000, flags=32, good_til_block_time=until,
+                                  time_in_force=dice.choice([0, IOC]), condition_type=dice.choice([1, 2]),
+                                  conditional_order_trigger_subticks=trigger)
+                    )  # fmt: skip
+                case 7:
+                    s.exchange.external_trade(s.now(), BTC, dice.choice([Side.BUY, Side.SELL]), dice.randint(1, 150_000))
+                    continue
+                case _:
+                    s.exchange.set_mark(s.now(), BTC, (MID + dice.randint(-40, 40)) * REF)
+                    for level in (1, 2, 3):
+                        s.exchange.set_levels(
+                            s.now(),
+                            BTC,
+                            [(MID - level, 80_000), (MID - 9, 50_000)],
+                            [(MID + level, 80_000), (MID + 9, 50_000)],
+                        )
+                    continue
+            words.add(told.word)
+            await asyncio.sleep(dice.random())
+        await s.blocks(30)
+        assert {"ok"} < words, "and some were refused"
+        assert "sdk:4" not in words
+        assert "sdk:32" not in words
+
+        fills = (await bot.mine("fills"))["fills"]
+        filled: dict[str, Decimal] = {}
+        for fill in fills:
+            filled[fill["orderId"]] = filled.get(fill["orderId"], Decimal(0)) + Decimal(fill["size"])
+        rows = {row["id"]: row for row in await bot.mine("orders")}
+        assert {uuid: Decimal(row["totalFilled"]) for uuid, row in rows.items() if Decimal(row["totalFilled"])} == filled
+        live = {order.client_id for order in s.exchange.open_orders(s.account)}
+        assert {uuid for uuid, row in rows.items() if row["status"] not in ("FILLED", "CANCELED")} == live
+        assert all((row["status"] == "FILLED") == (row["totalFilled"] == row["size"]) for row in rows.values())
+
+        state = (await bot.get(f"addresses/{bot.address}/subaccountNumber/0"))["subaccount"]
+        size = Decimal(state["openPerpetualPositions"].get(BTC, {"size": "0"})["size"])
+        assert size == s.exchange.position(s.account, BTC).size * Decimal("0.00001")
+        assert size == sum(Decimal(f["size"]) * (1 if f["side"] == "BUY" else -1) for f in fills)
+        assert Decimal(state["equity"]) == pytest.approx(Decimal(s.exchange.equity(s.account)).scaleb(-12), abs=Decimal("0.00001"))
+
+        listening.cancel()
+        told_fills = [f for m in mine.seen for f in m.get("contents", {}).get("fills", [])]
+        assert sorted(f["id"] for f in told_fills) == sorted(f["id"] for f in fills)
+        last = {r["id"]: r["status"] for m in mine.seen for r in m.get("contents", {}).get("orders", [])}
+        assert set(last) == set(rows)
+        removed = {"BEST_EFFORT_CANCELED": "CANCELED"}  # a removed immediate order is swept without a word
+        assert {uuid: removed.get(status, status) for uuid, status in last.items()} == {uuid: row["status"] for uuid, row in rows.items()}
+
+    play(scene, deposit=1_000_000, second_looks=0.3)
+
+
+async def _listen(stream: Stream) -> None:
+    while True:
+        await stream.next()

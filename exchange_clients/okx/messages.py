@@ -200,6 +200,7 @@ class FundingRow(Wire, frozen=True):
     fundingTime: int
     fundingRate: str = ""
     nextFundingTime: str = ""
+    prevFundingTime: str = ""
     nextFundingRate: str = ""
     instType: str = ""
     method: str = ""

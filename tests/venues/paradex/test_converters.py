@@ -192,7 +192,6 @@ def order(status: str, reason: str = "", left: str = "1", **more: Any) -> Any:
         ("CLOSED", "", "1", OrderStatus.CANCELED),
         ("CLOSED", "NOT_ENOUGH_MARGIN", "1", OrderStatus.REJECTED),
         ("CLOSED", "NOT_ENOUGH_MARGIN", "0.5", OrderStatus.CANCELED),
-        ("CLOSED", "NOT_ENOUGH_MARGIN", "0", OrderStatus.FILLED),
         ("CLOSED", "POST_ONLY_WOULD_CROSS", "1", OrderStatus.REJECTED),
         ("CLOSED", "ORDER_EXCEEDS_POSITION_LIMIT", "1", OrderStatus.REJECTED),
         ("CLOSED", "EXCEEDS_MAX_OPEN_ORDERS", "1", OrderStatus.REJECTED),
@@ -214,6 +213,14 @@ def test_order_states(status: str, reason: str, left: str, expected: OrderStatus
     assert info.status is expected
     assert info.filled_size == 1 - D(left)
     assert info.cancel_reason == (reason or None)
+
+
+def test_an_end_with_a_reason_and_nothing_left_needs_a_price_to_be_a_fill() -> None:
+    whole = order("CLOSED", "NOT_ENOUGH_MARGIN", "0", avg_fill_price="50000")
+    assert (whole.status, whole.filled_size) == (OrderStatus.FILLED, D(1))
+    for nothing in ("", "0"):
+        odd = order("CLOSED", "USER_CANCELED", "0", avg_fill_price=nothing)
+        assert (odd.status, odd.filled_size) == (OrderStatus.UNKNOWN, D(0))
 
 
 @pytest.mark.parametrize(

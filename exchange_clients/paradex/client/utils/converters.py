@@ -299,13 +299,15 @@ def funding_payment(row: m.FundingPayment, instrument: Instrument) -> FundingPay
 def order_status(data: m.Order, filled: Decimal, left: Decimal) -> OrderStatus:
     """CLOSED says nothing by itself: what is left, then the reason decide.
 
-    A reason that we do not know refused the order, unless something was filled or somebody asked for the end.
+    A reason that we do not know refused the order, unless something was filled or somebody asked for the end. Nothing left, a reason and no
+    price of any fill contradict each other: that has to be asked about.
     """
     if data.status != "CLOSED":
         status = _STATUS.get(data.status, OrderStatus.UNKNOWN)
         return OrderStatus.PARTIALLY_FILLED if status is OrderStatus.OPEN and filled else status
     if not left:
-        return OrderStatus.FILLED
+        contradicts = data.cancel_reason and not given(data.avg_fill_price, "avg_fill_price")
+        return OrderStatus.UNKNOWN if contradicts else OrderStatus.FILLED
     reason = data.cancel_reason.upper()
     if not reason or any(part in reason for part in _ASKED_FOR):
         return OrderStatus.CANCELED
@@ -324,6 +326,9 @@ def order(data: m.Order, instrument: Instrument) -> OrderInfo:
     if kind is None:
         raise DecodeError(f"order type {data.type!r}", venue=VENUE)
     immediate = data.instruction == "IOC" or kind is OrderType.MARKET
+    status = order_status(data, filled, left)
+    if status is OrderStatus.UNKNOWN:
+        filled = ZERO
     return OrderInfo(
         instrument=instrument.id,
         order_id=data.id,
@@ -331,9 +336,9 @@ def order(data: m.Order, instrument: Instrument) -> OrderInfo:
         side=side_of(data.side),
         size=size,
         price=_price(data.price, instrument, "price"),
-        status=order_status(data, filled, left),
+        status=status,
         filled_size=filled,
-        remaining_size=left,
+        remaining_size=size - filled,
         average_price=_price(data.avg_fill_price, instrument, "avg_fill_price"),
         order_type=kind,
         time_in_force=TimeInForce.IOC if immediate else TimeInForce.GTC,

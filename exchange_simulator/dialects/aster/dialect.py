@@ -165,10 +165,12 @@ class AsterDialect(Dialect):
         )
 
     def open_account(self, deposit: Decimal) -> SimAccount:
-        """An account whose agent's key is the one given out."""
+        """An account whose agent's key is the one given out. The account's own key signs too, see `user_key`."""
         number = max([*self._wallets, 1000]) + 1
         user, agent = _address(self._key(f"user-{number}")), self._key(f"agent-{number}")
-        wallet = Wallet(number, user, {_address(agent).lower()}, self._key(f"api-{number}")[2:], self._key(f"secret-{number}")[2:])
+        wallet = Wallet(
+            number, user, {user.lower(), _address(agent).lower()}, self._key(f"api-{number}")[2:], self._key(f"secret-{number}")[2:]
+        )
         self._wallets[number] = wallet
         self.exchange.open_account(self.now_ns(), number, deposit=to_money(deposit))
         environ = {"ASTER_USER_ADDRESS": user, "ASTER_SIGNER_ADDRESS": _address(agent), "ASTER_SIGNER_PRIVATE_KEY": agent}
@@ -178,6 +180,10 @@ class AsterDialect(Dialect):
         """The same account with its keys of API v1."""
         wallet = self._wallets[of.account]
         return SimAccount(of.account, {"ASTER_API_KEY": wallet.api_key, "ASTER_API_SECRET": wallet.api_secret})
+
+    def user_key(self, of: SimAccount) -> str:
+        """The private key of the main wallet."""
+        return self._key(f"user-{of.account}")
 
     def another_agent(self, of: SimAccount) -> SimAccount:
         """The same account with another agent, as a second process should have."""

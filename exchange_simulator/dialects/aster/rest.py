@@ -44,7 +44,15 @@ TOO_LONG: Final = Refusal(-1127, "Lookup interval is too big.", status=400)
 V1_NAMES: Final = {"balance": "/fapi/v2/balance", "positionRisk": "/fapi/v2/positionRisk", "accountWithJoinMargin": "/fapi/v4/account"}
 GHOSTS: Final = (
     {"symbol": "OLDUSDT", "status": "CLOSE", "contractType": "PERPETUAL", "filters": []},
-    {"symbol": "TESTUSDT", "status": "TRADING", "contractType": "PERPETUAL", "baseAsset": "TEST", "quoteAsset": "USDT", "filters": []},
+    {
+        "symbol": "TESTUSDT",
+        "status": "TRADING",
+        "contractType": "PERPETUAL",
+        "baseAsset": "TEST",
+        "quoteAsset": "USDT",
+        "marginAsset": "USDT",
+        "filters": [],
+    },
 )
 """Rows that are no markets: without assets, and of a test asset."""
 

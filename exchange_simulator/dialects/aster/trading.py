@@ -137,8 +137,8 @@ class Trading:
         client_id = str(form.get("newClientOrderId") or f"auto{self.dialect.next_client_id()}")
         if not CLIENT_ID.fullmatch(client_id):
             raise Refusal(-4015, "Client order id is not valid.", status=400)
-        whole = form.get("closePosition") == "true"
-        if whole and (conditional is None or kind is not OrderType.MARKET or form.get("quantity") or form.get("reduceOnly") == "true"):
+        whole = _true(form, "closePosition")
+        if whole and (conditional is None or kind is not OrderType.MARKET or form.get("quantity") or _true(form, "reduceOnly")):
             raise Refusal(-1106, "Parameter 'quantity' sent when not required.", status=400)
         size = Decimal(0) if whole else self.number(form, "quantity")
         if size % spec.step_size:
@@ -153,7 +153,7 @@ class Trading:
             type=kind,
             time_in_force=TIMES[word] if word is not None and kind is OrderType.LIMIT else TimeInForce.GTC,
             post_only=PostOnly.REJECT if word == "GTX" else PostOnly.OFF,
-            reduce_only=form.get("reduceOnly") == "true",
+            reduce_only=_true(form, "reduceOnly"),
             client_id=client_id,
             trigger=self._trigger(market, form, side, conditional) if conditional is not None else None,
             close_position=whole,
@@ -234,6 +234,10 @@ class Trading:
         if isinstance(found, RejectReason):
             raise wire.refused(found) if found is not RejectReason.UNKNOWN_ORDER else NO_SUCH_ORDER
         return self.row(found)
+
+
+def _true(form: Mapping[str, Any], name: str) -> bool:
+    return str(form.get(name, "")).lower() == "true"
 
 
 def _list(form: Mapping[str, Any], name: str) -> list[Any]:

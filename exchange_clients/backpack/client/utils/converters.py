@@ -375,59 +375,91 @@ def _trigger_size(text: str | None) -> Decimal | None:
 
 def order(row: m.OrderRow, instrument: Instrument) -> OrderInfo:
     """Live or from history. The venue does not say whether a trigger was meant as stop or as take-profit: taken for a stop."""
-    filled = size_of(row.executedQuantity or ZERO, instrument, "executedQuantity")
-    value = row.executedQuoteQuantity
-    wire_size = row.quantity or _trigger_size(row.triggerQuantity)
-    size = size_of(wire_size, instrument, "quantity") if wire_size is not None else filled
-    trigger = row.triggerPrice or None
-    status = order_status(row.status, row.expiryReason, filled)
-    return OrderInfo(
-        instrument=instrument.id,
+    return _order(
+        instrument,
         order_id=row.id,
-        client_order_id=str(row.clientId) if row.clientId is not None else None,
-        side=side_of(row.side),
-        size=size,
-        price=price_of(row.price, instrument) if row.price else None,
-        status=status,
-        filled_size=filled,
-        remaining_size=ZERO if status is OrderStatus.FILLED else max(ZERO, size - filled),
-        average_price=number(value, "executedQuoteQuantity") / filled if filled and value else None,
-        order_type=_ORDER_TYPES.get((row.orderType.lower(), trigger is not None), OrderType.LIMIT),
-        time_in_force=_TIMES_IN_FORCE.get(row.timeInForce or "", TimeInForce.GTC),
-        post_only=bool(row.postOnly),
-        reduce_only=bool(row.reduceOnly),
-        trigger_price=price_of(trigger, instrument, "triggerPrice") if trigger else None,
-        cancel_reason=row.expiryReason or ("TriggerFailed" if row.status == "TriggerFailed" else None),
+        client_id=row.clientId,
+        side=row.side,
+        kind=row.orderType,
+        status=row.status,
+        reason=row.expiryReason,
+        quantity=row.quantity or _trigger_size(row.triggerQuantity),
+        executed=row.executedQuantity,
+        value=row.executedQuoteQuantity,
+        price=row.price,
+        trigger=row.triggerPrice,
+        time_in_force=row.timeInForce,
+        post_only=row.postOnly,
+        reduce_only=row.reduceOnly,
         created_ns=moment_ns(row.createdAt),
     )
 
 
 def order_event(data: m.OrderEvent, instrument: Instrument) -> OrderInfo:
     """As `order`, from the stream."""
-    filled = size_of(data.executed or ZERO, instrument, "executed")
-    value = data.executed_quote
-    wire_size = data.quantity or _trigger_size(data.trigger_quantity)
-    size = size_of(wire_size, instrument, "quantity") if wire_size is not None else filled
-    trigger = data.trigger_price or None
-    status = order_status(data.status, data.expiry_reason, filled)
+    return _order(
+        instrument,
+        order_id=data.order_id,
+        client_id=data.client_id,
+        side=data.side,
+        kind=data.order_type,
+        status=data.status,
+        reason=data.expiry_reason,
+        quantity=data.quantity or _trigger_size(data.trigger_quantity),
+        executed=data.executed,
+        value=data.executed_quote,
+        price=data.price,
+        trigger=data.trigger_price,
+        time_in_force=data.time_in_force,
+        post_only=data.post_only,
+        reduce_only=data.reduce_only,
+        updated_ns=data.time_us * NS_PER_US,
+    )
+
+
+def _order(
+    instrument: Instrument,
+    *,
+    order_id: str,
+    client_id: int | None,
+    side: str,
+    kind: str | None,
+    status: str,
+    reason: str | None,
+    quantity: Decimal | None,
+    executed: Decimal | None,
+    value: Decimal | None,
+    price: Decimal | None,
+    trigger: Decimal | None,
+    time_in_force: str | None,
+    post_only: bool | None,
+    reduce_only: bool | None,
+    created_ns: int | None = None,
+    updated_ns: int | None = None,
+) -> OrderInfo:
+    """The average is the executed value by the executed quantity. An order by value has the size that it executed."""
+    filled = size_of(executed or ZERO, instrument, "executed quantity")
+    size = size_of(quantity, instrument, "quantity") if quantity is not None else filled
+    state = order_status(status, reason, filled)
     return OrderInfo(
         instrument=instrument.id,
-        order_id=data.order_id,
-        client_order_id=str(data.client_id) if data.client_id is not None else None,
-        side=side_of(data.side),
+        order_id=order_id,
+        client_order_id=str(client_id) if client_id is not None else None,
+        side=side_of(side),
         size=size,
-        price=price_of(data.price, instrument) if data.price else None,
-        status=status,
+        price=price_of(price, instrument) if price else None,
+        status=state,
         filled_size=filled,
-        remaining_size=ZERO if status is OrderStatus.FILLED else max(ZERO, size - filled),
-        average_price=number(value, "executed_quote") / filled if filled and value else None,
-        order_type=_ORDER_TYPES.get(((data.order_type or "").lower(), trigger is not None), OrderType.LIMIT),
-        time_in_force=_TIMES_IN_FORCE.get(data.time_in_force or "", TimeInForce.GTC),
-        post_only=bool(data.post_only),
-        reduce_only=bool(data.reduce_only),
-        trigger_price=price_of(trigger, instrument, "trigger_price") if trigger else None,
-        cancel_reason=data.expiry_reason or ("TriggerFailed" if data.status == "TriggerFailed" else None),
-        updated_ns=data.time_us * NS_PER_US,
+        remaining_size=ZERO if state is OrderStatus.FILLED else max(ZERO, size - filled),
+        average_price=number(value, "executed value") / filled if filled and value else None,
+        order_type=_ORDER_TYPES.get(((kind or "").lower(), bool(trigger)), OrderType.LIMIT),
+        time_in_force=_TIMES_IN_FORCE.get(time_in_force or "", TimeInForce.GTC),
+        post_only=bool(post_only),
+        reduce_only=bool(reduce_only),
+        trigger_price=price_of(trigger, instrument, "trigger price") if trigger else None,
+        cancel_reason=reason or ("TriggerFailed" if status == "TriggerFailed" else None),
+        created_ns=created_ns,
+        updated_ns=updated_ns,
     )
 
 

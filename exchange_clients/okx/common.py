@@ -35,7 +35,7 @@ from exchange_clients.errors import (
 from exchange_clients.model import Ack, MarginMode, OrderType, TimeInForce
 from exchange_clients.okx import messages as m
 from exchange_clients.okx.signing import ORDER_LIFE_MS
-from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, IdFormat, Pool, Stream, VenueSpec
+from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, FundingNote, IdFormat, Pool, Stream, VenueSpec
 
 PUBLIC, PRIVATE, BUSINESS = "public", "private", "business"
 BATCH: Final = 20
@@ -254,6 +254,13 @@ SPEC: Final = VenueSpec(
     client_id=IdFormat.TEXT32,
     funding_interval_hours=Decimal(8),
     collateral="USDT",
+    funding=FundingNote(
+        unit="fraction per interval of the market",
+        sign="positive: longs pay; payments (`balChg`) positive when received, in coin for inverse markets",
+        interval="per market (8, 4, 2, 1 h, may change): `nextFundingTime` - `fundingTime`; past rows: distance from the one before",
+        next_time="field `fundingTime`",
+        evidence="`rest/funding_rate`, `rest/funding_history`, dossier 6",
+    ),
     docs_url="https://www.okx.com/docs-v5/en",
     account_field="api_key",
     roles=(PUBLIC, PRIVATE, BUSINESS),

@@ -48,6 +48,7 @@ from exchange_simulator.dialects.base import GRPC, Budget, Dialect, Faults, Rece
 from exchange_simulator.dialects.dydx import wire
 from exchange_simulator.dialects.dydx.chain import CLOB, SECP256K1_ORDER, Chain, Message, Rejected, Tx, Wallet, sdk, valid_authenticator
 from exchange_simulator.dialects.dydx.clob import EXPIRED, Clob, ClobOrder, Subaccount
+from exchange_simulator.dialects.dydx.endpoints import Endpoints
 from exchange_simulator.dialects.dydx.indexer import ACCOUNT_EVENTS, Indexer
 from exchange_simulator.dialects.dydx.node import Node
 from exchange_simulator.dialects.dydx.stream import Stream
@@ -141,6 +142,7 @@ class DydxDialect(Dialect):
         self.clob = Clob(self)
         self.indexer = Indexer(self)
         self.stream = Stream(self)
+        self._endpoints = Endpoints(self)
         self._node = Node(self)
         self._seed = seed
         self._subaccounts: dict[tuple[str, int], Subaccount] = {}
@@ -465,7 +467,7 @@ class DydxDialect(Dialect):
     # ---- requests
 
     def routes(self) -> Sequence[Route]:
-        return (*self.indexer.routes(), *self._node.routes())
+        return (*self._endpoints.routes(), *self._node.routes())
 
     def budget_key(self, received: Received) -> str:
         """The indexer and the nodes are counted apart."""

@@ -1,4 +1,4 @@
-"""What the indexer knows, and its HTTP endpoints.
+"""What the indexer knows: rows of accounts, how they come about, how they are told.
 
 It follows the chain: an account's rows show what blocks held, `lag_s` after each, and what the validator's memory did to short-term
 orders. Market-wide figures (books, prints, candles, oracle prices) are the exchange's own of this moment. Removal reasons are told on
@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
 
 from exchange_simulator.core.events import (
     AnyEvent,
@@ -28,19 +27,17 @@ from exchange_simulator.core.events import (
     PositionChanged,
     Trade,
 )
-from exchange_simulator.core.types import BalanceReason, Side, fraction, money
-from exchange_simulator.dialects.base import Received, Refusal, Reply, Route
+from exchange_simulator.core.types import BalanceReason, Side, money
+from exchange_simulator.dialects.base import Refusal
 from exchange_simulator.dialects.dydx import wire
 from exchange_simulator.dialects.dydx.clob import CONDITIONAL, EXPIRED, IOC, POST_ONLY, STOP_LOSS, ClobOrder, Subaccount
 
 if TYPE_CHECKING:
     from exchange_simulator.dialects.dydx.dialect import DydxDialect
 
-MAX_ROWS: Final = 1000
 BOOK_LEVELS: Final = 100
 KEPT: Final = 20_000
 MINUTE_NS: Final = 60 * 10**9
-FOREVER_NS: Final = 2**62
 RESOLUTIONS: Final = {"1MIN": 1, "5MINS": 5, "15MINS": 15, "30MINS": 30, "1HOUR": 60, "4HOURS": 240, "1DAY": 1440}
 ACCOUNT_EVENTS: Final = frozenset(
     {
@@ -146,7 +143,7 @@ class AccountRows:
 
 
 class Indexer:
-    """Rows, how they come about, and how they are asked for."""
+    """Rows, how they come about, and how they look as JSON."""
 
     def __init__(self, dialect: DydxDialect) -> None:
         self._dialect = dialect
@@ -461,6 +458,19 @@ class Indexer:
             "subaccountNumber": owner.number,
         }
 
+    def transfer_row(self, row: TransferRow) -> dict[str, Any]:
+        return {
+            "id": wire.event_uuid("transfer", row.tx_hash),
+            "sender": row.sender,
+            "recipient": row.recipient,
+            "size": wire.usd(row.amount),
+            "createdAt": wire.iso(row.ts_ns),
+            "createdAtHeight": str(row.height),
+            "symbol": "USDC",
+            "type": row.kind,
+            "transactionHash": row.tx_hash,
+        }
+
     def usdc(self, rows: AccountRows) -> int:
         """The quote balance: what was paid for positions is taken off."""
         return rows.balance - sum(rows.costs.values())
@@ -503,97 +513,13 @@ class Indexer:
 
         return [row for row in rows.orders.values() if shown(row)]
 
-    # ---- HTTP
-
-    def routes(self) -> list[Route]:
-        def get(path: str, answer: Callable[[Received, Mapping[str, str]], Any]) -> Route:
-            names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-            places = [i for i, part in enumerate(f"/v4{path}".split("/")) if part.startswith("{")]
-
-            async def handle(received: Received) -> Reply:
-                self.catch_up()
-                parts = received.path.split("/")
-                return Reply(answer(received, {name: unquote(parts[i]) for name, i in zip(names, places, strict=True)}))
-
-            return Route("GET", f"/v4{path}", handle)
-
-        return [
-            get("/perpetualMarkets", self._markets),
-            get("/orderbooks/perpetualMarket/{ticker}", lambda r, p: self.book(self._ticker(p["ticker"]))),
-            get("/trades/perpetualMarket/{ticker}", self._trades),
-            get("/candles/perpetualMarkets/{ticker}", self._candles),
-            get("/historicalFunding/{ticker}", self._funding),
-            get("/addresses/{address}/subaccountNumber/{number}", self._subaccount),
-            get("/addresses/{address}/parentSubaccountNumber/{number}", self._parent),
-            get("/addresses/{address}", self._address),
-            get("/perpetualPositions", self._positions),
-            get("/perpetualPositions/parentSubaccountNumber", self._positions),
-            get("/assetPositions", lambda r, p: {"positions": [self.asset_row(rows) for rows in self._accounts(r) if self.usdc(rows)]}),
-            get("/orders", self._orders),
-            get("/orders/parentSubaccountNumber", self._orders),
-            get("/orders/{uuid}", self._order),
-            get("/fills", self._fills),
-            get("/fills/parentSubaccountNumber", self._fills),
-            get("/fundingPayments", self._payments),
-            get("/fundingPayments/parentSubaccount", self._payments),
-            get("/transfers", self._transfers),
-            get("/historical-pnl", self._pnl),
-            get("/pnl", self._pnl),
-            get("/time", lambda r, p: {"iso": wire.iso(self._dialect.now_ns()), "epoch": self._dialect.now_ns() // 10**6 / 1000}),
-            get("/height", lambda r, p: {"height": str(self.height), "time": wire.iso(self.block_ns)}),
-            get("/compliance/screen/{address}", lambda r, p: {"restricted": False, "reason": None}),
-        ]
-
-    def _ticker(self, ticker: str) -> str:
-        if ticker not in self._exchange.markets:
-            raise Refusal("ticker", f"Unable to find perpetual market with ticker: {ticker}", status=404)
-        return ticker
-
-    def _markets(self, received: Received, places: Mapping[str, str]) -> Any:
-        ticker, market = received.params.get("ticker"), received.params.get("market")
-        if ticker and market:
-            raise bad("market", "market and ticker may not both be provided")
-        wanted = [self._ticker(ticker or market or "")] if ticker or market else list(self._exchange.markets)
-        return {"markets": {symbol: self.market_row(symbol) for symbol in wanted[: limit_of(received)]}}
-
-    def _trades(self, received: Received, places: Mapping[str, str]) -> Any:
-        found = self.trades(self._ticker(places["ticker"]))
-        before, height = time_of(received, "createdBeforeOrAt"), height_of(received, "createdBeforeOrAtHeight")
-        chosen = [t for t in found if t.ts_ns <= before and self.trade_heights.get(t.trade_id, 0) <= height]
-        return paged(received, "trades", chosen, self.trade_row)
-
-    def _candles(self, received: Received, places: Mapping[str, str]) -> Any:
-        resolution = received.params.get("resolution", "")
-        if resolution not in RESOLUTIONS:
-            raise bad("resolution", f"resolution must be a valid Candle Resolution, one of {','.join(RESOLUTIONS)}")
-        start = time_of(received, "fromISO", 0)
-        found = self.candles(self._ticker(places["ticker"]), resolution, start, min(time_of(received, "toISO"), self._dialect.now_ns() + 1))
-        return {"candles": found[: limit_of(received)]}
-
-    def _funding(self, received: Received, places: Mapping[str, str]) -> Any:
-        symbol = self._ticker(places["ticker"])
-        spec = self._exchange.markets[symbol].spec
-        before, height = time_of(received, "effectiveBeforeOrAt"), height_of(received, "effectiveBeforeOrAtHeight")
-        rows = [(past, self._dialect.chain.height_at(past.ts_ns)) for past in reversed(self._dialect.history.funding[symbol])]
-        found = [wire.past_funding(past, spec, at) for past, at in rows if past.ts_ns <= before and at <= height]
-        return {"historicalFunding": found[: limit_of(received)]}
-
-    def _known(self, address: str, number: str) -> AccountRows:
-        found = self._dialect.find(address, whole("subaccountNumber", number))
-        if found is None or not self.of(found.account).known:
-            raise Refusal("subaccount", f"No subaccount found with address {address} and subaccountNumber {number}", status=404)
-        return self.of(found.account)
-
-    def _subaccount(self, received: Received, places: Mapping[str, str]) -> Any:
-        return {"subaccount": self.subaccount_row(self._known(places["address"], places["number"]))}
-
     def _children(self, address: str, parent: int) -> list[AccountRows]:
-        found = [rows for rows in self._of_address(address) if rows.owner.number % 128 == parent]
+        found = [rows for rows in self.of_address(address) if rows.owner.number % 128 == parent]
         if not found:
             raise Refusal("subaccount", f"No subaccounts found for address {address} and parentSubaccountNumber {parent}", status=404)
         return found
 
-    def _of_address(self, address: str) -> list[AccountRows]:
+    def of_address(self, address: str) -> list[AccountRows]:
         rows = [self.of(owner.account) for owner in self._dialect.subaccounts() if owner.address == address]
         return [row for row in rows if row.known]
 
@@ -607,201 +533,9 @@ class Indexer:
             "childSubaccounts": rows,
         }
 
-    def _parent(self, received: Received, places: Mapping[str, str]) -> Any:
-        return {"subaccount": self.parent_row(places["address"], whole("parentSubaccountNumber", places["number"]))}
-
-    def _address(self, received: Received, places: Mapping[str, str]) -> Any:
-        rows = self._of_address(places["address"])
-        if not rows:
-            raise Refusal("address", f"No subaccounts found for address {places['address']}", status=404)
-        return {"subaccounts": [self.subaccount_row(row) for row in rows], "totalTradingRewards": "0"}
-
-    def _accounts(self, received: Received) -> list[AccountRows]:
-        """Whose rows are asked for. Unknown subaccounts have none."""
-        params = received.params
-        address = params.get("address")
-        if not address:
-            raise bad("address", "address must be a valid dydx address")
-        if "/parentSubaccount" in received.path:
-            parent = whole("parentSubaccountNumber", params.get("parentSubaccountNumber", ""))
-            return [rows for rows in self._of_address(address) if rows.owner.number % 128 == parent]
-        found = self._dialect.find(address, whole("subaccountNumber", params.get("subaccountNumber", "")))
-        return [self.of(found.account)] if found is not None else []
-
-    def _positions(self, received: Received, places: Mapping[str, str]) -> Any:
-        status = received.params.get("status", "")
-        wanted = [word for word in status.split(",") if word]
-        if any(word not in ("OPEN", "CLOSED", "LIQUIDATED") for word in wanted):
-            raise bad("status", "status must be one of OPEN,CLOSED,LIQUIDATED")
-        before = time_of(received, "createdBeforeOrAt")
-        rows = [
-            (row, account.owner)
-            for account in self._accounts(received)
-            for row in [*account.open.values(), *reversed(account.closed)]
-            if row.created_ns <= before
-        ]
-        found = [self.position_row(*row) for row in rows]
-        return {"positions": [row for row in found if not wanted or row["status"] in wanted][: limit_of(received)]}
-
-    def _orders(self, received: Received, places: Mapping[str, str]) -> Any:
-        params = received.params
-        statuses = [word for word in params.get("status", "").split(",") if word]
-        if any(word not in wire.STATUSES for word in statuses):
-            raise bad("status", f"status must be one of {','.join(wire.STATUSES)}")
-        side, kind, ticker = params.get("side"), params.get("type"), params.get("ticker")
-        if side not in (None, "BUY", "SELL"):
-            raise bad("side", "side must be one of BUY,SELL")
-        block = height_of(received, "goodTilBlockBeforeOrAt")
-        until = time_of(received, "goodTilBlockTimeBeforeOrAt")
-
-        def fits(row: OrderRow) -> bool:
-            order = row.order
-            return (
-                (not statuses or row.status in statuses)
-                and side in (None, order.side.value.upper())
-                and kind in (None, order_type(order))
-                and ticker in (None, order.symbol)
-                and order.good_til_block <= block
-                and order.good_til_time * 10**9 <= until
-            )
-
-        found = [row for account in self._accounts(received) for row in reversed(account.orders.values()) if fits(row)]
-        return [self.order_row(row) for row in found[: limit_of(received)]]
-
-    def _order(self, received: Received, places: Mapping[str, str]) -> Any:
-        row = self.orders.get(places["uuid"])
-        if row is None:
-            raise Refusal("order", f"Unable to find order id {places['uuid']}", status=404)
-        return self.order_row(row)
-
-    def _fills(self, received: Received, places: Mapping[str, str]) -> Any:
-        market, kind = received.params.get("market"), received.params.get("marketType")
-        if (market is None) != (kind is None):
-            raise bad("market", "market and marketType must both be provided")
-        before, height = time_of(received, "createdBeforeOrAt"), height_of(received, "createdBeforeOrAtHeight")
-        found = [
-            row
-            for account in self._accounts(received)
-            for row in reversed(account.fills)
-            if market in (None, row.event.market) and row.ts_ns <= before and row.height <= height
-        ]
-        return paged(received, "fills", found, lambda row: self.fill_row(row.event, row.height, row.ts_ns))
-
-    def _payments(self, received: Received, places: Mapping[str, str]) -> Any:
-        ticker, after = received.params.get("ticker"), time_of(received, "afterOrAt", 0)
-        rows = [
-            row
-            for account in self._accounts(received)
-            for row in reversed(account.payments)
-            if ticker in (None, row.event.market)
-            and row.ts_ns >= after
-            and (row.event.amount or received.params.get("showZeroPayments") == "true")
-        ]
-        return paged(received, "fundingPayments", rows, self._payment_row)
-
-    def _payment_row(self, row: PaymentRow) -> dict[str, Any]:
-        event = row.event
-        spec = self._exchange.markets[event.market].spec
-        return {
-            "createdAt": wire.iso(row.ts_ns),
-            "createdAtHeight": str(row.height),
-            "perpetualId": str(self._dialect.grid(event.market).perpetual),
-            "ticker": event.market,
-            "oraclePrice": wire.text(spec.ref_price(event.ref_price)),
-            "size": wire.text(spec.size(event.size)),
-            "side": "LONG" if event.size > 0 else "SHORT",
-            "rate": wire.text(fraction(event.rate) * 3_600 * 10**9 / event.interval_ns),
-            "payment": wire.text(money(event.amount)),
-            "subaccountNumber": str(self._dialect.subaccount_of(event.account).number),
-            "fundingIndex": "0",
-        }
-
-    def _transfers(self, received: Received, places: Mapping[str, str]) -> Any:
-        before = time_of(received, "createdBeforeOrAt")
-        found = [row for account in self._accounts(received) for row in reversed(account.transfers) if row.ts_ns <= before]
-        return paged(received, "transfers", found, self.transfer_row)
-
-    def transfer_row(self, row: TransferRow) -> dict[str, Any]:
-        return {
-            "id": wire.event_uuid("transfer", row.tx_hash),
-            "sender": row.sender,
-            "recipient": row.recipient,
-            "size": wire.usd(row.amount),
-            "createdAt": wire.iso(row.ts_ns),
-            "createdAtHeight": str(row.height),
-            "symbol": "USDC",
-            "type": row.kind,
-            "transactionHash": row.tx_hash,
-        }
-
-    def _pnl(self, received: Received, places: Mapping[str, str]) -> Any:
-        rows = []
-        for account in self._accounts(received):
-            state = self.subaccount_row(account)
-            moved = sum((t.amount if t.kind in ("DEPOSIT", "TRANSFER_IN") else -t.amount) for t in account.transfers)
-            total = Decimal(state["equity"]) - money(moved)
-            rows.append(
-                {
-                    "equity": state["equity"],
-                    "totalPnl": wire.text(total),
-                    "netTransfers": wire.usd(moved),
-                    "createdAt": wire.iso(self.block_ns),
-                    "blockHeight": str(self.height),
-                    "blockTime": wire.iso(self.block_ns),
-                }
-            )
-        return {"historicalPnl" if "historical" in received.path else "pnl": rows}
-
 
 def order_type(order: ClobOrder) -> str:
     """The indexer knows it from flags and condition alone: an order at market shows as LIMIT."""
     if order.flags != CONDITIONAL:
         return "LIMIT"
     return "STOP_LIMIT" if order.condition == STOP_LOSS else "TAKE_PROFIT"
-
-
-def bad(param: str, message: str) -> Refusal:
-    return Refusal(param, message, status=400)
-
-
-def whole(param: str, value: str) -> int:
-    if not value.isdigit():
-        raise bad(param, f"{param} must be a non-negative integer")
-    return int(value)
-
-
-def limit_of(received: Received) -> int:
-    limit = received.params.get("limit")
-    if limit is None:
-        return MAX_ROWS
-    if not limit.isdigit() or not 0 < int(limit) <= MAX_ROWS:
-        raise bad("limit", f"limit must be a positive integer that is not greater than max: {MAX_ROWS}")
-    return int(limit)
-
-
-def time_of(received: Received, param: str, missing: int = FOREVER_NS) -> int:
-    value = received.params.get(param)
-    if value is None:
-        return missing
-    try:
-        return wire.from_iso(value) + (999_999 if missing else 0)
-    except ValueError:
-        raise bad(param, f"{param} must be a valid ISO 8601 date") from None
-
-
-def height_of(received: Received, param: str) -> int:
-    value = received.params.get(param)
-    return 2**62 if value is None else whole(param, value)
-
-
-def paged(received: Received, name: str, rows: Sequence[Any], row_of: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """The first rows, or with `page` (from 1) that page and how many there are in all."""
-    limit, page = limit_of(received), received.params.get("page")
-    if page is None:
-        return {name: [row_of(row) for row in rows[:limit]]}
-    number = whole("page", page)
-    if number < 1:
-        raise bad("page", "page must be a positive integer")
-    start = (number - 1) * limit
-    chosen = [row_of(row) for row in rows[start : start + limit]]
-    return {name: chosen, "pageSize": limit, "totalResults": len(rows), "offset": start}

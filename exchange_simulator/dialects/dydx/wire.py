@@ -17,7 +17,6 @@ from exchange_simulator.dialects.history import Candle, DayStats, PastFunding
 NAMESPACE: Final = UUID("0f9da948-a6fb-4c45-9edc-4685c3f3317d")
 PREFIX: Final = "dydx"
 USDC: Final = "ibc/8E27BA2D5493AF5636760E354E46004562C46AB7EC0CC4C1CA14E9E20E2545B5"
-USDC_DECIMALS: Final = 6
 QUANTUM_CONVERSION: Final = -9
 PERPETUAL_OFFSET: Final = 1000
 """Ids of perpetuals and of oracle markets differ from those of clob pairs, as they may on the venue."""

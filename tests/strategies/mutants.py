@@ -59,6 +59,14 @@ MUTANTS = (
         f"{ENGINE} -k e02",
     ),
     Mutant(
+        "E2",
+        "an immediate order that is only queued is canceled after a second",
+        f"{EXECUTION}/leg.py",
+        "(self._grace_s if queued else FIRST_LOOK_S)",
+        "FIRST_LOOK_S",
+        "tests/strategies/test_queued.py -k slow_queue",
+    ),
+    Mutant(
         "E3",
         "ids start again with the process",
         "database/ids.py",
@@ -123,6 +131,14 @@ MUTANTS = (
         "tests/database/test_journal.py -k power_loss",
     ),
     Mutant(
+        "E8",
+        "the journal waits for somebody to write before it is well again",
+        f"{EXECUTION}/journaling.py",
+        "            if self.degraded and (self._healing is None or self._healing.done()):\n",
+        "            if False:\n",
+        f"{ENGINE} -k well_again",
+    ),
+    Mutant(
         "E9",
         "the intent is recorded after the send",
         f"{EXECUTION}/leg.py",
@@ -145,6 +161,14 @@ MUTANTS = (
         "            if not intent.state.resolved:\n                self.active = Active(",
         "            if False:\n                self.active = Active(",
         "tests/strategies/test_crash.py -k 'killed'",
+    ),
+    Mutant(
+        "E9",
+        "after a restart a queued order is believed absent at once",
+        f"{EXECUTION}/leg.py",
+        "        if max(age_s, now - active.sent_s) < self._grace_s:\n",
+        "        if now < 0:\n",
+        "tests/strategies/test_queued.py -k believed_absent",
     ),
     Mutant(
         "E10",
@@ -322,6 +346,22 @@ MUTANTS = (
         "    return [c for c in checks if not c.ok]\n",
         "    return []\n",
         "tests/strategies/test_funding_arbitrage.py -k e21",
+    ),
+    Mutant(
+        "E21",
+        "a key that ends during the hold is good enough",
+        "strategies/implementations/funding_arbitrage/gate.py",
+        "    lasts = key.expires_ns is None or key.expires_ns >= needed_ns\n",
+        "    lasts = True\n",
+        "tests/strategies/test_funding_arbitrage.py -k e21_a_key",
+    ),
+    Mutant(
+        "E21",
+        "leverage is asked for and not set",
+        "strategies/implementations/funding_arbitrage/gate.py",
+        "    if is_set(held, config):\n        return\n",
+        "    if held:\n        return\n",
+        "tests/strategies/test_funding_arbitrage.py -k e21_leverage",
     ),
     Mutant(
         "E22",

@@ -37,7 +37,7 @@ from exchange_clients.errors import (
 )
 from exchange_clients.model import Ack, MarginMode, OrderType, TimeInForce
 from exchange_clients.paradex import messages as m
-from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, IdFormat, Pool, Stream, VenueSpec
+from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, FundingNote, IdFormat, Pool, Stream, VenueSpec
 
 PUBLIC: Final = "public"
 PRIVATE: Final = "private"
@@ -258,6 +258,13 @@ SPEC: Final = VenueSpec(
     ),
     client_id=IdFormat.TEXT32,
     funding_interval_hours=Decimal(8),
+    funding=FundingNote(
+        unit="fraction per the market's own period, beside an index: cumulative USDC per base unit",
+        sign="positive: longs pay; payments positive when received, one for each fill that realised funding",
+        interval="per market, field `funding_period_hours` (8 h, some 1 or 4)",
+        next_time="none: accrues by the second",
+        evidence="`rest/funding_history`, `ws/funding_rate`; payments by the OpenAPI example",
+    ),
     docs_url="https://docs.paradex.trade",
     account_field="l2_address",
     roles=(PUBLIC, PRIVATE),

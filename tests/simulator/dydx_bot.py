@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -41,7 +42,8 @@ class Bot:
         self.chain_id = chain_id
         self.sequence = 0
         self.number = 11
-        self.number_of_account: int | None = None
+        self.answered: Mapping[str, str] = {}
+        """Headers of the last answer over HTTP."""
         self._key = ec.derive_private_key(int(account.environ["DYDX_PRIVATE_KEY"], 16), ec.SECP256K1())
         self._server = server
         self._runtime = runtime
@@ -64,7 +66,7 @@ class Bot:
 
     async def get(self, path: str, /, *, answers: int = 200, **params: Any) -> Any:
         async with self._session.get(f"{self._server.rest}/v4/{path}", params=params) as response:
-            body = await response.json()
+            body, self.answered = await response.json(), response.headers
             assert response.status == answers, body
             return body
 

@@ -13,7 +13,7 @@ import pytest
 
 from exchange_simulator.core.exchange import Exchange
 from exchange_simulator.core.types import REF, MarketStatus, Side, to_fraction
-from exchange_simulator.dialects.base import DialectServer
+from exchange_simulator.dialects.base import Budget, DialectServer
 from exchange_simulator.dialects.dydx import DydxDialect, proto, wire
 from exchange_simulator.dialects.dydx.chain import parse, signed_by
 from exchange_simulator.simloop import Simulation, run
@@ -757,6 +757,22 @@ def test_unknown_things_are_told_as_the_indexer_does() -> None:
         assert await status_of(s.bot, "cosmos.auth.v1beta1.Query/Account", proto.ADDRESS_REQUEST, address="dydx1none") == "NOT_FOUND"
 
     play(scene)
+
+
+def test_the_indexer_and_the_nodes_are_counted_apart() -> None:
+    async def scene(s: Stage) -> None:
+        for _ in range(3):
+            await s.bot.get("time")
+        refused = await s.bot.get("time", answers=429)
+        assert refused == {"errors": [{"msg": "Too many requests"}]}
+        said = s.bot.answered
+        assert 9_000 < int(said["Retry-After"]) <= 10_001, "milliseconds"
+        assert await s.bot.height() > 0, "one call was made before: the nodes' own count is at two"
+        await asyncio.sleep(10)
+        await s.bot.get("time")
+        assert (s.bot.answered["RateLimit-Limit"], s.bot.answered["RateLimit-Remaining"]) == ("3", "2")
+
+    play(scene, budget=Budget(3, 10.0))
 
 
 # sockets

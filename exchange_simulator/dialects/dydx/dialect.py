@@ -488,6 +488,16 @@ class DydxDialect(Dialect):
             return Reply(b"too many requests", 429)
         return Reply({"errors": [{"msg": "Too many requests"}]}, 429, {"Retry-After": str(int(retry_after_s * 1000) + 1)})
 
+    def limit_headers(self, received: Received) -> Mapping[str, str]:
+        """How much of the indexer's budget is left, as every answer says."""
+        if self.budget is None:
+            return {}
+        return {
+            "RateLimit-Limit": str(self.budget.limit),
+            "RateLimit-Remaining": str(self.budget.left(self.budget_key(received))),
+            "RateLimit-Reset": str(self.now_ns() // 10**6 + int(self.budget.period_s * 1000)),
+        }
+
     def fault_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         """The indexer says Retry-After in milliseconds."""
         return {name: str(int(float(value) * 1000)) if name == "Retry-After" else value for name, value in headers.items()}

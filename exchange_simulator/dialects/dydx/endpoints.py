@@ -38,7 +38,8 @@ class Endpoints:
             async def handle(received: Received) -> Reply:
                 self._indexer.catch_up()
                 parts = received.path.split("/")
-                return Reply(answer(received, {name: unquote(parts[i]) for name, i in zip(names, places, strict=True)}))
+                found = answer(received, {name: unquote(parts[i]) for name, i in zip(names, places, strict=True)})
+                return Reply(found, headers=self._dialect.limit_headers(received))
 
             return Route("GET", f"/v4{path}", handle)
 

@@ -299,7 +299,7 @@ class RestTransport:
         if found is not None:
             error = classify(self.spec.errors, venue=self.spec.name, code=found[0], message=found[1])
             if found[0] in self.spec.errors and error.outcome is Outcome.UNKNOWN:
-                error.outcome = Outcome.REFUSED  # a limit or an overload in the venue's own words, about this very message
+                error.outcome = Outcome.NOT_SENT  # a limit or an overload, about this very message: nothing was done, it may go again
             raise error
         return answer
 

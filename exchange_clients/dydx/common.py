@@ -34,13 +34,15 @@ from exchange_clients.errors import (
     VenueUnavailable,
 )
 from exchange_clients.model import Ack, MarginMode, OrderType, TimeInForce
-from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, IdFormat, Pool, Stream, VenueSpec
+from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, FundingNote, IdFormat, Pool, Stream, VenueSpec
 
 ROLE: Final = "public"
 BATCH: Final = 100
 """Client ids in one MsgBatchCancel."""
 STALE_HEIGHT: Final = frozenset({"clob:10", "clob:11"})
 """The last block of an order was too near or too far: ours or the node's height was old, and nothing was done."""
+BLOCK_IS_FULL: Final = "clob:5001"
+"""The account has used up its orders of this block: nothing was done."""
 
 ERRORS: Final[dict[str, type[VenueError]]] = {
     # the transaction: codespace and code belong together, the same number means other things elsewhere
@@ -267,6 +269,13 @@ SPEC: Final = VenueSpec(
     ),
     client_id=IdFormat.UINT32,
     funding_interval_hours=Decimal(1),
+    funding=FundingNote(
+        unit="fraction per hour",
+        sign="positive: longs pay; payments positive when received",
+        interval="1 h, fixed",
+        next_time="next full hour UTC",
+        evidence="`rest/funding_history`, `rest/markets`",
+    ),
     docs_url="https://docs.dydx.xyz",
     account_field="address",
     roles=(ROLE,),

@@ -354,6 +354,25 @@ test_a_stale_height_is_asked_for_again_and_the_order_goes_once_more = _stale(-40
 test_a_height_too_far_ahead_is_corrected = _stale(1000, "clob:11")
 
 
+@virtual
+async def test_a_full_block_is_waited_for_and_the_order_goes_once_more(bench: Bench) -> None:
+    """Blocks are slower than our own limiter believes: the chain refuses the third stateful order of one, definitely."""
+    bench.dialect.block_s = 2.0
+    client = await connected(bench)
+    await bench.runtime.clock.sleep(3)
+    results = await asyncio.gather(*(client.place_limit_order(BTC, D("0.01"), D(48_000 - n), "buy") for n in range(4)))
+    assert all(result.success for result in results)
+    await bench.until(lambda: len(bench.orders()) == 4, "all are in blocks")
+    assert len(messages(bench)) > 4, "at least one was refused first"
+
+
+@virtual
+async def test_leverage_that_is_no_whole_fraction_is_set_and_read_back(bench: Bench) -> None:
+    bench.dialect.block_s = 2.0
+    client = await connected(bench)
+    assert (await client.set_leverage(BTC, 3)).account_leverage == 3
+
+
 # ---- collateral
 
 

@@ -318,6 +318,14 @@ def test_fees_from_the_chain(maker: int, taker: int, staking: int, discount: Mar
     assert (found.maker, found.taker) == (D(rates[0]), D(rates[1]))
 
 
+@pytest.mark.parametrize("leverage", ["1", "2.5", "3", "3.3", "7", "12.25", "49", "50"])
+def test_leverage_comes_back_as_it_was_asked_for(leverage: str) -> None:
+    ppm = c.margin_ppm(D(leverage))
+    assert D(10**6) / ppm <= D(leverage), "never more than asked for"
+    assert c.leverage_of(ppm) == D(leverage)
+    assert c.leverage_info(market(), ppm).account_leverage == D(leverage)
+
+
 def test_margin_rises_with_open_interest() -> None:
     row = market(ISOLATED, oraclePrice="1000", openInterest="20000")
     assert c.margin_now(row) == D("0.2"), "at the lower cap"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from typing import Any, Final
 
 from exchange_clients.base_managers import BaseAccountManager
@@ -14,8 +14,9 @@ from exchange_clients.dydx import chain
 from exchange_clients.dydx import messages as m
 from exchange_clients.dydx.client.managers.market_data import DydxMarketData
 from exchange_clients.dydx.client.utils import converters
-from exchange_clients.dydx.client.utils.caching import venue_cache
+from exchange_clients.dydx.client.utils.caching import GUARD_BLOCKS, venue_cache
 from exchange_clients.dydx.client.utils.encoding import transaction
+from exchange_clients.dydx.client.utils.options import Rules
 from exchange_clients.dydx.signing import DydxSigner, signer_of
 from exchange_clients.errors import ConfigError, DecodeError, PermissionDenied, RequestRefused, VenueError
 from exchange_clients.model import AccountState, FeeRates, Instrument, KeyInfo, Lane, LeverageInfo, MarginMode, PositionMode
@@ -24,6 +25,7 @@ from exchange_clients.transport.grpc import Node
 
 PROBE_EVERY_S: Final = 30.0
 PROBE_S: Final = 3.0
+READ_BACK_S: Final = 60.0
 _CLOB: Final = "/dydxprotocol.clob."
 _NODE_SAYS: Final = ("grpc:NOT_FOUND", "grpc:UNIMPLEMENTED")
 
@@ -153,12 +155,22 @@ class DydxAccountManager(BaseAccountManager):
         return converters.leverage_info(market, chosen.get(venue_cache(self.context).grid(instrument).clob_pair_id))
 
     def encode_leverage(self, instrument: Instrument, leverage: Decimal, mode: MarginMode) -> Command:
-        """The chain keeps a margin fraction in whole millionths, rounded up: never more leverage than asked for."""
         if leverage < 1:
             raise ConfigError(f"{instrument.id}: leverage {leverage} is below 1", venue=self.context.name)
-        ppm = int((converters.MILLION / leverage).to_integral_value(ROUND_CEILING))
-        message = chain.update_leverage(signer_of(self.context).subaccount, venue_cache(self.context).grid(instrument).clob_pair_id, ppm)
+        pair = venue_cache(self.context).grid(instrument).clob_pair_id
+        message = chain.update_leverage(signer_of(self.context).subaccount, pair, converters.margin_ppm(leverage))
         return transaction(self.context, [message], Lane.QUERY, stateful=True)
+
+    async def _read_back(self, instrument: Instrument, leverage: Decimal, mode: MarginMode) -> LeverageInfo:
+        """Until it shows, or the last block that could have taken it has passed."""
+        cache, clock = venue_cache(self.context), self.context.runtime.clock
+        last_block = cache.height + Rules.of(self.context).tx_blocks + GUARD_BLOCKS
+        end = clock.monotonic() + READ_BACK_S
+        while True:
+            info = await self.fetch_leverage(instrument)
+            if info.account_leverage == leverage or cache.height > last_block or clock.monotonic() > end:
+                return info
+            await clock.sleep(0.3)
 
 
 def _parts(config: bytes) -> list[tuple[str, bytes]]:

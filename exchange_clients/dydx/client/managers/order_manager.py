@@ -27,7 +27,7 @@ from exchange_clients.dydx.client.utils.caching import BLOCK_S, GUARD_BLOCKS, Or
 from exchange_clients.dydx.client.utils.encoding import chain_order, flags_for, transaction
 from exchange_clients.dydx.client.utils.helpers import order_uuid, seconds_after, subaccount_uuid
 from exchange_clients.dydx.client.utils.options import MAX_BLOCKS, MAX_DAYS, Rules
-from exchange_clients.dydx.common import STALE_HEIGHT
+from exchange_clients.dydx.common import BLOCK_IS_FULL, STALE_HEIGHT
 from exchange_clients.dydx.signing import signer_of
 from exchange_clients.errors import (
     InsufficientMargin,
@@ -35,6 +35,7 @@ from exchange_clients.errors import (
     OrderDenied,
     OrderNotFound,
     OrderOutcomeUnknown,
+    RateLimited,
     RequestRefused,
     VenueError,
 )
@@ -58,6 +59,7 @@ from exchange_clients.signing import Command
 CANCEL_BLOCKS: Final = 10
 """A cancel lives so long at least: the order that it is to end may not have reached every validator yet."""
 HEIGHT_MAX_AGE_S: Final = 3.0
+NEXT_BLOCK_S: Final = 2.0
 _OPEN: Final = "OPEN,UNTRIGGERED,BEST_EFFORT_OPENED,BEST_EFFORT_CANCELED"
 
 
@@ -153,7 +155,7 @@ class DydxOrderManager(BaseOrderManager):
         return await self._submit(intent, Plan(Flags.CONDITIONAL, 0), wait_for, timeout_s)
 
     async def _submit(self, intent: OrderIntent, plan: Plan, wait_for: WaitFor, timeout_s: float | None) -> OrderInfo:
-        """Once more under the same id when the node found the last block too near or too far: then nothing was done."""
+        """Once more under the same id when nothing was done: the last block was too near or too far, or this block's orders are used up."""
         self.check(intent, self.context.instruments.get(intent.instrument))
         await self.ready()
         intent = msgspec.structs.replace(intent, client_order_id=intent.client_order_id or self.context.ids.next_id())
@@ -162,15 +164,24 @@ class DydxOrderManager(BaseOrderManager):
         try:
             try:
                 return await super().place(intent, wait_for=wait_for, timeout_s=timeout_s)
-            except NotReady as e:
-                if e.code not in STALE_HEIGHT:
+            except (NotReady, RateLimited) as e:
+                if e.code not in (*STALE_HEIGHT, BLOCK_IS_FULL):
                     raise
-                self.context.log.warning("height.stale code=%s height=%d", e.code, self.cache.height)
+                self.context.log.warning("order.again code=%s height=%d", e.code, self.cache.height)
+                if e.code == BLOCK_IS_FULL:
+                    await self._next_block()
                 await self._ask_height()
                 self._plans[key] = plan
                 return await super().place(intent, wait_for=wait_for, timeout_s=timeout_s)
         finally:
             self._plans.pop(key, None)
+
+    async def _next_block(self) -> None:
+        """At most two seconds of waiting: then the node is asked."""
+        clock, height = self.context.runtime.clock, self.cache.height
+        end = clock.monotonic() + NEXT_BLOCK_S
+        while self.cache.height <= height and clock.monotonic() < end:
+            await clock.sleep(0.05)
 
     def check(self, intent: OrderIntent, instrument: Instrument) -> None:
         super().check(intent, instrument)

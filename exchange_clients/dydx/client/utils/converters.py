@@ -8,7 +8,7 @@ all the same, the fill is counted when it is told.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, Decimal
 from typing import Final
 
 from exchange_clients.dydx import messages as m
@@ -399,11 +399,23 @@ def fee_rates(maker_ppm: int, taker_ppm: int, staking_ppm: int, discount: Market
     return FeeRates(maker=rate(maker_ppm), taker=rate(taker_ppm))
 
 
+def margin_ppm(leverage: Decimal) -> int:
+    """The chain keeps a margin fraction in whole millionths: rounded up, never more leverage than asked for."""
+    return int((MILLION / leverage).to_integral_value(ROUND_CEILING))
+
+
+def leverage_of(ppm: int) -> Decimal:
+    """The roundest leverage that has this fraction: 333334 is 3, not 2.999994."""
+    exact = MILLION / ppm
+    rounded = (exact.quantize(unit) for unit in (ONE, Decimal("0.1"), Decimal("0.01")))
+    return next((value for value in rounded if value and margin_ppm(value) == ppm), exact)
+
+
 def leverage_info(market: m.Market, chosen_ppm: int | None) -> LeverageInfo:
     """`chosen_ppm`: the account's own IMF for the market; without one the market's applies."""
     floor = margin_now(market)
     maximum = ONE / floor if floor else None
-    own = ONE * 1_000_000 / chosen_ppm if chosen_ppm else None
+    own = leverage_of(chosen_ppm) if chosen_ppm else None
     return LeverageInfo(
         max_leverage=maximum,
         margin_requirement=max(floor or ZERO, Decimal(chosen_ppm or 0) / MILLION) or None,

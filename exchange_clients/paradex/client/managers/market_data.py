@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from exchange_clients.base_managers import BaseMarketData
 from exchange_clients.errors import ConfigError, ProtocolError
@@ -21,6 +21,9 @@ from exchange_clients.model import (
 from exchange_clients.paging import newest_first
 from exchange_clients.paradex import messages as m
 from exchange_clients.paradex.client.utils import converters
+
+if TYPE_CHECKING:
+    from exchange_clients.transport.rest import RestTransport
 
 TRADES_PAGE: Final = 1_000
 FUNDING_PAGE: Final = 5_000
@@ -67,7 +70,7 @@ class ParadexMarketData(BaseMarketData):
             )
             found = sorted((converters.trade(row, instrument) for row in reversed(rows.results)), key=lambda t: t.ts_venue_ns)
             return found[-limit:]
-        wanted = await self._pages("trades", TRADES_PAGE, start_ns, end_ns, market=instrument.venue_symbol)
+        wanted = await fetch_pages(self.rest, "trades", TRADES_PAGE, start_ns, end_ns, market=instrument.venue_symbol)
         return [converters.trade(row, instrument) for row in wanted][-limit:]
 
     async def fetch_candles(self, instrument: Instrument, interval: str, *, start_ns: int, end_ns: int) -> list[Candle]:
@@ -106,18 +109,15 @@ class ParadexMarketData(BaseMarketData):
 
     async def fetch_funding_history(self, instrument: Instrument, *, start_ns: int, end_ns: int | None = None) -> list[FundingRateSample]:
         """Published rates as they were; funding is charged by the second, so none of them is a payment."""
-        rows = await self._pages("funding/data", FUNDING_PAGE, start_ns, end_ns, market=instrument.venue_symbol)
+        rows = await fetch_pages(self.rest, "funding/data", FUNDING_PAGE, start_ns, end_ns, market=instrument.venue_symbol)
         return [converters.funding_past(row, instrument) for row in rows]
 
-    async def _pages(self, endpoint: str, size: int, since_ns: int, until_ns: int | None, **arguments: Any) -> list[Any]:
-        return await fetch_pages(self, endpoint, size, since_ns, until_ns, **arguments)
 
-
-async def fetch_pages(manager: Any, endpoint: str, size: int, since_ns: int, until_ns: int | None, **arguments: Any) -> list[Any]:
+async def fetch_pages(rest: RestTransport, endpoint: str, size: int, since_ns: int, until_ns: int | None, **arguments: Any) -> list[Any]:
     """All rows with a `created_at` in the range, oldest first, each once. Pages come newest first behind a cursor."""
 
     async def ask(cursor: str | None) -> tuple[Sequence[Any], str | None]:
-        page: m.Results[Any] = await manager.rest.query(
+        page: m.Results[Any] = await rest.query(
             endpoint, start_at=_ms(since_ns), end_at=_ms(until_ns), page_size=size, cursor=cursor, **arguments
         )
         return page.results, page.next or None

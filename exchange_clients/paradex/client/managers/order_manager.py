@@ -38,6 +38,7 @@ FILLS_PAGE: Final = 1_000
 HISTORY_PAGE: Final = 1_000
 AMEND_QUERY_EVERY_S: Final = 0.5
 MAX_CLIENT_ID: Final = 64
+VENUE_ID: Final = 28
 _QUEUED: Final = "QUEUED_FOR_CANCELLATION"
 _TAKE_PROFITS: Final = frozenset({OrderType.TAKE_PROFIT_MARKET, OrderType.TAKE_PROFIT_LIMIT})
 _TYPES: Final = {
@@ -63,6 +64,10 @@ class ParadexOrderManager(BaseOrderManager):
         client_id = intent.client_order_id
         if client_id is not None and not (client_id.isascii() and client_id.isprintable() and 0 < len(client_id) <= MAX_CLIENT_ID):
             raise OrderDenied(f"client order id {client_id!r} is not 1 to {MAX_CLIENT_ID} printable characters", venue=self.context.name)
+
+    def _looks_like_client_id(self, any_id: str) -> bool:
+        """The venue's own ids are numbers of 28 digits."""
+        return not (len(any_id) == VENUE_ID and any_id.isdigit())
 
     def _wire(self, order: Order, instrument: Instrument) -> m.NewOrder:
         intent = order.intent
@@ -260,7 +265,7 @@ class ParadexOrderManager(BaseOrderManager):
     async def _in_history(self, order_id: str, instrument: Instrument | None) -> m.Order | None:
         since_ns = self.context.venue_time.now_ns() - 7 * 86_400 * NS_PER_S
         market = instrument.venue_symbol if instrument is not None else None
-        for row in await fetch_pages(self, "orders-history", HISTORY_PAGE, since_ns, None, market=market):
+        for row in await fetch_pages(self.rest, "orders-history", HISTORY_PAGE, since_ns, None, market=market):
             if row.id == order_id:
                 found: m.Order = row
                 return found
@@ -279,12 +284,12 @@ class ParadexOrderManager(BaseOrderManager):
 
     async def fetch_order_history(self, *, since_ns: int, instrument: Instrument | None = None) -> list[OrderInfo]:
         market = instrument.venue_symbol if instrument is not None else None
-        rows = await fetch_pages(self, "orders-history", HISTORY_PAGE, since_ns, None, market=market)
+        rows = await fetch_pages(self.rest, "orders-history", HISTORY_PAGE, since_ns, None, market=market)
         return [converters.order(row, listed) for row, listed in self.context.instruments.known(rows, lambda row: row.market)]
 
     async def fetch_fills(self, *, since_ns: int, until_ns: int | None = None, instrument: Instrument | None = None) -> list[Fill]:
         market = instrument.venue_symbol if instrument is not None else None
-        rows = await fetch_pages(self, "fills", FILLS_PAGE, since_ns, until_ns, market=market)
+        rows = await fetch_pages(self.rest, "fills", FILLS_PAGE, since_ns, until_ns, market=market)
         pairs = self.context.instruments.known(rows, lambda row: row.market)
         return [own_side(self.context, converters.fill(row, listed)) for row, listed in pairs]
 

@@ -29,12 +29,12 @@ class ParadexPositionManager(BasePositionManager):
         """The venue lists them market by market: without a market, those that the account traded since then or holds."""
         found: list[FundingPayment] = []
         for market in [instrument] if instrument is not None else await self._touched(since_ns, until_ns):
-            rows = await fetch_pages(self, "funding/payments", PAGE, since_ns, until_ns, market=market.venue_symbol)
+            rows = await fetch_pages(self.rest, "funding/payments", PAGE, since_ns, until_ns, market=market.venue_symbol)
             found += [converters.funding_payment(row, market) for row in rows]
         return sorted(found, key=lambda payment: payment.ts_venue_ns)
 
     async def _touched(self, since_ns: int, until_ns: int | None) -> list[Instrument]:
-        names = {row.market for row in await fetch_pages(self, "fills", PAGE, since_ns, until_ns)}
+        names = {row.market for row in await fetch_pages(self.rest, "fills", PAGE, since_ns, until_ns)}
         positions: m.Results[m.Position] = await self.rest.query("positions")
         names |= {row.market for row in positions.results if row.size}
         return [market for name, market in self.context.instruments.known(sorted(names), lambda name: name)]

@@ -56,12 +56,16 @@ class BackpackSigner:
     """The key of one account or subaccount, named by its public half."""
 
     def __init__(self, credentials: Credentials) -> None:
-        """Raises ConfigError: the secret is no ED25519 seed, or the two halves do not belong together."""
+        """`address` is the key in the alphabet that file names allow.
+
+        Raises:
+            ConfigError: the secret is no ED25519 seed, or the two halves do not belong together.
+        """
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         seed = _decoded(credentials["api_secret"], "the API secret")[:_SEED]  # some exporters append the public key
         if len(seed) != _SEED:
-            raise ConfigError("the API secret is not the base64 text of an ED25519 seed of 32 bytes", venue=credentials.venue)
+            raise ConfigError("the API secret is not the base64 text of an ED25519 key's seed of 32 bytes", venue=credentials.venue)
         self._key: Ed25519PrivateKey = Ed25519PrivateKey.from_private_bytes(seed)
         self._api_key = base64.b64encode(self._key.public_key().public_bytes_raw()).decode()
         if _decoded(credentials["api_key"], "the API key") != base64.b64decode(self._api_key):
@@ -72,7 +76,7 @@ class BackpackSigner:
 
     @property
     def address(self) -> str:
-        return self._api_key
+        return self._api_key.translate(str.maketrans("+/", "-_"))
 
     def signature(self, text: str) -> str:
         return base64.b64encode(self._key.sign(text.encode())).decode()
@@ -114,7 +118,7 @@ def _decoded(text: str, what: str) -> bytes:
     try:
         return base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError):
-        raise ConfigError(f"{what} is not base64 text", venue="backpack") from None
+        raise ConfigError(f"{what} is not the base64 text of an ED25519 key", venue="backpack") from None
 
 
 def signer_of(context: ClientContext) -> BackpackSigner:

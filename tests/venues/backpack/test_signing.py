@@ -171,16 +171,21 @@ def test_a_secret_with_the_public_key_appended_is_the_same_key() -> None:
 @pytest.mark.parametrize(
     ("secret", "api_key", "message"),
     [
-        ("not base64!", API_KEY, "API secret is not base64"),
+        ("not base64!", API_KEY, "API secret is not the base64 text"),
         (base64.b64encode(b"short").decode(), API_KEY, "seed of 32 bytes"),
         (SECRET, base64.b64encode(bytes(range(32))).decode(), "not the public half"),
-        (SECRET, "###", "API key is not base64"),
+        (SECRET, "###", "API key is not the base64 text"),
     ],
 )
 def test_keys_that_cannot_work_are_refused_at_once(secret: str, api_key: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         signer(secret, api_key)
     assert secret not in str(caught.value)
+
+
+def test_the_address_may_stand_in_a_file_name() -> None:
+    assert "/" in API_KEY
+    assert signer().address == API_KEY.replace("/", "_").replace("+", "-")
 
 
 def test_the_key_shows_nowhere() -> None:

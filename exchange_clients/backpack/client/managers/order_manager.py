@@ -49,7 +49,6 @@ _SIDES: Final = {Side.BUY: "Bid", Side.SELL: "Ask"}
 _STOPS: Final = frozenset({OrderType.STOP_MARKET, OrderType.STOP_LIMIT})
 _decode_order: Final = msgspec.json.Decoder(m.OrderRow, strict=False).decode
 _decode_orders: Final = msgspec.json.Decoder(list[m.OrderRow], strict=False).decode
-_decode_outcomes: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_outcome: Final = msgspec.json.Decoder(m.BatchOutcome, strict=False).decode
 
 
@@ -187,20 +186,7 @@ class BackpackOrderManager(BaseOrderManager):
             payload["reduceOnly"] = True
         return dict(sorted(payload.items()))
 
-    def decode_place(self, reply: bytes, order: Order) -> OrderAck:
-        """The order, or nothing (202: queued; the stream tells what became of it)."""
-        if not reply.strip():
-            return self._queued(order)
-        try:
-            return self._ack(_decode_order(reply), order)
-        except (msgspec.DecodeError, UnicodeDecodeError) as e:
-            raise DecodeError(f"answer for order {order.client_order_id}: {e}", venue=self.context.name) from e
-
-    @staticmethod
-    def _queued(order: Order) -> OrderAck:
-        return OrderAck(client_order_id=order.client_order_id or "", order_id=None, status=OrderStatus.SUBMITTED)
-
-    def _ack(self, reply: m.OrderRow, order: Order) -> OrderAck:
+    def decode_place(self, reply: m.OrderRow, order: Order) -> OrderAck:
         instrument = self.context.instruments.get(order.intent.instrument)
         info = converters.order(reply, instrument)
         if reply.clientId is not None and info.client_order_id != order.client_order_id:
@@ -222,23 +208,17 @@ class BackpackOrderManager(BaseOrderManager):
         immediate = order.intent.time_in_force in (TimeInForce.IOC, TimeInForce.FOK)
         return OrderStatus.CANCELED if immediate and info.filled_size else OrderStatus.SUBMITTED
 
-    def decode_place_many(self, reply: bytes, orders: Sequence[Order]) -> list[OrderAck | VenueError]:
-        if not reply.strip():
-            return [self._queued(order) for order in orders]
-        try:
-            outcomes = _decode_outcomes(reply)
-        except (msgspec.DecodeError, UnicodeDecodeError) as e:
-            raise DecodeError(f"answer for {len(orders)} orders: {e}", venue=self.context.name) from e
-        if len(outcomes) != len(orders):
-            raise DecodeError(f"{len(outcomes)} outcomes for {len(orders)} orders", venue=self.context.name)
-        return [self._outcome(raw, order) for raw, order in zip(outcomes, orders, strict=True)]
+    def decode_place_many(self, reply: list[msgspec.Raw], orders: Sequence[Order]) -> list[OrderAck | VenueError]:
+        if len(reply) != len(orders):
+            raise DecodeError(f"{len(reply)} outcomes for {len(orders)} orders", venue=self.context.name)
+        return [self._outcome(raw, order) for raw, order in zip(reply, orders, strict=True)]
 
     def _outcome(self, raw: msgspec.Raw, order: Order) -> OrderAck | VenueError:
         try:
             outcome = _decode_outcome(raw)
             if outcome.operation == "Err":
                 return refusal(outcome.code, outcome.message)
-            return self._ack(_decode_order(raw), order)
+            return self.decode_place(_decode_order(raw), order)
         except msgspec.DecodeError as e:
             return DecodeError(f"outcome of {order.client_order_id}: {e}", venue=self.context.name)
         except DecodeError as e:

@@ -536,11 +536,12 @@ class Storm:
         assert s.journal is not None
         assert self.pair_id is not None
         booked = s.journal.fills(self.pair_id)
-        ours = {i.client_order_id for i in s.journal.intents(self.pair_id)}
-        theirs = {i.client_order_id for i in s.journal.intents(self.second_id or "")}
+        sent = s.journal.intents(self.pair_id)
+        known = [*sent, *s.journal.intents(self.second_id or "")]
         other = s.journal.fills(self.second_id or "")
         for name, venue in s.venues.items():
-            unknown = set(accepted(venue)) - ours - theirs - {BY_HAND}
+            ours = {i.client_order_id for i in sent if i.venue == name}
+            unknown = set(accepted(venue)) - {i.client_order_id for i in known if i.venue == name} - {BY_HAND}
             if unknown:
                 raise Violation(f"E8: {name} accepted orders that the journal does not know: {unknown}")
             market = venue.exchange.markets[venue.symbol].spec

@@ -36,7 +36,7 @@ from exchange_clients.errors import (
     classify,
 )
 from exchange_clients.model import Ack, MarginMode, OrderType, TimeInForce
-from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, IdFormat, Pool, Stream, VenueSpec
+from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, FundingNote, IdFormat, Pool, Stream, VenueSpec
 
 PUBLIC: Final = "public"
 PRIVATE: Final = "private"
@@ -260,6 +260,13 @@ SPEC: Final = VenueSpec(
     ),
     client_id=IdFormat.TEXT32,
     funding_interval_hours=None,
+    funding=FundingNote(
+        unit="fraction per the market's own interval",
+        sign="positive: longs pay; payments (`income`) positive when received",
+        interval="1, 2, 4 or 8 h per market, `fundingIntervalHours`; of settled rows from their distance; none is guessed",
+        next_time="`nextFundingTime`",
+        evidence="`rest/funding_rate`, `rest/funding_history`, dossier (payments)",
+    ),
     docs_url="https://github.com/asterdex/api-docs",
     account_field="user_address",
     roles=(PUBLIC, PRIVATE),

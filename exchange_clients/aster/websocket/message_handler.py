@@ -42,9 +42,14 @@ class AsterMessageHandler(BaseMessageHandler):
             self.manager.book_changed(apply(feed, message, ts_recv_ns))
 
     def _bbo(self, role: str, message: m.BookTicker, ts_recv_ns: int) -> None:
+        """A side without a price ends what was known of both."""
         instrument = self.context.instruments.by_contract(message.s)
-        if instrument is not None and (bbo := converters.bbo(message, instrument, ts_recv_ns)) is not None:
+        if instrument is None:
+            return
+        if (bbo := converters.bbo(message, instrument, ts_recv_ns)) is not None:
             self.manager.bbo(bbo)
+        else:
+            self.manager.no_bbo(instrument)
 
     def _trade(self, role: str, message: m.AggTradeEvent, ts_recv_ns: int) -> None:
         if (instrument := self.context.instruments.by_contract(message.s)) is not None:

@@ -18,6 +18,7 @@ from exchange_clients.errors import (
     BadSignature,
     ConfigError,
     NonceError,
+    NotReady,
     OrderDenied,
     PermissionDenied,
     PostOnlyWouldCross,
@@ -655,3 +656,17 @@ async def test_a_close_goes_out_while_the_stream_is_gone(bench: Bench) -> None:
         BTC, D("0.02"), D(49_900), "sell", True, time_in_force=TimeInForce.IOC, purpose=Purpose.UNWIND, wait_for="terminal"
     )
     assert result.filled_size == D("0.02")
+
+
+@virtual
+async def test_an_empty_side_ends_the_best_prices(bench: Bench) -> None:
+    client = await connected(bench, signed=False)
+    btc = client.instruments.get(BTC)
+    await client.ws_manager.prepare_market_feed(btc)
+    bench.set_level(core.Side.BUY, 49_999, 3)
+    await bench.until(lambda: client.ws_manager.get_latest_bbo(btc), "best prices are streamed")
+    market = bench.market()
+    bench.exchange.set_levels(bench.now(), bench.symbol(), [(market.to_ticks(D(49_000)), 1_000)], [])
+    await bench.until(lambda: client.ws_manager.get_latest_bbo(btc) is None, "one side is gone")
+    with pytest.raises(NotReady):
+        await client.fetch_bbo_prices(BTC)

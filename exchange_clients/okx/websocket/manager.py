@@ -26,19 +26,29 @@ class OkxWebSocketManager(BaseWebSocketManager):
     def __init__(self, context: ClientContext) -> None:
         super().__init__(context)
         self._resubscribed: dict[Topic, float] = {}
+        self._resubscribing: set[Topic] = set()
 
     def private_topics(self) -> list[Topic]:
         """Trigger orders are told on the business socket."""
         return [*super().private_topics(), algo_topic()]
 
     async def _resubscribe(self, topic: Topic) -> None:
-        clock = self.context.runtime.clock
-        wait_s = self._resubscribed.get(topic, -RESUBSCRIBE_EVERY_S) + RESUBSCRIBE_EVERY_S - clock.monotonic()
-        if wait_s > 0:
-            await clock.sleep(wait_s)
-        if topic in self.registry.wanted(topic.role):
-            self._resubscribed[topic] = clock.monotonic()
-            await super()._resubscribe(topic)
+        """Once at a time per book; a book that healed while it waited is left alone."""
+        if topic in self._resubscribing:
+            return
+        self._resubscribing.add(topic)
+        try:
+            clock = self.context.runtime.clock
+            wait_s = self._resubscribed.get(topic, -RESUBSCRIBE_EVERY_S) + RESUBSCRIBE_EVERY_S - clock.monotonic()
+            if wait_s > 0:
+                await clock.sleep(wait_s)
+            instrument = self.context.instruments.get(topic.instrument) if topic.instrument is not None else None
+            healed = instrument is not None and self.order_book_ready(instrument)
+            if topic in self.registry.wanted(topic.role) and not healed:
+                self._resubscribed[topic] = clock.monotonic()
+                await super()._resubscribe(topic)
+        finally:
+            self._resubscribing.discard(topic)
 
     async def fetch_snapshot(self, feed: BookFeed) -> None:
         """For a subscription whose first message was an update: the venue announced that the stream's snapshots may end."""

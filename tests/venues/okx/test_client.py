@@ -42,6 +42,7 @@ async def rest_order(client: Any, *, price: str = "49000", quantity: Decimal = Q
     ("setting", "value", "words"),
     [
         ("account_mode", "1", "account mode 'spot'"),
+        ("account_mode", "4", "portfolio margin.*reduce-only"),
         ("position_mode", "long_short_mode", "choose net_mode"),
         ("permissions", "read_only,trade,withdraw", "can withdraw"),
     ],

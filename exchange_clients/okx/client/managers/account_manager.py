@@ -17,8 +17,11 @@ from exchange_clients.okx.common import ENDPOINTS, refusal
 from exchange_clients.okx.signing import Operation
 from exchange_clients.signing import Command
 
-MODES: Final = {"1": "spot", "2": "futures", "3": "multi-currency margin", "4": "portfolio margin"}
-USABLE_MODES: Final = ("2", "3", "4")
+UNUSABLE: Final = {
+    "1": "account mode 'spot' has no swaps",
+    "4": "account mode 'portfolio margin' knows no reduce-only orders, on which every exit relies",
+}
+USABLE_MODES: Final = ("2", "3")
 NET: Final = "net_mode"
 
 
@@ -33,7 +36,8 @@ class OkxAccountManager(BaseAccountManager):
         config = await self._config()
         problems = []
         if config.acctLv not in USABLE_MODES:
-            problems.append(f"account mode {MODES.get(config.acctLv, config.acctLv)!r} has no swaps: choose futures mode or a margin mode")
+            problem = UNUSABLE.get(config.acctLv, f"account mode {config.acctLv!r} is not known")
+            problems.append(f"{problem}: choose futures mode or multi-currency margin")
         if config.posMode != NET:
             problems.append(f"position mode {config.posMode!r}: choose net_mode (it can be changed without positions and orders)")
         if problems:

@@ -66,8 +66,8 @@ def is_algo(order: Order) -> bool:
 
 
 def key_of(order: Order) -> str:
-    """What the answer to an amend is matched by."""
-    return order.order_id or order.client_order_id or ""
+    """What an amend is remembered by until its end: the name that does not change."""
+    return order.client_order_id or order.order_id or ""
 
 
 class OkxOrderManager(BaseOrderManager):

@@ -37,12 +37,11 @@ class OkxWebSocketHandlers:
 
     def _amended(self, row: m.OrderRow) -> None:
         """An amend's answer was only the gateway's yes: this is its end."""
-        cache = venue_cache(self.context)
-        for key in (row.ordId, row.clOrdId):
-            if row.amendResult in AMEND_FAILED:
-                cache.amend_told(key, refusal(row.code, row.msg or "the amend failed"))
-            elif row.amendResult == AMEND_DONE and row.reqId:
-                cache.amend_told(key, None)
+        if row.amendResult not in (*AMEND_FAILED, AMEND_DONE):
+            return
+        error = None if row.amendResult == AMEND_DONE else refusal(row.code, row.msg or "the amend failed")
+        for key in (row.clOrdId, row.algoClOrdId, row.ordId):
+            venue_cache(self.context).amend_told(key, row.reqId, error)
 
     def algos(self, role: str, message: m.AlgoPush, ts_recv_ns: int) -> None:
         """A trigger order goes on under its client id as the order that it became."""

@@ -28,7 +28,7 @@ class VenueCache:
     def __init__(self) -> None:
         self._names: dict[InstrumentId, Names] = {}
         self._by_index: dict[str, InstrumentId] = {}
-        self._amends: dict[str, asyncio.Future[VenueError | None]] = {}
+        self._amends: dict[str, tuple[str, asyncio.Future[VenueError | None]]] = {}
         self._amend_ids = count(1)
 
     def add(self, row: m.InstrumentRow, instrument: Instrument) -> None:
@@ -50,19 +50,22 @@ class VenueCache:
 
     def begin_amend(self, order_key: str, now_ms: int) -> str:
         """A request id that no other amend of this client has."""
-        self._amends[order_key] = asyncio.get_running_loop().create_future()
-        return f"{order_key[-12:]}{now_ms % 10**9}{next(self._amend_ids)}"[-32:]
+        number = f"{order_key[-12:]}{now_ms % 10**9}{next(self._amend_ids)}"[-32:]
+        self._amends[order_key] = number, asyncio.get_running_loop().create_future()
+        return number
 
     def amend_of(self, order_key: str) -> asyncio.Future[VenueError | None] | None:
-        return self._amends.get(order_key)
+        found = self._amends.get(order_key)
+        return found[1] if found is not None else None
 
     def end_amend(self, order_key: str) -> None:
         self._amends.pop(order_key, None)
 
-    def amend_told(self, order_key: str, error: VenueError | None) -> None:
-        future = self._amends.get(order_key)
-        if future is not None and not future.done():
-            future.set_result(error)
+    def amend_told(self, order_key: str, number: str, error: VenueError | None) -> None:
+        """The end of that request; others amend too."""
+        found = self._amends.get(order_key)
+        if found is not None and found[0] == number and not found[1].done():
+            found[1].set_result(error)
 
 
 def venue_cache(context: ClientContext) -> VenueCache:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from exchange_clients.base_websocket import event_key
 from exchange_clients.dydx import DydxClient
 from exchange_clients.dydx import protobuf as pb
 from exchange_clients.dydx.chain import Flags
@@ -28,7 +29,7 @@ from exchange_clients.errors import (
     RateLimited,
     UnsupportedCapability,
 )
-from exchange_clients.model import OrderInfo, OrderIntent, OrderStatus, OrderType, Side, TimeInForce, WaitFor
+from exchange_clients.model import Fill, OrderInfo, OrderIntent, OrderStatus, OrderType, Side, TimeInForce, WaitFor
 from exchange_clients.signing import Credentials
 from exchange_clients.spec import Stream
 from exchange_clients.transport.grpc import GrpcStatus, UnaryChannel
@@ -627,6 +628,30 @@ async def test_fees_come_from_the_chain_with_the_markets_discount(bench: Bench) 
     half = await client.get_fee_rates(BTC)
     assert (half.taker, half.maker) == (plain.taker / 2, plain.maker / 2)
     assert await client.get_fee_rates(ETH) == plain
+
+
+@virtual
+async def test_fills_of_the_socket_carry_the_fee_that_the_chain_charges(bench: Bench) -> None:
+    """They come without one; with rates that are known, and with rates that have to be asked for first."""
+
+    def without_fee(session: int, channel: str, payload: bytes) -> list[tuple[float, bytes]]:
+        frame = json.loads(payload)
+        for fill in (frame.get("contents") or {}).get("fills") or [] if isinstance(frame.get("contents"), dict) else []:
+            fill.pop("fee", None)
+        return [(0.0, json.dumps(frame).encode())]
+
+    bench.hands.push = without_fee
+    client = await connected(bench)
+    heard: list[Fill] = []
+    client.context.hub.listen(event_key(Stream.FILLS), lambda event: heard.append(event) if isinstance(event, Fill) else None)
+    await client.place_limit_order(BTC, D("0.013"), D(50_001), "buy", time_in_force="IOC", wait_for="terminal")
+    await bench.until(lambda: len(heard) == 1, "by the rates that placing asked for")
+    cache_of(client).fees.clear()
+    bench.submit(core.Side.BUY, D("0.013"), D(50_001))
+    await bench.until(lambda: len(heard) == 2, "by rates asked for now")
+    await bench.records_are_in()
+    recorded = await client.get_user_trade_history(BTC, since_ns=0)
+    assert [fill.fee for fill in heard] == [fill.fee for fill in recorded] == [D("0.325007")] * 2, "rounded up to a millionth"
 
 
 @virtual

@@ -16,6 +16,7 @@ from exchange_clients.dydx.client.managers.market_data import DydxMarketData
 from exchange_clients.dydx.client.utils import converters
 from exchange_clients.dydx.client.utils.caching import GUARD_BLOCKS, venue_cache
 from exchange_clients.dydx.client.utils.encoding import transaction
+from exchange_clients.dydx.client.utils.fees import ask_or_none, fetch_rates
 from exchange_clients.dydx.client.utils.options import Rules
 from exchange_clients.dydx.signing import DydxSigner, signer_of
 from exchange_clients.errors import ConfigError, DecodeError, PermissionDenied, RequestRefused, VenueError
@@ -26,8 +27,8 @@ from exchange_clients.transport.grpc import Node
 PROBE_EVERY_S: Final = 30.0
 PROBE_S: Final = 3.0
 READ_BACK_S: Final = 60.0
+RATES_EVERY_S: Final = 900.0
 _CLOB: Final = "/dydxprotocol.clob."
-_NODE_SAYS: Final = ("grpc:NOT_FOUND", "grpc:UNIMPLEMENTED")
 
 
 async def fetch_subaccount(context: ClientContext) -> m.Subaccount:
@@ -105,6 +106,9 @@ class DydxAccountManager(BaseAccountManager):
         if clock.monotonic() - self._probed_s > PROBE_EVERY_S and len(self.rest.nodes.nodes) > 1:
             self._probed_s = clock.monotonic()
             await self.probe_nodes()
+        for contract_id, (_, asked_s) in tuple(venue_cache(self.context).fees.items()):
+            if clock.monotonic() - asked_s > RATES_EVERY_S:
+                await fetch_rates(self.context, self.context.instruments.get(contract_id))
 
     async def probe_nodes(self) -> None:
         """The height of every node: one that is behind is used last."""
@@ -131,26 +135,12 @@ class DydxAccountManager(BaseAccountManager):
 
     async def fetch_fee_rates(self, instrument: Instrument) -> FeeRates:
         """The account's tier with the market's and the staker's discounts, from the chain."""
-        address = signer_of(self.context).address
-        tier: chain.FeeTier = await self.rest.query("userFeeTier", address=address)
-        staking: int = await self._or_none("userStakingTier", address=address) or 0
-        pair = venue_cache(self.context).grid(instrument).clob_pair_id
-        discount: chain.MarketDiscount | None = await self._or_none("marketFeeDiscount", clob_pair_id=pair)
-        return converters.fee_rates(tier.maker_ppm, tier.taker_ppm, staking, discount, self.context.venue_time.now_ms() / 1000)
-
-    async def _or_none(self, name: str, **arguments: Any) -> Any:
-        """None where there is no such discount, or the node is of a version that has none."""
-        try:
-            return await self.rest.query(name, **arguments)
-        except RequestRefused as e:
-            if e.code in _NODE_SAYS:
-                return None
-            raise
+        return await fetch_rates(self.context, instrument)
 
     async def fetch_leverage(self, instrument: Instrument) -> LeverageInfo:
         signer, market_data = signer_of(self.context), self.context.market_data
         assert isinstance(market_data, DydxMarketData)
-        chosen: dict[int, int] = await self._or_none("leverage", owner=signer.address, number=signer.number) or {}
+        chosen: dict[int, int] = await ask_or_none(self.context, "leverage", owner=signer.address, number=signer.number) or {}
         market = await market_data.fetch_market(instrument)
         return converters.leverage_info(market, chosen.get(venue_cache(self.context).grid(instrument).clob_pair_id))
 

@@ -25,6 +25,7 @@ from exchange_clients.dydx.client.managers.market_data import PAGE
 from exchange_clients.dydx.client.utils.bookkeeping import OrderBookkeeping
 from exchange_clients.dydx.client.utils.caching import BLOCK_S, GUARD_BLOCKS, OrderFacts, VenueCache, uuids_of, venue_cache
 from exchange_clients.dydx.client.utils.encoding import chain_order, flags_for, transaction
+from exchange_clients.dydx.client.utils.fees import fetch_rates
 from exchange_clients.dydx.client.utils.helpers import order_uuid, seconds_after, subaccount_uuid
 from exchange_clients.dydx.client.utils.options import MAX_BLOCKS, MAX_DAYS, Rules
 from exchange_clients.dydx.common import BLOCK_IS_FULL, STALE_HEIGHT
@@ -156,8 +157,11 @@ class DydxOrderManager(BaseOrderManager):
 
     async def _submit(self, intent: OrderIntent, plan: Plan, wait_for: WaitFor, timeout_s: float | None) -> OrderInfo:
         """Once more under the same id when nothing was done: the last block was too near or too far, or this block's orders are used up."""
-        self.check(intent, self.context.instruments.get(intent.instrument))
+        instrument = self.context.instruments.get(intent.instrument)
+        self.check(intent, instrument)
         await self.ready()
+        if instrument.contract_id not in self.cache.fees:
+            self.context.websocket.errand(self._learn_rates(instrument))
         intent = msgspec.structs.replace(intent, client_order_id=intent.client_order_id or self.context.ids.next_id())
         key = intent.client_order_id or ""
         self._plans[key] = plan
@@ -175,6 +179,13 @@ class DydxOrderManager(BaseOrderManager):
                 return await super().place(intent, wait_for=wait_for, timeout_s=timeout_s)
         finally:
             self._plans.pop(key, None)
+
+    async def _learn_rates(self, instrument: Instrument) -> None:
+        """Before the first fill of a market: the stream tells no fees."""
+        try:
+            await fetch_rates(self.context, instrument)
+        except VenueError as e:
+            self.context.log.info("fees.not_known instrument=%s reason=%s", instrument.id, e)
 
     async def _next_block(self) -> None:
         """At most two seconds of waiting: then the node is asked."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from exchange_clients.dydx import messages as m
 from exchange_clients.dydx.client.managers.account_manager import fetch_subaccount
 from exchange_clients.dydx.client.utils import converters
 from exchange_clients.dydx.client.utils.bookkeeping import OrderBookkeeping
+from exchange_clients.dydx.client.utils.caching import venue_cache
+from exchange_clients.dydx.client.utils.fees import fetch_rates, with_fee
 from exchange_clients.errors import VenueError
+from exchange_clients.model import Fill, FillKind, Instrument
 
 if TYPE_CHECKING:
     from exchange_clients.base_websocket import BaseWebSocketManager
@@ -34,7 +37,7 @@ class DydxWebSocketHandlers:
             self.manager.positions(converters.positions(state.openPerpetualPositions.values(), find, ts_recv_ns), ts_recv_ns)
             self.manager.account(converters.account(state, ts_recv_ns))
         for row, instrument in self.context.instruments.known(message.fills or (), lambda row: row.ticker or row.market):
-            self._fill(row, self.books.fill(row, instrument))
+            self._fill(row, instrument)
         for order in message.orders or ():
             if (info := self.books.info(order)) is not None:
                 self.books.take(info)
@@ -43,10 +46,28 @@ class DydxWebSocketHandlers:
         if message.subaccount is None and (message.fills or message.perpetualPositions or message.assetPositions):
             self._ask_account()
 
-    def _fill(self, row: m.FillRow, fill: Any) -> None:
+    def _fill(self, row: m.FillRow, instrument: Instrument) -> None:
+        """The socket tells no fee: it follows from our rates, which are asked for first where they are not known yet."""
+        fill = self.books.fill(row, instrument)
+        known = venue_cache(self.context).fees.get(instrument.contract_id)
+        if row.fee is not None or fill.kind is not FillKind.TRADE:
+            self._tell(fill)
+        elif known is not None:
+            self._tell(with_fee(fill, known[0]))
+        else:
+            self.manager.errand(self._look_up_fee(fill, instrument))
+
+    def _tell(self, fill: Fill) -> None:
         self.manager.fill(fill)
-        if row.orderId is not None:
-            self.books.settle_removal(self.context.tracker.find(row.orderId))
+        if fill.order_id is not None:
+            self.books.settle_removal(self.context.tracker.find(fill.order_id))
+
+    async def _look_up_fee(self, fill: Fill, instrument: Instrument) -> None:
+        try:
+            fill = with_fee(fill, await fetch_rates(self.context, instrument))
+        except VenueError as e:
+            self.context.log.warning("fill.fee_unknown trade=%s reason=%s", fill.trade_id, e)
+        self._tell(fill)
 
     def _ask_account(self) -> None:
         """Once a second at most, after the last change."""

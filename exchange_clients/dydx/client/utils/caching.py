@@ -16,7 +16,7 @@ from exchange_clients.dydx import messages as m
 from exchange_clients.dydx.chain import Flags, OrderRef
 from exchange_clients.dydx.client.utils.helpers import Grid, ns_of, order_uuid
 from exchange_clients.errors import DecodeError, UnknownInstrument
-from exchange_clients.model import NS_PER_S, Instrument, OrderStatus
+from exchange_clients.model import NS_PER_S, FeeRates, Instrument, OrderStatus
 
 if TYPE_CHECKING:
     from exchange_clients.context import ClientContext
@@ -69,6 +69,8 @@ class VenueCache:
         """When (monotonic) the height rose last."""
         self.indexed = 0
         """The highest block that the indexer's socket told of."""
+        self.fees: dict[str, tuple[FeeRates, float]] = {}
+        """Our rates by market, and when (monotonic) they were asked for."""
         self._grids: dict[str, Grid] = {}
         self._facts: OrderedDict[str, OrderFacts] = OrderedDict()
 

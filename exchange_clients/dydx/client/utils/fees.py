@@ -1,0 +1,52 @@
+"""What the account pays, from the chain; and the fee of a fill that comes without one.
+
+The stream tells no fees. They follow from the account's rates, which are therefore asked for before they are needed.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, Decimal
+from typing import Any, Final
+
+import msgspec
+
+from exchange_clients.context import ClientContext
+from exchange_clients.dydx import chain
+from exchange_clients.dydx.client.utils import converters
+from exchange_clients.dydx.client.utils.caching import venue_cache
+from exchange_clients.dydx.signing import signer_of
+from exchange_clients.errors import RequestRefused
+from exchange_clients.model import ZERO, FeeRates, Fill, FillKind, Instrument, Liquidity
+
+MICRO: Final = Decimal("0.000001")
+_NODE_SAYS: Final = ("grpc:NOT_FOUND", "grpc:UNIMPLEMENTED")
+
+
+async def ask_or_none(context: ClientContext, name: str, **arguments: Any) -> Any:
+    """None where there is no such thing, or the node is of a version that has none."""
+    try:
+        return await context.rest.query(name, **arguments)
+    except RequestRefused as e:
+        if e.code in _NODE_SAYS:
+            return None
+        raise
+
+
+async def fetch_rates(context: ClientContext, instrument: Instrument) -> FeeRates:
+    """The account's tier with the market's and the staker's discounts; remembered for fills to come."""
+    address, cache = signer_of(context).address, venue_cache(context)
+    tier: chain.FeeTier = await context.rest.query("userFeeTier", address=address)
+    staking: int = await ask_or_none(context, "userStakingTier", address=address) or 0
+    pair = cache.grid(instrument).clob_pair_id
+    discount: chain.MarketDiscount | None = await ask_or_none(context, "marketFeeDiscount", clob_pair_id=pair)
+    rates = converters.fee_rates(tier.maker_ppm, tier.taker_ppm, staking, discount, context.venue_time.now_ms() / 1000)
+    cache.fees[instrument.contract_id] = (rates, context.runtime.clock.monotonic())
+    return rates
+
+
+def with_fee(fill: Fill, rates: FeeRates) -> Fill:
+    """As the chain charges: of the value, rounded up to a millionth. Forced fills pay no trading fee."""
+    if fill.kind is not FillKind.TRADE:
+        return msgspec.structs.replace(fill, fee=ZERO)
+    rate = rates.maker if fill.liquidity is Liquidity.MAKER else rates.taker
+    return msgspec.structs.replace(fill, fee=(fill.price * fill.quantity * rate).quantize(MICRO, ROUND_CEILING))

@@ -389,6 +389,12 @@ def test_a_trigger_order_has_its_size_elsewhere(kind: str) -> None:
     assert info.order_type is (OrderType.STOP_LIMIT if kind == "Limit" else OrderType.STOP_MARKET)
 
 
+def test_nothing_executes_more_than_it_asked_for() -> None:
+    with pytest.raises(DecodeError, match="executed"):
+        c.order(a_row(executedQuantity="0.6"), SOL)
+    assert c.order(a_row(executedQuantity="0.6", reduceOnly=True), SOL).filled_size == D("0.6"), "the venue may have cut it"
+
+
 def test_half_of_a_position_is_no_size() -> None:
     assert c.order(a_row(quantity=None, triggerPrice="18", triggerQuantity="50%", status="TriggerPending"), SOL).size == 0
     with pytest.raises(DecodeError):

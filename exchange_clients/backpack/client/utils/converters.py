@@ -437,9 +437,14 @@ def _order(
     created_ns: int | None = None,
     updated_ns: int | None = None,
 ) -> OrderInfo:
-    """The average is the executed value by the executed quantity. An order by value has the size that it executed."""
+    """The average is the executed value by the executed quantity. An order by value has the size that it executed.
+
+    Nothing executes more than it asked for, except what the venue cut (reduce-only).
+    """
     filled = size_of(executed or ZERO, instrument, "executed quantity")
     size = size_of(quantity, instrument, "quantity") if quantity is not None else filled
+    if filled > size and not reduce_only:
+        raise DecodeError(f"order {order_id} executed {filled} of {size}", venue=VENUE)
     state = order_status(status, reason, filled)
     return OrderInfo(
         instrument=instrument.id,

@@ -266,6 +266,24 @@ class Gateway:
             raise bad("Order is closed", "ORDER_IS_CLOSED")
         self.dialect.agenda.after(RISK_CHECK_S, self._cancel, ticket, "")
 
+    def cancel_ids(self, owner: Owner, body: Mapping[str, Any]) -> dict[str, Any]:
+        """One row per id: queued, closed already, or not found."""
+        rows: list[dict[str, str]] = []
+        names = [("order_id", one) for one in body.get("order_ids") or []] + [
+            ("client_id", one) for one in body.get("client_order_ids") or []
+        ]
+        for name, any_id in names:
+            row = {"id" if name == "order_id" else "client_id": str(any_id)}
+            try:
+                ticket = self.of(owner.account, **{name: str(any_id)})
+                row |= {"id": ticket.id, "client_id": ticket.client_id, "market": ticket.market}
+                self.cancel(ticket)
+                row["status"] = "QUEUED_FOR_CANCELLATION"
+            except Refusal as refusal:
+                row["status"] = "ALREADY_CLOSED" if refusal.code == "ORDER_IS_CLOSED" else "NOT_FOUND"
+            rows.append(row)
+        return {"results": rows}
+
     def cancel_all(self, account: int, market: str = "", reason: str = "") -> None:
         for ticket in self.open(account, market):
             self.dialect.agenda.after(RISK_CHECK_S, self._cancel, ticket, reason)

@@ -20,12 +20,13 @@ ORDERS = 300
 SIGNATURES = 2_000
 
 
-def instrument(venue: str, base: str, contract_id: str) -> Any:
+def instrument(venue: str, base: str, contract_id: str, symbol: str = "") -> Any:
+    from exchange_clients import venues
     from exchange_clients.model import Instrument, InstrumentId
 
     return Instrument(
-        id=InstrumentId(base, "USDC", venue),
-        venue_symbol=base,
+        id=InstrumentId(base, venues.get(venue).spec.default_quote, venue),
+        venue_symbol=symbol or base,
         contract_id=contract_id,
         settle="USDC",
         tick_size=Decimal("0.1"),
@@ -60,10 +61,38 @@ async def streaming(client: Any, firsts: dict[tuple[str, str], str]) -> tuple[Ca
     return feed, [client.ws_manager.feeds[contract_id].book for _, contract_id in firsts]
 
 
+NAMES = {
+    "hyperliquid": ("BTC", "BTC"),
+    "lighter": ("BTC", "1"),
+    "okx": ("BTC-USDT-SWAP", "BTC-USDT-SWAP"),
+    "aster": ("BTCUSDT", "BTCUSDT"),
+    "backpack": ("BTC_USDC_PERP", "BTC_USDC_PERP"),
+    "dydx": ("BTC-USD", "BTC-USD"),
+    "paradex": ("BTC-USD-PERP", "BTC-USD-PERP"),
+}
+"""Venue -> its name of the market, our contract id."""
+
+
 async def frames(venue: str) -> dict[str, float]:
-    """Frame text to best bid and ask, as Decimals."""
-    texts = wire.hyperliquid_frames(MESSAGES) if venue == "hyperliquid" else wire.lighter_frames(MESSAGES)
-    feed, (book,) = await streaming(client_of(venue), {("BTC", "BTC" if venue == "hyperliquid" else "1"): texts[0]})
+    """Frame to best bid and ask, as Decimals. Where a book begins with a snapshot by request, the first text is its answer."""
+    from exchange_clients import venues
+    from exchange_clients.book import SnapshotSource
+
+    texts = sbe_frames(MESSAGES) if venue == "paradex" else wire.FRAMES[venue](MESSAGES)
+    client = venues.get(venue).client()
+    manager = client.ws_manager
+    symbol, contract_id = NAMES[venue]
+    listed = instrument(venue, "BTC", contract_id, symbol)
+    client.instruments.update(listed)
+    held = manager._hold_book(listed)
+    feed, book = manager.handler.feed, held.book
+    if held.rule.source is SnapshotSource.REST:
+        client.context.rest = manager.context.rest = Canned(client.spec, texts[0])
+        await manager.fetch_snapshot(held)
+    else:
+        manager.confirm = lambda *_: True  # nothing was asked of anybody
+        feed("public", texts[0], 0)
+    assert book.ready, book.state.reason
 
     def work() -> None:
         for n in range(1, MESSAGES):
@@ -72,9 +101,39 @@ async def frames(venue: str) -> dict[str, float]:
             book.best_ask()
 
     per_message = timing.cpu_us(work, MESSAGES - 1)
-    assert book.ready
+    assert book.ready, book.state.reason
     assert book.state.ts_recv_ns == MESSAGES - 1
-    return {"frame": per_message}
+    return {"frame": per_message, "bid": float(book.best_bid().price), "ask": float(book.best_ask().price)}
+
+
+class Canned:
+    """Answers every query with one body, decoded as the endpoint says."""
+
+    def __init__(self, spec: Any, body: str) -> None:
+        self._spec, self._body = spec, body
+
+    async def query(self, name: str, **_: Any) -> Any:
+        import msgspec
+
+        return msgspec.json.decode(self._body, type=self._spec.endpoints[name].response, strict=False)
+
+
+def sbe_frames(count: int) -> list[bytes]:
+    """Paradex' binary books, a snapshot of 400 + 400 levels and then updates, as its dialect encodes them."""
+    from exchange_simulator.dialects.paradex import sbe
+
+    market = wire.Market(1)
+    frames = []
+    for n in range(count):
+        start = [(side, tick, size) for side in ("bids", "asks") for tick, size in market.best(side, wire.DEPTH)]
+        changes = market.move() if n else start
+        sides = {side: [(tick * 10**7, size * 1000) for at, tick, size in changes if at == side] for side in ("bids", "asks")}
+        (bid, ask) = (market.best(side, 1)[0] for side in ("bids", "asks"))
+        best = (bid[0] * 10**7, bid[1] * 1000, ask[0] * 10**7, ask[1] * 1000)
+        now_us = (1_790_000_000_000 + n * 50) * 1000
+        frame = sbe.book(1, now_us, 1000 + n, NAMES["paradex"][0], snapshot=not n, bids=sides["bids"], asks=sides["asks"], best=best)
+        frames.append(bytes(frame))
+    return frames
 
 
 async def books(count: str) -> dict[str, float]:
@@ -98,39 +157,39 @@ async def books(count: str) -> dict[str, float]:
 
 
 async def sign(signer: str) -> dict[str, float]:
-    """One limit order, from the order to the bytes of the request: "hyperliquid URL", "lighter python" or "lighter PATH OF THE LIBRARY"."""
+    """One limit order, from the order to the bytes of the request: "VENUE", or "lighter python", "lighter PATH OF THE LIBRARY"."""
     from exchange_clients.model import OrderIntent, Side
     from exchange_clients.signing import SignContext
+    from exchange_clients.transport.runtime import Runtime
+    from exchange_simulator import dialects
+    from exchange_simulator.ready import ready_venue
 
-    venue, option = signer.split()
-    if venue == "hyperliquid":
-        client = client_of(venue, {"endpoints": {"rest": option}})
-        listed = (await client.instruments.load_all())[0]
-        await client.context.rest.close()
-    else:
-        library = {} if option == "python" else {"signer": "library", "signer_library": option}
-        client = client_of(venue, {"venue_options": library or {"signer": "python"}})
-        listed = instrument(venue, "BTC", "1")
-        client.instruments.update(listed)
-    manager = client.order_manager
-    client.context.entries_allowed = True
-    order, _ = manager.prepare(OrderIntent(instrument=listed.id, side=Side.BUY, quantity=Decimal("0.01"), price=Decimal("60000")))
-    now = 1_790_000_000_000
+    venue, _, option = signer.partition(" ")
+    library = {} if option in ("", "python") else {"signer": "library", "signer_library": option}
+    options = {"venue_options": library or {"signer": "python"}} if option else {}
+    runtime = Runtime.system()
+    async with ready_venue(dialects.get(venue), runtime) as served:
+        client = served.client(**options)
+        await client.connect()
+        listed, manager = client.instruments.get("BTC"), client.order_manager
+        order, _ = manager.prepare(OrderIntent(instrument=listed.id, side=Side.BUY, quantity=Decimal("0.01"), price=Decimal("60000")))
+        now = client.context.venue_time.now_ms()
 
-    async def once(n: int) -> None:
-        await client.context.signer.sign_command(manager.encode_place(order, listed), SignContext(now + n, now + n))
+        async def once(n: int) -> None:
+            await client.context.signer.sign_command(manager.encode_place(order, listed), SignContext(now + n, now + n))
 
-    await once(0)
-    count = SIGNATURES if venue == "hyperliquid" else 20 if option == "python" else 300
-    start, cpu, on_loop = time.perf_counter(), time.process_time(), time.thread_time()
-    for n in range(count):
-        await once(n)
-    figures = {
-        "sign": (time.process_time() - cpu) * 1e6 / count,
-        "sign_wall": (time.perf_counter() - start) * 1e6 / count,
-        "sign_on_loop": (time.thread_time() - on_loop) * 1e6 / count,
-    }
-    client.context.runtime.offload.close()
+        await once(0)
+        count = 20 if option == "python" else 300 if option else SIGNATURES
+        start, cpu, on_loop = time.perf_counter(), time.process_time(), time.thread_time()
+        for n in range(count):
+            await once(n)
+        figures = {
+            "sign": (time.process_time() - cpu) * 1e6 / count,
+            "sign_wall": (time.perf_counter() - start) * 1e6 / count,
+            "sign_on_loop": (time.thread_time() - on_loop) * 1e6 / count,
+        }
+        await client.disconnect()
+    runtime.offload.close()
     return figures
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import time
 from typing import Any
@@ -50,7 +51,15 @@ def market(base: str, id: str) -> dict[str, Any]:
 def exchange_of(venue: str, markets: list[tuple[str, str]]) -> Any:
     import ccxt.pro
 
-    exchange = getattr(ccxt.pro, venue)({"enableRateLimit": False, "privateKey": KEY, "walletAddress": ADDRESS, "newUpdates": False})
+    keys = {
+        "privateKey": KEY,
+        "walletAddress": ADDRESS,
+        "apiKey": "key",
+        "secret": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
+        "password": "word",
+    }
+    exchange = getattr(ccxt.pro, venue)({"enableRateLimit": False, "newUpdates": False, **keys})
+    exchange.options["watchOrderBook"] = {**exchange.options.get("watchOrderBook", {}), "checksum": False}  # OKX's is dead
     exchange.set_markets([market(base, id) for base, id in markets])
     return exchange
 
@@ -65,22 +74,44 @@ def receiver(exchange: Any) -> Any:
     return Client("ws://bench", exchange.handle_message, nothing, nothing, nothing, {"verbose": False})
 
 
+IDS = {
+    "hyperliquid": "0",
+    "lighter": "1",
+    "okx": "BTC-USDT-SWAP",
+    "aster": "BTCUSDT",
+    "backpack": "BTC_USDC_PERP",
+    "dydx": "BTC-USD",
+    "paradex": "BTC-USD-PERP",
+}
+
+
 async def frames(venue: str) -> dict[str, float]:
-    hyperliquid = venue == "hyperliquid"
-    texts = wire.hyperliquid_frames(MESSAGES) if hyperliquid else wire.lighter_frames(MESSAGES)
-    exchange = exchange_of(venue, [("BTC", "0" if hyperliquid else "1")])
+    texts = wire.FRAMES[venue](MESSAGES)
+    exchange = exchange_of(venue, [("BTC", IDS[venue])])
     feed = receiver(exchange).handle_text_or_binary_message
     symbol = "BTC/USDC:USDC"
+    if venue in ("aster", "backpack"):  # their books begin with a snapshot by request
+        first = json.loads(texts[0])
+        book = exchange.order_book({})
+        book.reset({"bids": floats(first["bids"]), "asks": floats(first["asks"]), "nonce": int(first["lastUpdateId"]), "symbol": symbol})
+        exchange.orderbooks[symbol] = book
+    else:
+        feed(texts[0])
 
     def work() -> None:
-        for text in texts:
+        for text in texts[1:]:
             feed(text)
             book = exchange.orderbooks[symbol]
             _ = book["bids"][0][0], book["asks"][0][0]
 
-    per_message = timing.cpu_us(work, MESSAGES)
+    per_message = timing.cpu_us(work, MESSAGES - 1)
+    best = exchange.orderbooks[symbol]["bids"][0][0], exchange.orderbooks[symbol]["asks"][0][0]
     await exchange.close()
-    return {"frame": per_message}
+    return {"frame": per_message, "bid": best[0], "ask": best[1]}
+
+
+def floats(levels: list[list[str]]) -> list[list[float]]:
+    return [[float(price), float(size)] for price, size in levels]
 
 
 async def books(count: str) -> dict[str, float]:
@@ -104,18 +135,76 @@ async def books(count: str) -> dict[str, float]:
     return {"frame": per_message, "kib_per_book": memory / number}
 
 
+class Reached(Exception):
+    """The request would go out now."""
+
+
 async def sign(venue: str) -> dict[str, float]:
-    exchange = exchange_of(venue, [("BTC", "0")])
-    wire_order = exchange.create_order_request("BTC/USDC:USDC", "limit", "buy", "0.01", "60000", {})
-    action = {"type": "order", "orders": [wire_order], "grouping": "na"}
+    """From the order to the bytes of its request."""
+    exchange = exchange_of(venue, [("BTC", IDS[venue])])
+    if venue == "hyperliquid":
+        wire_order = exchange.create_order_request("BTC/USDC:USDC", "limit", "buy", "0.01", "60000", {})
+        action = {"type": "order", "orders": [wire_order], "grouping": "na"}
 
-    def work() -> None:
-        for n in range(100):
-            exchange.sign_l1_action(action, 1_790_000_000_000 + n, None)
+        def work() -> None:
+            for n in range(100):
+                exchange.sign_l1_action(action, 1_790_000_000_000 + n, None)
 
-    figure = timing.cpu_us(work, 100)
+        figure = timing.cpu_us(work, 100)
+        await exchange.close()
+        return {"sign": figure}
+
+    if venue == "paradex":
+        figure = await paradex(exchange)
+        await exchange.close()
+        return {"sign": figure}
+
+    async def out(*_: Any) -> Any:
+        raise Reached
+
+    exchange.fetch = out
+
+    async def once() -> None:
+        try:
+            await exchange.create_order("BTC/USDC:USDC", "limit", "buy", 0.01, 60000)
+        except Reached:
+            return
+        raise AssertionError("nothing was sent")
+
+    await once()
+    cpu = time.process_time()
+    for _ in range(100):
+        await once()
+    figure = (time.process_time() - cpu) * 1e6 / 100
     await exchange.close()
     return {"sign": figure}
+
+
+async def paradex(exchange: Any) -> float:
+    """The part of its order that signs: the key it derived before, and the domain of the chain."""
+    exchange.options["systemConfig"] = {
+        "starknet_chain_id": "PRIVATE_SN_POTC_SEPOLIA",
+        "l1_chain_id": "11155111",
+        "paraclear_account_hash": "0x41cb0280ebadaa75f996d8d92c6f265f6d040bb3ba442e5f86a554f1765244e",
+        "paraclear_account_proxy_hash": "0x3530cc4759d78042f1b543bf797f5f3d647cde0388c33734cf91b7f7b9314a9",
+    }
+    account, domain = await exchange.retrieve_account(), await exchange.prepare_paradex_domain()
+    fields = [{"name": name, "type": "felt"} for name in ("timestamp", "market", "side", "orderType", "size", "price")]
+
+    def work() -> None:
+        for n in range(20):
+            message = {
+                "timestamp": 1_790_000_000_000 + n,
+                "market": exchange.string_to_base16("BTC-USD-PERP"),
+                "side": "1",
+                "orderType": exchange.string_to_base16("LIMIT"),
+                "size": exchange.scale_number("0.01"),
+                "price": exchange.scale_number("60000"),
+            }
+            digest = exchange.starknet_encode_structured_data(domain, {"Order": fields}, message, account["address"])
+            exchange.starknet_sign(digest, account["privateKey"])
+
+    return timing.cpu_us(work, 20)
 
 
 async def orders(url: str) -> dict[str, float]:

@@ -28,6 +28,7 @@ PEERS = {
     "ccxt": (("ccxt", "coincurve", "orjson"), "import ccxt.pro"),
     "hyperliquid-sdk": (("hyperliquid-python-sdk", "coincurve"), "import hyperliquid.exchange"),
     "lighter-sdk": (("lighter-sdk",), "import lighter"),
+    "dydx-sdk": (("dydx-v4-client",), "import dydx_v4_client.node.builder"),
 }
 BOOKS = (1, 10, 50, 200)
 NOTES = """What stands behind them:
@@ -158,7 +159,12 @@ def comparisons(peers: dict[str, Path], url: str) -> Iterator[tuple[str, Compari
     ours = Path(sys.executable)
 
     def peer(name: str, case: str, argument: str) -> Side | None:
-        script = {"ccxt": "peer_ccxt.py", "hyperliquid-sdk": "peer_hyperliquid.py", "lighter-sdk": "peer_lighter.py"}[name]
+        script = {
+            "ccxt": "peer_ccxt.py",
+            "hyperliquid-sdk": "peer_hyperliquid.py",
+            "lighter-sdk": "peer_lighter.py",
+            "dydx-sdk": "peer_dydx.py",
+        }[name]
         return Side(name, peers[name], (script, case, argument)) if name in peers else None
 
     def compare(title: str, figure: str, unit: str, *contestants: Side | None) -> Comparison:
@@ -167,9 +173,19 @@ def comparisons(peers: dict[str, Path], url: str) -> Iterator[tuple[str, Compari
     def own(case: str, argument: str, name: str = "ours") -> Side:
         return Side(name, ours, ("ours.py", case, argument))
 
-    for venue, shape in (("hyperliquid", "l2Book, 40 levels, whole"), ("lighter", "order_book, 19 levels, update of 800")):
+    shapes = {
+        "hyperliquid": "l2Book, 40 levels, whole",
+        "lighter": "order_book, 19 levels, update of 800",
+        "okx": "books, 19 levels, update of 800",
+        "aster": "depth, 19 levels, update of 800",
+        "backpack": "depth, 19 levels, update of 800",
+        "dydx": "v4_orderbook, 19 levels, update of 800",
+    }
+    for venue, shape in shapes.items():
         title = f"frame to best bid and ask: {venue} {shape}"
         yield "frames", compare(title, "frame", "us CPU", own("frames", venue), peer("ccxt", "frames", venue))
+    title = "frame to best bid and ask: paradex order_book, SBE, 19 levels, update of 800 (no peer reads SBE)"
+    yield "frames", compare(title, "frame", "us CPU", own("frames", "paradex"))
     title = "sign an order: hyperliquid"
     yield (
         "sign",
@@ -177,7 +193,7 @@ def comparisons(peers: dict[str, Path], url: str) -> Iterator[tuple[str, Compari
             title,
             "sign",
             "us CPU",
-            own("sign", f"hyperliquid {url}"),
+            own("sign", "hyperliquid"),
             peer("hyperliquid-sdk", "sign", "-"),
             peer("ccxt", "sign", "hyperliquid"),
         ),
@@ -190,6 +206,16 @@ def comparisons(peers: dict[str, Path], url: str) -> Iterator[tuple[str, Compari
         yield "sign", vendor
         yield "sign", compare("of that on the loop's thread", "sign_on_loop", "us CPU", library)
     yield "sign", compare("sign an order: lighter, our own signer", "sign", "us CPU", own("sign", "lighter python"))
+    signers = {
+        "aster": "EIP-712, agent",
+        "backpack": "Ed25519",
+        "okx": "HMAC",
+        "paradex": "Stark, Pedersen",
+    }
+    for venue, kind in signers.items():
+        yield "sign", compare(f"sign an order: {venue}, {kind}", "sign", "us CPU", own("sign", venue), peer("ccxt", "sign", venue))
+    title = "sign an order: dydx, secp256k1 over protobuf"
+    yield "sign", compare(title, "sign", "us CPU", own("sign", "dydx"), peer("dydx-sdk", "sign", "-"))
     orders = own("orders", url)
     peers_orders = (peer("hyperliquid-sdk", "orders", url), peer("ccxt", "orders", url))
     yield "orders", compare("place an order, loopback round trip: hyperliquid", "order", "us", orders, *peers_orders)
@@ -204,7 +230,17 @@ def comparisons(peers: dict[str, Path], url: str) -> Iterator[tuple[str, Compari
         "ours": (ours, "from exchange_clients.hyperliquid import HyperliquidClient; HyperliquidClient()"),
         "ccxt": (peers.get("ccxt"), "import ccxt.pro; ccxt.pro.hyperliquid()"),
     }
-    for statements, what in ((imported, "import one venue"), (made, "import one venue and make a client")):
+    every = {
+        "ours": (ours, "from exchange_clients import venues; venues.all()"),
+        "ccxt": (peers.get("ccxt"), "import ccxt.pro"),
+    }
+    all_made = {"ours": (ours, "from exchange_clients import venues; [venue.client() for venue in venues.all().values()]")}
+    for statements, what in (
+        (imported, "import one venue"),
+        (made, "import one venue and make a client"),
+        (every, "import every registered venue"),
+        (all_made, "import every registered venue and make a client of each"),
+    ):
         contestants = [Side(name, python, imports_probe(code)) for name, (python, code) in statements.items() if python is not None]
         cpu = compare(f"{what}: CPU", "cpu_ms", "ms", *contestants)
         cpu.rehearsals = 1  # compiles

@@ -1,13 +1,15 @@
 """Seeded frames in the venues' wire formats, sized like recorded ones. Standard library only.
 
 Hyperliquid `l2Book`: 20 + 20 levels, whole book, about 1.6 kB. Lighter `order_book`: a snapshot of 400 + 400 levels, then updates of about
-19 levels, 1 kB. The process: a mid price that walks, levels near it that appear, change and vanish.
+19 levels, 1 kB; OKX, Aster, Backpack and dYdX say the same in their own words. The process: a mid price that walks, levels near it that
+appear, change and vanish.
 """
 
 from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 
 DEPTH = 400
 LEVELS_PER_UPDATE = 19
@@ -78,3 +80,84 @@ def lighter_frames(count: int, *, market_id: int = 1, seed: int = 1) -> list[str
     frames = [_lighter("subscribed", market_id, 0, 0, start)]
     frames += [_lighter("update", market_id, n, 999 + n, market.move()) for n in range(1, count)]
     return frames
+
+
+def okx_frames(count: int, *, inst: str = "BTC-USDT-SWAP", seed: int = 1) -> list[str]:
+    """`books`: a snapshot of 400 + 400 levels, then updates that name their predecessor. Sizes in contracts."""
+
+    def frame(n: int, action: str, changes: list[tuple[str, int, int]]) -> str:
+        rows: dict[str, list[list[str]]] = {"asks": [], "bids": []}
+        for side, tick, size in changes:
+            rows[side].append([f"{tick / 10:.1f}", f"{size / 100:g}", "0", str(1 + size % 20) if size else "0"])
+        data = {**rows, "ts": str(1_790_000_000_000 + n * 100), "checksum": 0, "seqId": 1000 + n, "prevSeqId": 999 + n if n else -1}
+        return json.dumps({"arg": {"channel": "books", "instId": inst}, "action": action, "data": [data]}, separators=(",", ":"))
+
+    return _deltas(count, seed, lambda n, changes: frame(n, "update" if n else "snapshot", changes))
+
+
+def aster_frames(count: int, *, symbol: str = "BTCUSDT", seed: int = 1) -> list[str]:
+    """`depthUpdate`s; the first is the snapshot as the REST endpoint gives it."""
+
+    def frame(n: int, changes: list[tuple[str, int, int]]) -> str:
+        rows = _pairs(changes)
+        now = 1_790_000_000_000 + n * 100
+        if not n:
+            return json.dumps({"lastUpdateId": 1001, "E": now, "T": now, "bids": rows["bids"], "asks": rows["asks"]}, separators=(",", ":"))
+        data = {"e": "depthUpdate", "E": now, "T": now, "s": symbol, "U": 1000 + n, "u": 1000 + n, "pu": 999 + n}
+        event = {**data, "b": rows["bids"], "a": rows["asks"]}
+        return json.dumps({"stream": f"{symbol.lower()}@depth@100ms", "data": event}, separators=(",", ":"))
+
+    return _deltas(count, seed, frame)
+
+
+def backpack_frames(count: int, *, symbol: str = "BTC_USDC_PERP", seed: int = 1) -> list[str]:
+    """`depth` updates; the first is the snapshot as the REST endpoint gives it."""
+
+    def frame(n: int, changes: list[tuple[str, int, int]]) -> str:
+        rows = _pairs(changes)
+        now = (1_790_000_000_000 + n * 100) * 1000
+        if not n:
+            rows = {side: sorted(levels, key=lambda level: float(level[0])) for side, levels in rows.items()}
+            return json.dumps({**rows, "lastUpdateId": "1000", "timestamp": now}, separators=(",", ":"))
+        data = {"e": "depth", "E": now, "T": now, "s": symbol, "U": 1000 + n, "u": 1000 + n, "b": rows["bids"], "a": rows["asks"]}
+        return json.dumps({"stream": f"depth.{symbol}", "data": data}, separators=(",", ":"))
+
+    return _deltas(count, seed, frame)
+
+
+def dydx_frames(count: int, *, market_id: str = "BTC-USD", seed: int = 1) -> list[str]:
+    """`v4_orderbook`: a snapshot, then changes in order of their message ids."""
+
+    def frame(n: int, changes: list[tuple[str, int, int]]) -> str:
+        head = {"connection_id": "86052893-19bc-46c9-a1af-e9f5ff4f6572", "message_id": n + 1, "id": market_id, "channel": "v4_orderbook"}
+        if not n:
+            rows = {side: [{"price": price, "size": size} for price, size in levels] for side, levels in _pairs(changes).items()}
+            return json.dumps({"type": "subscribed", **head, "contents": rows}, separators=(",", ":"))
+        return json.dumps({"type": "channel_data", **head, "version": "1.0.0", "contents": _pairs(changes)}, separators=(",", ":"))
+
+    return _deltas(count, seed, frame)
+
+
+def _pairs(changes: list[tuple[str, int, int]]) -> dict[str, list[list[str]]]:
+    rows: dict[str, list[list[str]]] = {"bids": [], "asks": []}
+    for side, tick, size in changes:
+        rows[side].append([f"{tick / 10:.1f}", f"{size / 1e5:.5f}" if size else "0"])
+    return rows
+
+
+def _deltas(count: int, seed: int, frame: Callable[[int, list[tuple[str, int, int]]], str]) -> list[str]:
+    """The whole book as frame 0, then its changes."""
+    market = Market(seed)
+    start = [(side, tick, size) for side in ("bids", "asks") for tick, size in market.best(side, DEPTH)]
+    return [frame(0, start), *(frame(n, market.move()) for n in range(1, count))]
+
+
+FRAMES: dict[str, Callable[[int], list[str]]] = {
+    "hyperliquid": hyperliquid_frames,
+    "lighter": lighter_frames,
+    "okx": okx_frames,
+    "aster": aster_frames,
+    "backpack": backpack_frames,
+    "dydx": dydx_frames,
+}
+"""Venue -> frames of one BTC market."""

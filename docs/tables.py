@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from exchange_clients import venues
-from exchange_clients.spec import VenueSpec
+from exchange_clients.spec import CredentialField, VenueSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -77,11 +77,18 @@ def variable_table() -> str:
     return table(
         head,
         [
-            (spec.title, f"`{item.variable.format(env='')}`", "yes" if item.required else "no", item.help)
+            (spec.title, f"`{item.variable.format(env='')}`", _needed(spec, item), item.help)
             for spec in specs()
             for item in spec.credentials
         ],
     )
+
+
+def _needed(spec: VenueSpec, item: CredentialField) -> str:
+    if not item.required:
+        return "no"
+    other = next((o for o in spec.credentials if o.name == item.unless), None)
+    return "yes" if other is None else f"unless `{other.variable.format(env='')}` is set"
 
 
 def stream_table() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import random
@@ -28,6 +29,8 @@ HEALTHY_AFTER_S = 10.0
 """A connection that carried data for so long is taken for a good one: the next loss waits briefly again."""
 _FATAL_STATUS = ("400", "401", "403", "404")
 _DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
+_CONTROL = (aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG)
+_LOOK_EVERY_S = 0.05
 
 log = logging.getLogger("exchange_clients.stream")
 
@@ -45,6 +48,9 @@ class _Login:
 
     async def recv(self) -> str | bytes:
         message = await self._ws.receive(self._timeout_s)
+        while message.type in _CONTROL:
+            await _answer(self._ws, message)
+            message = await self._ws.receive(self._timeout_s)
         if message.type not in _DATA:
             raise Disconnected("the connection closed during login")
         data: str | bytes = message.data
@@ -59,6 +65,13 @@ async def _write(ws: aiohttp.ClientWebSocketResponse, message: str | bytes) -> N
         await ws.send_str(message)
     else:
         await ws.send_bytes(message)
+
+
+async def _answer(ws: aiohttp.ClientWebSocketResponse, message: aiohttp.WSMessage) -> None:
+    """A ping is answered; where that fails the reader sees the loss itself."""
+    if message.type is aiohttp.WSMsgType.PING:
+        with contextlib.suppress(aiohttp.ClientError, ConnectionError):
+            await ws.pong(message.data)
 
 
 class VenueSocket:
@@ -112,6 +125,8 @@ class VenueSocket:
         self._sending = asyncio.Lock()
         self._last_frame = 0.0
         self._last_data = 0.0
+        self._signs = 0
+        """Of life: frames of any kind, pings and pongs too."""
         self.connects = 0
         self._opened = 0.0
         self._reason = ""
@@ -179,15 +194,27 @@ class VenueSocket:
 
     def _await_silence(self, topics: Sequence[Topic]) -> None:
         """Of a venue that acknowledges nothing: what it does not refuse in time counts as confirmed."""
+        waiting: dict[float, list[Topic]] = {}
         for topic in topics:
-            if self._ws is not None and (after_s := self._dialect.silence_s(topic)) is not None:
-                task = asyncio.create_task(self._silence(topic, after_s), name=f"{self.venue}-{self.role}-silence")
-                self._waits.add(task)
-                task.add_done_callback(self._waits.discard)
+            if (after_s := self._dialect.silence_s(topic)) is not None:
+                waiting.setdefault(after_s, []).append(topic)
+        for after_s, together in waiting.items():
+            task = asyncio.create_task(self._silence(together, after_s), name=f"{self.venue}-{self.role}-silence")
+            self._waits.add(task)
+            task.add_done_callback(self._waits.discard)
 
-    async def _silence(self, topic: Topic, after_s: float) -> None:
-        await self._runtime.clock.sleep(after_s)
-        self._on_silence(topic)
+    async def _silence(self, topics: Sequence[Topic], after_s: float) -> None:
+        """Silence of a connection that is dead says nothing: it must have answered a ping, or said anything, since."""
+        ws, signs, clock = self._ws, self._signs, self._runtime.clock
+        if ws is None:
+            return
+        with contextlib.suppress(aiohttp.ClientError, ConnectionError):
+            await ws.ping()
+        await clock.sleep(after_s)
+        while self._signs == signs:
+            await clock.sleep(_LOOK_EVERY_S)
+        for topic in topics:
+            self._on_silence(topic)
 
     async def drop(self, topics: Sequence[Topic]) -> None:
         """Unsubscribe; silent when disconnected."""
@@ -216,6 +243,7 @@ class VenueSocket:
                     url,
                     compress=15,
                     heartbeat=None if self._dialect.heartbeat.message is not None else self._dialect.heartbeat.every_s,
+                    autoping=False,
                     max_msg_size=MAX_FRAME_BYTES,
                     proxy=self._proxy,
                     timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
@@ -264,9 +292,13 @@ class VenueSocket:
         clock, on_frame, is_heartbeat = self._runtime.clock, self._on_frame, self._dialect.is_heartbeat
         while True:
             message = await ws.receive()
-            if message.type in _DATA:
+            if message.type in _CONTROL:
+                self._signs += 1
+                await _answer(ws, message)
+            elif message.type in _DATA:
                 ts_recv_ns = clock.time_ns()
                 self._last_frame = clock.monotonic()
+                self._signs += 1
                 on_frame(message.data, ts_recv_ns)
                 if self._reason:
                     return self._reason

@@ -31,7 +31,7 @@ from exchange_clients.errors import (
     classify,
 )
 from exchange_clients.model import Ack, OrderType, TimeInForce
-from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, IdFormat, Pool, Stream, VenueSpec
+from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, FundingNote, IdFormat, Pool, Stream, VenueSpec
 
 ROLE: Final = "public"
 BATCH: Final = 20
@@ -246,6 +246,13 @@ SPEC: Final = VenueSpec(
     ),
     client_id=IdFormat.UINT32,
     funding_interval_hours=Decimal(1),
+    funding=FundingNote(
+        unit="fraction per `fundingInterval` of the market",
+        sign="positive: longs pay; payments (`quantity`) positive when received",
+        interval="per market, `fundingInterval` (1 h since 2025-08-20 08:00 UTC, 8 h before); of settled rows from their distance",
+        next_time="field `nextFundingTimestamp`",
+        evidence="`rest/funding_rate`, `rest/funding_history`",
+    ),
     docs_url="https://docs.backpack.exchange",
     account_field="api_key",
     roles=(ROLE,),

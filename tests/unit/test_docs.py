@@ -40,6 +40,16 @@ def test_every_venue_has_its_page_naming_its_variables() -> None:
         assert "roubleshooting" in page
 
 
+def test_every_venue_says_how_its_funding_is_told() -> None:
+    """The side-by-side table of docs/capabilities.md has no empty row, and no cell that would break it."""
+    for name in venues.names():
+        note = venues.get(name).spec.funding
+        assert note is not None, name
+        cells = (note.unit, note.sign, note.interval, note.next_time, note.evidence)
+        assert all(cells), name
+        assert not any("|" in cell or "\n" in cell for cell in cells), name
+
+
 def given_names() -> list[tuple[str, str]]:
     """(given, place) of every row of the record that names a place, with the venue filled in."""
     text = (ROOT / "docs" / "decisions" / "0010-given-names.md").read_text(encoding="utf-8")

@@ -49,7 +49,7 @@ class AsterMessageHandler(BaseMessageHandler):
         if (bbo := converters.bbo(message, instrument, ts_recv_ns)) is not None:
             self.manager.bbo(bbo)
         else:
-            self.manager.no_bbo(instrument)
+            self.manager.no_bbo(instrument.id)
 
     def _trade(self, role: str, message: m.AggTradeEvent, ts_recv_ns: int) -> None:
         if (instrument := self.context.instruments.by_contract(message.s)) is not None:

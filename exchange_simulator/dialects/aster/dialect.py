@@ -52,7 +52,7 @@ from exchange_simulator.core.types import (
 )
 from exchange_simulator.dialects.aster import wire
 from exchange_simulator.dialects.aster.rest import Rest
-from exchange_simulator.dialects.aster.signatures import BAD_KEY, check_hmac, missing, recover, sent, split
+from exchange_simulator.dialects.aster.signatures import bad_key, check_hmac, missing, recover, sent, split
 from exchange_simulator.dialects.aster.streams import Streams
 from exchange_simulator.dialects.aster.wallets import LISTEN_KEY_NS, Nonces, Wallet
 from exchange_simulator.dialects.base import Batch, Budget, Dialect, Faults, Received, Refusal, Reply, Route, Session, SimAccount
@@ -258,7 +258,7 @@ class AsterDialect(Dialect):
             key = received.headers.get("X-MBX-APIKEY", "")
             wallet = next((w for w in self._wallets.values() if key and w.api_key == key), None)
             if wallet is None:
-                raise BAD_KEY
+                raise bad_key()
             if not stream:
                 check_hmac(received, wallet.api_secret, self.now_ms())
             return wallet
@@ -275,7 +275,7 @@ class AsterDialect(Dialect):
             raise Refusal(-1022, "Signature for this request is not valid.", status=400)
         wallet = next((w for w in self._wallets.values() if signer in w.agents), None)
         if wallet is None or named["user"].lower() not in ("", wallet.user.lower()):
-            raise BAD_KEY
+            raise bad_key()
         if not wallet.deposited:
             raise Refusal(-5050, "DEPOSIT_REQUIRED", status=400)
         if not named["nonce"].isdecimal():

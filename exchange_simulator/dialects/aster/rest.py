@@ -39,8 +39,7 @@ INTERVALS: Final = {
 }
 """Minutes; a month has thirty days here."""
 DEPTHS: Final = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1000: 20}
-INVALID_SYMBOL: Final = Refusal(-1121, "Invalid symbol.", status=400)
-TOO_LONG: Final = Refusal(-1127, "Lookup interval is too big.", status=400)
+
 V1_NAMES: Final = {"balance": "/fapi/v2/balance", "positionRisk": "/fapi/v2/positionRisk", "accountWithJoinMargin": "/fapi/v4/account"}
 GHOSTS: Final = (
     {"symbol": "OLDUSDT", "status": "CLOSE", "contractType": "PERPETUAL", "filters": []},
@@ -58,6 +57,14 @@ GHOSTS: Final = (
 
 Public = Callable[[Mapping[str, str]], Any]
 Private = Callable[[Wallet, Mapping[str, str]], Any]
+
+
+def invalid_symbol() -> Refusal:
+    return Refusal(-1121, "Invalid symbol.", status=400)
+
+
+def too_long() -> Refusal:
+    return Refusal(-1127, "Lookup interval is too big.", status=400)
 
 
 class Rest:
@@ -160,7 +167,7 @@ class Rest:
             raise missing("symbol")
         found = self.exchange.markets.get(query["symbol"])
         if found is None:
-            raise INVALID_SYMBOL
+            raise invalid_symbol()
         return found
 
     def _each(self, query: Mapping[str, str], make: Callable[[MarketState], Any]) -> Any:
@@ -336,7 +343,7 @@ class Rest:
             return {**query, "startTime": str(_int(query, "endTime", now) - WEEK_MS)}
         start, end = _int(query, "startTime", 0), _int(query, "endTime", FOREVER_MS)
         if end != FOREVER_MS and end - start > WEEK_MS:
-            raise TOO_LONG
+            raise too_long()
         return {**query, "endTime": str(min(end, start + WEEK_MS))}
 
     def _brackets(self, wallet: Wallet, query: Mapping[str, str]) -> Any:

@@ -8,12 +8,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from exchange_simulator.dialects.base import Received, Refusal
 
-BAD_SIGNATURE: Final = Refusal(-1022, "Signature for this request is not valid.", status=400)
-BAD_KEY: Final = Refusal(-2015, "Invalid API-key, IP, or permissions for action.", status=401)
+
+def bad_signature() -> Refusal:
+    return Refusal(-1022, "Signature for this request is not valid.", status=400)
+
+
+def bad_key() -> Refusal:
+    return Refusal(-2015, "Invalid API-key, IP, or permissions for action.", status=401)
 
 
 def missing(name: str) -> Refusal:
@@ -70,7 +75,7 @@ def recover(message: str, signature: str, chain_id: int) -> str:
         raw = bytes.fromhex(signature.removeprefix("0x"))
         return str(Account.recover_message(encode_typed_data(full_message=typed_data(message, chain_id)), signature=raw)).lower()
     except Exception as e:  # whatever the libraries make of a stranger's bytes
-        raise BAD_SIGNATURE from e
+        raise bad_signature() from e
 
 
 def check_hmac(received: Received, secret: str, now_ms: int) -> None:
@@ -81,7 +86,7 @@ def check_hmac(received: Received, secret: str, now_ms: int) -> None:
     message, signature = split(sent(received))
     wanted = hmac.new(secret.encode(), message.encode(), hashlib.sha256).hexdigest()
     if not hmac.compare_digest(wanted, signature):
-        raise BAD_SIGNATURE
+        raise bad_signature()
     stamp, window = _int(received.params, "timestamp"), int(received.params.get("recvWindow") or 5000)
     if not (stamp < now_ms + 1000 and now_ms - stamp <= min(window, 60_000)):
         raise Refusal(-1021, "Timestamp for this request is outside of the recvWindow.", status=400)

@@ -42,8 +42,14 @@ TYPES: Final = {
     "TAKE_PROFIT_MARKET": (OrderType.MARKET, TriggerKind.TAKE_PROFIT),
 }
 TIMES: Final = {"GTC": TimeInForce.GTC, "IOC": TimeInForce.IOC, "FOK": TimeInForce.FOK, "GTX": TimeInForce.GTC}
-UNKNOWN_ORDER: Final = Refusal(-2011, "Unknown order sent.", status=400)
-NO_SUCH_ORDER: Final = Refusal(-2013, "Order does not exist.", status=400)
+
+
+def unknown_order() -> Refusal:
+    return Refusal(-2011, "Unknown order sent.", status=400)
+
+
+def no_such_order() -> Refusal:
+    return Refusal(-2013, "Order does not exist.", status=400)
 
 
 class Trading:
@@ -83,7 +89,7 @@ class Trading:
         else:
             raise missing("orderId")
         if order is None or order.account.id != wallet.account or order.market is not market or order.status is OrderStatus.REJECTED:
-            raise NO_SUCH_ORDER
+            raise no_such_order()
         return order
 
     # ---- placing
@@ -187,7 +193,7 @@ class Trading:
         try:
             order = self.find(wallet, form)
         except Refusal as refusal:
-            raise UNKNOWN_ORDER if refusal is NO_SUCH_ORDER else refusal from None
+            raise unknown_order() if refusal.code == no_such_order().code else refusal from None
         reason = self.exchange.cancel(self.dialect.now_ns(), wallet.account, order.id)
         if reason is not None:
             raise wire.refused(reason)
@@ -232,7 +238,7 @@ class Trading:
         steps = order.market.spec.to_steps(size)
         found = self.exchange.amend(self.dialect.now_ns(), wallet.account, order.id, price=price, size=steps)
         if isinstance(found, RejectReason):
-            raise wire.refused(found) if found is not RejectReason.UNKNOWN_ORDER else NO_SUCH_ORDER
+            raise wire.refused(found) if found is not RejectReason.UNKNOWN_ORDER else no_such_order()
         return self.row(found)
 
 

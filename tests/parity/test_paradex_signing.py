@@ -25,6 +25,7 @@ CONFIG = {
     "paraclear_account_proxy_hash": "0x3530cc4759d78042f1b543bf797f5f3d647cde0388c33734cf91b7f7b9314a9",
 }
 ORDERS = 240
+pytestmark = pytest.mark.timeout(180)
 TYPES = ("LIMIT", "MARKET", "STOP_LIMIT", "STOP_LOSS_MARKET", "TAKE_PROFIT_LIMIT")
 
 PEER = """

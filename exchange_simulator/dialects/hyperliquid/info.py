@@ -66,8 +66,10 @@ TOKENS: Final = [
 ]
 SPOT_META: Final = {"universe": [{"tokens": [1, 0], "name": "PURR/USDC", "index": 0, "isCanonical": True}], "tokens": TOKENS}
 
-no_such = Refusal("null", "null", status=500)
-"""An unknown coin or dex where the venue answers 500 with the body `null`."""
+
+def no_such() -> Refusal:
+    """An unknown coin or dex where the venue answers 500 with the body `null`."""
+    return Refusal("null", "null", status=500)
 
 
 class Info:
@@ -138,7 +140,7 @@ class Info:
     def _dex(self, query: dict[str, Any]) -> str:
         dex = query.get("dex") or ""
         if dex not in self.dialect.dexes():
-            raise no_such
+            raise no_such()
         return str(dex)
 
     def _markets(self, query: dict[str, Any]) -> list[Any]:
@@ -167,14 +169,14 @@ class Info:
 
     def _trades(self, query: dict[str, Any]) -> Any:
         if query["coin"] not in self.exchange.markets:
-            raise no_such
+            raise no_such()
         return [self.dialect.trade_row(trade) for trade in reversed(list(self.history.trades[query["coin"]])[-10:])]
 
     def _candles(self, query: dict[str, Any]) -> Any:
         wanted = query["req"]
         market = self.exchange.markets.get(wanted["coin"])
         if market is None:
-            raise no_such
+            raise no_such()
         interval_ns = INTERVALS[wanted["interval"]] * MINUTE_NS
         end_ns = int(wanted.get("endTime") or FOREVER_MS) * MS
         found = self.history.candles(market.symbol, interval_ns, int(wanted["startTime"]) * MS, end_ns)[-5000:]
@@ -197,7 +199,7 @@ class Info:
 
     def _funding_history(self, query: dict[str, Any]) -> Any:
         if query["coin"] not in self.exchange.markets:
-            raise no_such
+            raise no_such()
         rows = [
             {"coin": query["coin"], "fundingRate": wire.rate(past.rate), "premium": wire.rate(past.rate * 8), "time": past.ts_ns // MS}
             for past in self.history.funding[query["coin"]]
@@ -329,7 +331,7 @@ class Info:
     def asset_data(self, user: str, coin: str) -> dict[str, Any]:
         wallet, market = self.dialect.wallets.get(user), self.exchange.markets.get(coin)
         if market is None:
-            raise no_such
+            raise no_such()
         mark = market.spec.ref_price(market.mark)
         if wallet is None:
             value = min(20, wire.leverage_limit(market.spec))

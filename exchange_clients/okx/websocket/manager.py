@@ -7,6 +7,7 @@ from typing import Final
 from exchange_clients.base_websocket import BaseWebSocketManager
 from exchange_clients.book import BookFeed
 from exchange_clients.context import ClientContext
+from exchange_clients.errors import ProtocolError
 from exchange_clients.okx.websocket.connection import OkxDialect
 from exchange_clients.okx.websocket.market_switcher import algo_topic
 from exchange_clients.okx.websocket.message_handler import OkxMessageHandler
@@ -54,4 +55,6 @@ class OkxWebSocketManager(BaseWebSocketManager):
         """For a subscription whose first message was an update: the venue announced that the stream's snapshots may end."""
         instrument = self.context.instruments.get(feed.instrument)
         reply = await self.context.rest.query("book_levels", instId=instrument.venue_symbol, sz=SNAPSHOT_LEVELS)
+        if not reply.data:
+            raise ProtocolError(f"no book of {instrument.venue_symbol}", venue=self.context.name)
         self.book_changed(whole(feed, reply.data[0], self.context.runtime.clock.time_ns()))

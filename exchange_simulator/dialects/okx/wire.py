@@ -310,7 +310,6 @@ def order(found: Order, *, filled: int | None = None, status: str | None = None)
     word = state(found, done) if status is None else status
     source = CANCEL_SOURCES.get(found.cancel_reason, "0") if found.cancel_reason is not None and word == "canceled" else ""
     algo = request.trigger is not None
-    size = found.size if request.close_position else max(request.size if found.size < request.size else found.size, found.size)
     return {
         "instType": "SWAP",
         "instId": spec.symbol,
@@ -320,7 +319,7 @@ def order(found: Order, *, filled: int | None = None, status: str | None = None)
         "algoClOrdId": found.client_id if algo else "",
         "tag": "",
         "px": text(spec.price(found.price)) if request.type is OrderType.LIMIT else "",
-        "sz": contracts(spec, size),
+        "sz": contracts(spec, found.size),
         "side": found.side.value,
         "posSide": "net",
         "ordType": order_type(found),

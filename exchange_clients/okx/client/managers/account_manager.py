@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from exchange_clients.base_managers import BaseAccountManager
 from exchange_clients.errors import ConfigError, PermissionDenied, ProtocolError
@@ -54,9 +54,14 @@ class OkxAccountManager(BaseAccountManager):
             self.context.log.warning("key.may_withdraw hint=%r", "make a key that can only read and trade")
 
     async def _config(self) -> m.Config:
-        reply: m.Reply[list[m.Config]] = await self.rest.query("config")
+        config: m.Config = await self._row("config")
+        return config
+
+    async def _row(self, endpoint: str, **arguments: Any) -> Any:
+        """The one row of an answer."""
+        reply: m.Reply[list[Any]] = await self.rest.query(endpoint, **arguments)
         if not reply.data:
-            raise ProtocolError("the venue tells no account configuration", venue=self.context.name)
+            raise ProtocolError(f"{endpoint} is empty", venue=self.context.name)
         return reply.data[0]
 
     async def fetch_key_info(self) -> KeyInfo:
@@ -64,25 +69,23 @@ class OkxAccountManager(BaseAccountManager):
         return converters.key_info(await self._config())
 
     async def fetch_account(self) -> AccountState:
-        reply: m.Reply[list[m.Balance]] = await self.rest.query("balance")
-        return converters.account(reply.data[0], self.context.spec.collateral, self.context.runtime.clock.time_ns())
+        return converters.account(await self._row("balance"), self.context.spec.collateral, self.context.runtime.clock.time_ns())
 
     async def fetch_fee_rates(self, instrument: Instrument) -> FeeRates:
         group = venue_cache(self.context).names(instrument).fee_group
-        reply: m.Reply[list[m.FeeRow]] = await self.rest.query("trade_fee", instType="SWAP", groupId=group or None)
-        return converters.fee_rates(reply.data[0], group)
+        return converters.fee_rates(await self._row("trade_fee", instType="SWAP", groupId=group or None), group)
 
     async def fetch_leverage(self, instrument: Instrument) -> LeverageInfo:
         """The account's cross leverage; tiers are valued at mark. Three requests."""
         self.context.require_signer()
         name, family = instrument.venue_symbol, venue_cache(self.context).names(instrument).family
-        setting, tiers, marks = await asyncio.gather(
+        setting, tiers, mark = await asyncio.gather(
             self.rest.query("leverage_info", instId=name, mgnMode="cross"),
             self.rest.query("position_tiers", instType="SWAP", tdMode="cross", instFamily=family),
-            self.rest.query("mark_price", instType="SWAP", instId=name),
+            self._row("mark_price", instType="SWAP", instId=name),
         )
-        mark = converters.price_of(marks.data[0].markPx, instrument, "markPx")
-        return converters.leverage_info(next(iter(setting.data), None), tiers.data, mark, instrument)
+        price = converters.price_of(mark.markPx, instrument, "markPx")
+        return converters.leverage_info(next(iter(setting.data), None), tiers.data, price, instrument)
 
     def encode_leverage(self, instrument: Instrument, leverage: Decimal, mode: MarginMode) -> Command:
         row = {"instId": instrument.venue_symbol, "lever": wire_number(leverage), "mgnMode": mode.value}

@@ -377,7 +377,7 @@ class OkxOrderManager(BaseOrderManager):
             return reply.data, getattr(reply.data[-1], cursor_of) if len(reply.data) == PAGE else None
 
         return await newest_first(
-            ask, key=lambda row: getattr(row, cursor_of), time_ns=lambda row: int(row.uTime or row.cTime) * NS_PER_MS, since_ns=since_ns
+            ask, key=lambda row: getattr(row, cursor_of), time_ns=lambda row: converters.ns(row.uTime or row.cTime) or 0, since_ns=since_ns
         )
 
     async def fetch_open_orders(self, instrument: Instrument | None = None) -> list[OrderInfo]:

@@ -166,8 +166,15 @@ def side_of(text: str) -> Side:
         raise DecodeError(f"side {text!r}", venue=m.VENUE) from None
 
 
+def whole(text: str, what: str) -> int:
+    """Milliseconds and other whole numbers."""
+    if not (text.isascii() and text.isdigit()):
+        raise DecodeError(f"{what} is {text[:40]!r}", venue=m.VENUE)
+    return int(text)
+
+
 def ns(text: str) -> int | None:
-    return int(text) * NS_PER_MS if text else None
+    return whole(text, "time") * NS_PER_MS if text else None
 
 
 # ---- instruments
@@ -175,7 +182,7 @@ def ns(text: str) -> int | None:
 
 def interval_hours(row: m.FundingRow) -> Decimal | None:
     """The market's own, which may change any time; None where the row does not say."""
-    ms = int(row.nextFundingTime or 0) - row.fundingTime
+    ms = whole(row.nextFundingTime or "0", "nextFundingTime") - row.fundingTime
     return Decimal(ms) / MS_PER_HOUR if ms > 0 else None
 
 
@@ -243,7 +250,7 @@ def candle(row: m.Candle, instrument: Instrument, interval: str) -> Candle:
     return Candle(
         instrument=instrument.id,
         interval=interval,
-        open_ns=int(row[0]) * NS_PER_MS,
+        open_ns=whole(row[0], "time") * NS_PER_MS,
         open=opened,
         high=high,
         low=low,

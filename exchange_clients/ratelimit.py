@@ -133,6 +133,10 @@ class _Bucket:
             self._penalties += 1
         self._blocked_until = max(self._blocked_until, now + retry_after_s)
 
+    def block_with(self, other: _Bucket) -> None:
+        """A penalty of the other one is this one's too."""
+        self._blocked_until = max(self._blocked_until, other._blocked_until)
+
     def observe(self, used: float | None, limit: float | None, now: float) -> None:
         if limit is not None and limit > 0:
             self.limit = limit * self.share
@@ -244,7 +248,7 @@ class Limiter:
         Without the venue's word it is 1 s, doubling up to 60 s while refusals go on.
         """
         now = self._clock.elapsed()
-        for name in dict.fromkeys([*self._pools, *self._buckets]) if pool is None else (pool,):
+        for name in dict.fromkeys([*self._pools, *self._buckets]) if pool is None else self._with_parts(pool):
             if self._pool(name).kind == "rate":
                 self._bucket(name).penalise(retry_after_s, now)
 
@@ -260,12 +264,19 @@ class Limiter:
         except KeyError:
             raise ConfigError(f"no rate-limit pool {name!r}; there are {', '.join(self._pools)}", venue=self._venue) from None
 
+    def _with_parts(self, pool: str) -> list[str]:
+        """The pool and what is known of its parts."""
+        return [pool, *(name for name in self._buckets if name.startswith(f"{pool}/"))]
+
     def _bucket(self, name: str) -> _Bucket:
         bucket = self._buckets.get(name)
         if bucket is None:
             pool = self._pool(name)
             key = (self._venue, self._environment, name, self._scopes[pool.scope])
             bucket = self._buckets[name] = self._shared().bucket(key, name, pool, self._share)
+            whole, part, _ = name.partition("/")
+            if part:
+                bucket.block_with(self._bucket(whole))
         return bucket
 
     def _shared(self) -> LimiterRegistry:

@@ -327,6 +327,8 @@ def test_each_part_of_a_pool_has_a_count_of_its_own() -> None:
             await limiter.acquire({"ip/BTC": 1}, Lane.QUERY, timeout_s=1)
         limiter.penalise(90.0)
         assert await spent(sim, limiter.acquire({"ip/BTC": 1}, Lane.QUERY, timeout_s=100)) == pytest.approx(90)
+        limiter.penalise(50.0, "ip")
+        assert await spent(sim, limiter.acquire({"ip/SOL": 1}, Lane.QUERY, timeout_s=100)) == pytest.approx(50)
         with pytest.raises(ConfigError):
             await limiter.acquire({"nosuch/BTC": 1}, Lane.QUERY, timeout_s=0)
 

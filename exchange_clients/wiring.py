@@ -101,6 +101,7 @@ def build_context(
     runtime = runtime or Runtime.system()
     log = get_exchange_logger(spec.name)
     signer: Signer | None = None
+    problem: str | None = None
     if credentials is not None and make_signer is not None:
         if (problem := credentials.problem(spec, parsed.environment)) is None:
             signer = make_signer(require(credentials, spec, parsed.environment), endpoints, parsed, runtime)
@@ -129,6 +130,7 @@ def build_context(
         proxy=parsed.proxy,
         nodes=GrpcNodes(spec.name, endpoints.grpc, runtime),
         headers=endpoints.headers,
+        problem=problem,
     )
     nonces: dict[str, NonceSource] = {}
     socket = SocketCommands(spec.name)

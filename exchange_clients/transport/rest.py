@@ -89,7 +89,7 @@ def _worth_another_try(error: BaseException) -> bool:
 class RestTransport:
     """Sends requests of one client. Queries are repeated on transport trouble; commands never are.
 
-    `signer` may be None: then signed endpoints raise what `missing` says. All times are asyncio time.
+    `signer` may be None: then signed endpoints raise what `problem` says of the credentials. All times are asyncio time.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class RestTransport:
         signer: Signer | None = None,
         timeout_s: float = 10.0,
         proxy: str | None = None,
+        problem: str | None = None,
         nodes: GrpcNodes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -115,6 +116,7 @@ class RestTransport:
         self._signer = signer
         self._timeout_s = timeout_s
         self._proxy = proxy
+        self._problem = problem
         self._headers = dict(headers or {})
         self._session: aiohttp.ClientSession | None = None
         self._decoders: dict[int, msgspec.json.Decoder[Any]] = {}
@@ -181,7 +183,7 @@ class RestTransport:
 
     async def _authorized(self, request: HttpRequest) -> HttpRequest:
         if self._signer is None:
-            raise MissingCredentials("this client is read-only: the call needs credentials", venue=self.spec.name)
+            raise MissingCredentials(self._problem or "this client is read-only: the call needs credentials", venue=self.spec.name)
         return await self._signer.authorize(request, self._venue_time.now_ms())
 
     @staticmethod

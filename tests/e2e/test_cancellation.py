@@ -10,7 +10,7 @@ import pytest
 from exchange_clients import venues
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.model import OrderIntent, OrderStatus, Side
-from exchange_simulator.conformance.bench import BTC, Bench, rest_order, virtual
+from exchange_simulator.conformance.bench import BTC, Bench, needs, rest_order, virtual
 
 pytestmark = pytest.mark.parametrize("venue", venues.names())
 
@@ -99,6 +99,9 @@ def test_e35_canceling(venue: str) -> None:
 
 
 def test_e35_amending(venue: str) -> None:
+    """Where an amend is a cancel and a new order, a caller who leaves may do so between the two."""
+    needs(venues.get(venue).spec.capabilities.native_amend, "amend of its own")
+
     async def check(bench: Bench, turns: int) -> bool:
         client = await bench.connected()
         resting = await rest_order(client)

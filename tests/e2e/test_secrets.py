@@ -90,7 +90,7 @@ def test_e41_secrets_stay_secret(venue: str) -> None:
             keys = bench.credentials()
             found = {keys[item.name] for item in bench.spec.credentials if item.secret and item.name in keys}
             for received in bench.dialect.received:
-                found |= {value for name, value in received.headers.items() if name.lower() == "authorization"}
+                found |= {value for name, value in received.headers.items() if re.search("authorization|sign", name.lower())}
                 body = received.body.decode("utf-8", "replace")
                 found |= set(re.findall(r'"auth":\s*"([^"]+)"', body)) | set(re.findall(r'"[rs]":"(0x[0-9a-f]{64})"', body))
                 found |= set(re.findall(r"Sig%22%3A%22([^%]{40,})", body))

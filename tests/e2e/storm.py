@@ -30,6 +30,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+import yarl
+
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.errors import VenueError
 from exchange_clients.events import Subscription
@@ -604,7 +606,8 @@ def errors_logged(into: list[str]) -> Iterator[None]:
 
 
 def left_now() -> Left:
-    """After a collection."""
+    """After a collection, and without the addresses that yarl remembers: signed ones are never asked for twice."""
+    yarl.cache_clear()
     for _ in range(3):
         gc.collect()
     files = Path("/proc/self/fd")

@@ -5,6 +5,7 @@ Source: dossier sections 2, 3.2, 5; the chain's .proto files of protocol v9 (fie
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from functools import cache
 from typing import Final
@@ -12,6 +13,7 @@ from typing import Final
 import msgspec
 
 from exchange_clients.dydx import protobuf as pb
+from exchange_clients.errors import DecodeError
 
 PLACE: Final = "/dydxprotocol.clob.MsgPlaceOrder"
 CANCEL: Final = "/dydxprotocol.clob.MsgCancelOrder"
@@ -22,6 +24,7 @@ _PUBLIC_KEY: Final = "/cosmos.crypto.secp256k1.PubKey"
 GAS_LIMIT: Final = 1_000_000
 """Of clob transactions; no gas is charged for them."""
 _SYNC: Final = 2
+_HASH: Final = re.compile("[0-9A-Fa-f]{64}")
 ORDER_ALREADY_THERE: Final = ("sdk", 19)
 """The node has this very transaction: as good as accepted."""
 
@@ -234,7 +237,10 @@ class Authenticator(msgspec.Struct, frozen=True):
 
 def read_broadcast(body: bytes) -> Broadcast:
     tx = pb.message_of(pb.parse(body), 1)
-    return Broadcast(pb.number_of(tx, 4), pb.text_of(tx, 3), pb.text_of(tx, 2), pb.text_of(tx, 6))
+    tx_hash = pb.text_of(tx, 2)
+    if _HASH.fullmatch(tx_hash) is None:
+        raise DecodeError("the answer to a broadcast names no transaction", venue="dydx")
+    return Broadcast(pb.number_of(tx, 4), pb.text_of(tx, 3), tx_hash, pb.text_of(tx, 6))
 
 
 def broadcast_refusal(answer: Broadcast) -> tuple[str, str] | None:
@@ -251,16 +257,23 @@ def account_request(address: str) -> bytes:
 def read_account(body: bytes) -> Account:
     account = pb.message_of(pb.message_of(pb.parse(body), 1), 2)
     key = pb.message_of(pb.message_of(account, 2), 2)
-    return Account(pb.text_of(account, 1), pb.number_of(account, 3), pb.number_of(account, 4), pb.bytes_of(key, 1))
+    if not (address := pb.text_of(account, 1)):
+        raise DecodeError("the answer names no account", venue="dydx")
+    return Account(address, pb.number_of(account, 3), pb.number_of(account, 4), pb.bytes_of(key, 1))
 
 
 def read_block(body: bytes) -> Block:
     header = pb.message_of(pb.message_of(pb.parse(body), 2), 1)
-    return Block(pb.text_of(header, 2), pb.number_of(header, 3))
+    block = Block(pb.text_of(header, 2), pb.number_of(header, 3))
+    if not block.chain_id or not block.height:
+        raise DecodeError("the answer names no block", venue="dydx")
+    return block
 
 
 def read_fee_tier(body: bytes) -> FeeTier:
     tier = pb.message_of(pb.parse(body), 2)
+    if not tier:
+        raise DecodeError("the answer names no fee tier", venue="dydx")
     return FeeTier(pb.text_of(tier, 1), pb.zigzag_of(tier, 5), pb.zigzag_of(tier, 6))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -250,6 +251,14 @@ def test_bytes_and_fixed_numbers_come_back_and_the_last_of_several_counts(value:
 def test_garbage_is_a_decode_error_and_nothing_else(body: bytes) -> None:
     for read in (chain.read_broadcast, chain.read_account, chain.read_block, chain.read_fee_tier, chain.read_leverage):
         with suppress(DecodeError):
+            read(body)
+
+
+@pytest.mark.parametrize("read", [chain.read_broadcast, chain.read_account, chain.read_block, chain.read_fee_tier])
+def test_an_answer_that_says_nothing_is_a_decode_error(read: Callable[[bytes], object]) -> None:
+    """An empty message decodes, to zeros: code 0 of a broadcast that nobody took, block 0, no fees."""
+    for body in (b"", pb.data(1, b""), pb.data(2, b"")):
+        with pytest.raises(DecodeError):
             read(body)
 
 

@@ -44,9 +44,12 @@ class DydxMarketData(BaseMarketData):
             raise ProtocolError(f"no state of {instrument.venue_symbol}", venue=self.context.name) from None
 
     async def fetch_server_time_ns(self) -> int | None:
-        """`iso`: the other form is in seconds, with a fraction."""
+        """Told twice, as text and in seconds with a fraction."""
         reply: m.Time = await self.rest.query("time")
-        return ns_of(reply.iso)
+        time_ns = ns_of(reply.iso)
+        if not abs(time_ns / NS_PER_S - reply.epoch) < 1:
+            raise ProtocolError(f"the venue's clock says {reply.iso[:30]} and {reply.epoch:g}", venue=self.context.name)
+        return time_ns
 
     async def fetch_book(self, instrument: Instrument, *, depth: int = 20) -> BookSnapshot:
         """At most 100 levels a side, uncrossed by the venue."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exchange_simulator.core.events import FundingPaid, Liquidated, OrderFilled
@@ -123,6 +123,7 @@ DEALS = st.lists(st.tuples(st.sampled_from(list(Side)), st.integers(1, 40), st.i
 
 
 @given(DEALS)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_coin_is_conserved_and_a_flat_market_keeps_none(deals: list[tuple[Side, int, int]]) -> None:
     """What one side makes in coin the other loses; money differs only by when each turned its coin into it."""
     exchange = made(deposit=1_000_000)

@@ -670,3 +670,20 @@ async def test_an_empty_side_ends_the_best_prices(bench: Bench) -> None:
     await bench.until(lambda: client.ws_manager.get_latest_bbo(btc) is None, "one side is gone")
     with pytest.raises(NotReady):
         await client.fetch_bbo_prices(BTC)
+
+
+@virtual
+async def test_an_entry_waits_for_its_switch_and_an_exit_does_not(bench: Bench) -> None:
+    client = await connected(bench)
+    await take(client, "buy", "0.02")
+    await client.arm_dead_man_switch(600)
+    bench.hands.requests(RequestFault(lose=Lose.REPLY), times=100, when=lambda r: r.path.endswith("countdownCancelAll"))
+    with pytest.raises(NotReady, match="dead-man switch") as caught:
+        await client.place_limit_order(ETH, D("0.1"), D(2_400), "buy")
+    assert caught.value.outcome == "not_sent"
+    btc, eth = (client.instruments.get(base).id for base in (BTC, ETH))
+    closing = OrderIntent(instrument=btc, side=Side.SELL, quantity=D("0.02"), price=D(49_900), reduce_only=True, purpose=Purpose.UNWIND)
+    entry = OrderIntent(instrument=eth, side=Side.BUY, quantity=D("0.1"), price=D(2_400))
+    results = await client.place_orders([entry, closing])
+    assert [(r.success, r.outcome) for r in results] == [(False, "not_sent"), (True, "accepted")]
+    assert (bench.position(), bench.orders(ETH)) == (D(0), [])

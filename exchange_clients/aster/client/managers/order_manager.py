@@ -15,7 +15,16 @@ from exchange_clients.aster.common import ENDPOINTS, refusal
 from exchange_clients.aster.signing import NONCE_SCOPE
 from exchange_clients.base_managers import LANES, BaseOrderManager, ids_of, most_urgent
 from exchange_clients.context import ClientContext
-from exchange_clients.errors import ConfigError, DecodeError, OrderDenied, OrderNotFound, PostOnlyWouldCross, RequestRefused, VenueError
+from exchange_clients.errors import (
+    ConfigError,
+    DecodeError,
+    NotReady,
+    OrderDenied,
+    OrderNotFound,
+    PostOnlyWouldCross,
+    RequestRefused,
+    VenueError,
+)
 from exchange_clients.model import (
     NS_PER_MS,
     TRIGGER_TYPES,
@@ -29,6 +38,7 @@ from exchange_clients.model import (
     OrderIntent,
     OrderStatus,
     OrderType,
+    Purpose,
     TimeInForce,
     WaitFor,
 )
@@ -122,12 +132,14 @@ class AsterOrderManager(BaseOrderManager):
         return _CLIENT_ID.fullmatch(any_id) is not None
 
     async def place(self, intent: OrderIntent, *, wait_for: WaitFor = WaitFor.ACK, timeout_s: float | None = None) -> OrderInfo:
-        await self._cover([intent])
+        if (error := (await self._not_covered([intent]))[0]) is not None:
+            raise error
         return await super().place(intent, wait_for=wait_for, timeout_s=timeout_s)
 
     async def place_many(self, intents: Sequence[OrderIntent]) -> list[OrderInfo | VenueError]:
-        await self._cover(intents)
-        return await super().place_many(intents)
+        errors = await self._not_covered(intents)
+        outcomes = iter(await super().place_many([intent for intent, error in zip(intents, errors, strict=True) if error is None]))
+        return [next(outcomes) if error is None else error for error in errors]
 
     def encode_place(self, order: Order, instrument: Instrument) -> Command:
         lane = LANES[order.intent.purpose]
@@ -287,17 +299,23 @@ class AsterOrderManager(BaseOrderManager):
         if timeout_s is not None:
             self._armed.add(instrument.id)
 
-    async def _cover(self, intents: Iterable[OrderIntent]) -> None:
-        """While a switch is armed no order goes out that it would not cancel."""
+    async def _not_covered(self, intents: Sequence[OrderIntent]) -> list[VenueError | None]:
+        """While a switch is armed no entry goes out that it would not cancel: why not, for each. Exits go out without it."""
         if self._armed_until_s is None:
-            return
+            return [None] * len(intents)
         left_s = self._armed_until_s - self.context.runtime.clock.elapsed()
         if left_s <= 0:
             self._armed.clear()
             self._armed_until_s = None
-            return
-        for market in {intent.instrument for intent in intents} - self._armed:
-            await self._arm(self.context.instruments.get(market), left_s)
+            return [None] * len(intents)
+        failed: dict[InstrumentId, VenueError] = {}
+        for market in dict.fromkeys(intent.instrument for intent in intents if intent.instrument not in self._armed):
+            try:
+                await self._arm(self.context.instruments.get(market), left_s)
+            except VenueError as e:
+                self.context.log.warning("dead_man.not_armed instrument=%s reason=%s", market, e)
+                failed[market] = NotReady(f"{market}: the dead-man switch could not be armed: {e.message}", venue=self.context.name)
+        return [failed.get(intent.instrument) if intent.purpose is Purpose.ENTRY else None for intent in intents]
 
     # ---- queries
 

@@ -61,6 +61,8 @@ CANCEL_BLOCKS: Final = 10
 """A cancel lives so long at least: the order that it is to end may not have reached every validator yet."""
 HEIGHT_MAX_AGE_S: Final = 3.0
 NEXT_BLOCK_S: Final = 2.0
+OPEN_BLOCKS: Final = 3
+"""Within so many blocks a stateful order is told."""
 _OPEN: Final = "OPEN,UNTRIGGERED,BEST_EFFORT_OPENED,BEST_EFFORT_CANCELED"
 
 
@@ -360,6 +362,8 @@ class DydxOrderManager(BaseOrderManager):
     async def await_state(self, order: Order, wait_for: WaitFor, timeout_s: float | None) -> OrderInfo:
         if timeout_s is None and wait_for is WaitFor.TERMINAL:
             timeout_s = self._patience_s([order])
+        elif timeout_s is None and wait_for is WaitFor.OPEN:
+            timeout_s = self.context.config.command_timeout_s + 2 * BLOCK_S * OPEN_BLOCKS
         return await super().await_state(order, wait_for, timeout_s)
 
     def decode_cancel(self, reply: chain.Broadcast, order: Order) -> None:

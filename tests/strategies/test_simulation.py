@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.strategies.simulation import simulate
+from tests.strategies.simulation import ANY, drawn, simulate
 
 FAILED_ONCE = (0, 207)
 """0: rules and order woke each other without end while a cancel could not be sent."""
@@ -22,12 +22,13 @@ def test_a_seed_that_failed_once_passes(tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_storms(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("venues", "seconds"), [("hyperliquid,lighter", BUDGET_S), (ANY, BUDGET_S / 2)])
+def test_storms(tmp_path: Path, venues: str, seconds: float) -> None:
     """As many of the seeds as fit into the budget; `make simulate` runs the rest."""
     began = time.monotonic()
     for done, seed in enumerate(SEEDS):
-        if done >= AT_LEAST and time.monotonic() - began > BUDGET_S:
+        if done >= AT_LEAST and time.monotonic() - began > seconds:
             break
         folder = tmp_path / str(seed)
         folder.mkdir()
-        simulate(seed, folder)
+        simulate(seed, folder, names=drawn(seed, venues))

@@ -7,6 +7,7 @@ books go straight into the book; everything else becomes one domain event, built
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -520,7 +521,8 @@ class BaseWebSocketManager:
 
     def _on_book_gap(self, gap: BookGap) -> None:
         context = self.context
-        context.log.warning("book.gap instrument=%s reason=%s resync=%s", gap.instrument, gap.reason, gap.resync)
+        level = logging.WARNING if gap.was_ready else logging.INFO  # a book that only begins has lost nothing
+        context.log.log(level, "book.gap instrument=%s reason=%s resync=%s", gap.instrument, gap.reason, gap.resync)
         if gap.was_ready:
             event = Gap(
                 venue=context.name, topic=Stream.BOOK, reason=gap.reason, ts_ns=context.runtime.clock.time_ns(), instrument=gap.instrument

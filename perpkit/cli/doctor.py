@@ -144,10 +144,11 @@ async def _closing(client: BaseExchangeClient) -> AsyncIterator[BaseExchangeClie
 
 
 async def _step(report: Report, check: str, look: Callable[[], Awaitable[None]]) -> bool:
-    """Run one check; a venue's error becomes a finding with its next step."""
+    """Run one check; a venue's error becomes a finding with its next step. A key that is refused is the key's fault, whatever was asked."""
     try:
         await look()
     except VenueError as e:
+        check = "keys" if isinstance(e, AuthError) else check
         report.add(check, Verdict.FAIL, f"{type(e).__name__}: {e.message}" + (f" [{e.code}]" if e.code else ""), _advice(e))
         return False
     return True

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from database.journal import Journal
 
 JOURNAL_FILE = "journal.db"
+GRPC = "grpc"
 
 
 @Parameter(name="*")
@@ -26,7 +27,8 @@ class Target:
     environment: str | None = None
     "mainnet (default), testnet or demo, as far as the venue has them."
     endpoint: list[str] = field(default_factory=list)
-    "Another address: URL, or VENUE=URL for each where several venues are asked. Sockets follow it. May be repeated."
+    "Another address: URL, or VENUE=URL for each where several venues are asked. Sockets follow it; a chain's nodes are grpc://HOST:PORT. \
+May be repeated."
     config: Path | None = None
     "YAML file with client settings per venue: {lighter: {environment: testnet, endpoints: {...}}}."
 
@@ -39,10 +41,11 @@ class Target:
         ends = spec.environments.get("mainnet" if environment == "prod" else environment)
         if ends is None:
             raise Failure(f"{spec.name} has no {environment!r} environment", hint=f"choose one of {', '.join(spec.environment_names)}")
+        given: dict[str, Any] = {}
         for name, url in self._addresses():
             if name in (None, spec.name):
-                found["endpoints"] = endpoints_at(url, ends)
-        return found
+                given |= _endpoints(url, ends)
+        return {**found, "endpoints": given} if given else found
 
     def check(self, asked: Iterable[str]) -> None:
         """Each address given is that of one of the venues asked, and says of which where they are several.
@@ -104,9 +107,14 @@ class Store:
 def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        return parts.scheme in ("http", "https", GRPC) and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port beyond 65535, a broken IPv6 address
         return False
+
+
+def _endpoints(url: str, ends: Endpoints) -> dict[str, Any]:
+    parts = urlsplit(url)
+    return {"grpc": [parts.netloc]} if parts.scheme == GRPC else endpoints_at(url, ends)
 
 
 def endpoints_at(url: str, ends: Endpoints) -> dict[str, Any]:

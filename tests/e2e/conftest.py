@@ -29,7 +29,9 @@ class Served:
     @property
     def options(self) -> list[str]:
         """How a command reaches it."""
-        return ["--environment", self.bench.environment, "--endpoint", f"{self.bench.spec.name}={self.bench.server.rest}"]
+        name, server = self.bench.spec.name, self.bench.server
+        addresses = [server.rest, *(f"grpc://{address}" for address in server.endpoints.get("grpc", ()))]
+        return ["--environment", self.bench.environment, *(part for url in addresses for part in ("--endpoint", f"{name}={url}"))]
 
     @property
     def variables(self) -> dict[str, str]:

@@ -499,8 +499,9 @@ class DydxDialect(Dialect):
         }
 
     def fault_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """The indexer says Retry-After in milliseconds."""
-        return {name: str(int(float(value) * 1000)) if name == "Retry-After" else value for name, value in headers.items()}
+        """The indexer says Retry-After in milliseconds; what is no number of seconds stays as it is."""
+        is_seconds = {name: name == "Retry-After" and value.isascii() and value.isdigit() for name, value in headers.items()}
+        return {name: f"{value}000" if is_seconds[name] else value for name, value in headers.items()}
 
     def unavailable(self, status: int, received: Received) -> Reply:
         if received.method == GRPC:

@@ -411,8 +411,6 @@ class Indexer:
             "type": wire.fill_type(event.kind, ordered=order is not None),
             "price": wire.text(spec.price(event.price)),
             "size": wire.text(spec.size(event.size)),
-            "fee": wire.fee(event.fee),
-            "affiliateRevShare": "0",
             "createdAt": wire.iso(ts_ns),
             "createdAtHeight": str(height),
             "clientMetadata": str(order.client_metadata) if order is not None else "0",
@@ -429,6 +427,8 @@ class Indexer:
             said["market"] = event.market
             said["marketType"] = "PERPETUAL"
             said["subaccountNumber"] = owner.number
+            said["fee"] = wire.fee(event.fee)  # the socket tells none
+            said["affiliateRevShare"] = "0"
         return said
 
     def position_row(self, row: PositionRow, owner: Subaccount) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from exchange_clients.dydx.client.utils import converters
 from exchange_clients.dydx.client.utils.bookkeeping import OrderBookkeeping
 from exchange_clients.dydx.client.utils.caching import venue_cache
 from exchange_clients.dydx.client.utils.fees import fetch_rates, with_fee
+from exchange_clients.dydx.signing import signer_of
 from exchange_clients.errors import VenueError
 from exchange_clients.model import Fill, FillKind, Instrument
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 ACCOUNT_EVERY_S: Final = 1.0
 """The indexer caches for a second."""
+FORCED_TRIES: Final = 4
 
 
 class DydxWebSocketHandlers:
@@ -50,8 +52,10 @@ class DydxWebSocketHandlers:
         """The socket tells no fee: it follows from our rates, which are asked for first where they are not known yet."""
         fill = self.books.fill(row, instrument)
         known = venue_cache(self.context).fees.get(instrument.contract_id)
-        if row.fee is not None or fill.kind is not FillKind.TRADE:
+        if row.fee is not None:
             self._tell(fill)
+        elif fill.kind is not FillKind.TRADE:
+            self.manager.errand(self._look_up_forced(fill, instrument))
         elif known is not None:
             self._tell(with_fee(fill, known[0]))
         else:
@@ -61,6 +65,28 @@ class DydxWebSocketHandlers:
         self.manager.fill(fill)
         if fill.order_id is not None:
             self.books.settle_removal(self.context.tracker.find(fill.order_id))
+
+    async def _look_up_forced(self, fill: Fill, instrument: Instrument) -> None:
+        """What a liquidation costs follows from no rate: the records say it, as soon as they have the fill."""
+        signer = signer_of(self.context)
+        for _ in range(FORCED_TRIES):
+            try:
+                reply: m.Fills = await self.context.rest.query(
+                    "fills",
+                    address=signer.address,
+                    subaccountNumber=signer.number,
+                    market=instrument.contract_id,
+                    marketType="PERPETUAL",
+                    limit=100,
+                )
+            except VenueError as e:
+                self.context.log.warning("fill.fee_unknown trade=%s reason=%s", fill.trade_id, e)
+                break
+            if (row := next((row for row in reply.fills if row.id == fill.trade_id), None)) is not None:
+                fill = self.books.fill(row, instrument)
+                break
+            await self.context.runtime.clock.sleep(0.5)
+        self._tell(fill)
 
     async def _look_up_fee(self, fill: Fill, instrument: Instrument) -> None:
         try:

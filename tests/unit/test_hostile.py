@@ -17,6 +17,7 @@ from exchange_clients.errors import (
     NonceError,
     Outcome,
     RateLimited,
+    ReduceOnlyViolation,
     UnknownInstrument,
     VenueError,
     VenueUnavailable,
@@ -46,9 +47,22 @@ ROWS: dict[str, type[VenueError]] = {"nonce": NonceError, "insufficient margin":
         (504, VenueUnavailable, Outcome.UNKNOWN),
     ],
 )
-def test_words_on_an_error_page_of_a_proxy_refuse_nothing(status: int, kind: type[ApiError], outcome: Outcome) -> None:
-    error = classify(ROWS, venue="toy", code="", message='<script nonce="x"> 21104', http_status=status)
+def test_words_count_where_the_status_lets_the_venue_speak(status: int, kind: type[ApiError], outcome: Outcome) -> None:
+    error = classify(ROWS, venue="toy", code="", message="invalid nonce", http_status=status)
     assert (type(error), error.outcome) == (kind, outcome)
+
+
+@pytest.mark.parametrize("text", ["<html>id 9c1f2d34-2022-4a2b</html>", '<script nonce="x">insufficient margin'])
+@pytest.mark.parametrize("status", [200, 400, 404, 408, 413])
+def test_a_page_under_any_status_is_nobodys_word(status: int, text: str) -> None:
+    rows: dict[str, type[VenueError]] = {"-2022": ReduceOnlyViolation, **ROWS}
+    assert classify(rows, venue="toy", code="", message=text, http_status=status).outcome is Outcome.UNKNOWN
+
+
+def test_a_number_within_a_text_is_no_code() -> None:
+    error = classify({"-2022": ReduceOnlyViolation}, venue="toy", code="-9999", message="request 9c1f2d34-2022-4a2b", http_status=400)
+    assert type(error) is ApiError
+    assert error.outcome is Outcome.UNKNOWN
 
 
 def test_a_code_of_the_venue_counts_under_any_status() -> None:

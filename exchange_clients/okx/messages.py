@@ -9,13 +9,15 @@ Source: dossier sections 3-6; https://www.okx.com/docs-v5/en, read 2026-08.
 
 from __future__ import annotations
 
-from typing import Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 
 from exchange_clients.errors import DecodeError
 
 T = TypeVar("T")
+
+Texts = Annotated[list[str], msgspec.Meta(min_length=2)]
 
 VENUE: Final = "okx"
 PONG: Final = "pong"
@@ -102,8 +104,8 @@ class BookData(Wire, frozen=True):
 class Quotes(Wire, frozen=True):
     """The same for callers, and of best prices: exact text, `[px, sz, ...]` per level."""
 
-    asks: list[list[str]]
-    bids: list[list[str]]
+    asks: list[Texts]
+    bids: list[Texts]
     ts: int
     seqId: int | None = None
 

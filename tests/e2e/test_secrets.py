@@ -94,6 +94,8 @@ def test_e41_secrets_stay_secret(venue: str) -> None:
                 body = received.body.decode("utf-8", "replace")
                 found |= set(re.findall(r'"auth":\s*"([^"]+)"', body)) | set(re.findall(r'"[rs]":"(0x[0-9a-f]{64})"', body))
                 found |= set(re.findall(r"Sig%22%3A%22([^%]{40,})", body))
+                found |= set(re.findall(r"signature=(0x[0-9a-f]{130})", body + received.query))
+                found |= set(re.findall(r"/ws/([0-9a-f]{64})", received.path))  # a listen key
                 if received.method == "GRPC" and bench.is_command(received):
                     found.add(received.body[-66:-2].hex())  # a transaction ends with its signature; the mode of the broadcast follows
             return found

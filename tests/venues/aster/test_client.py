@@ -20,6 +20,7 @@ from exchange_clients.errors import (
     NonceError,
     NotReady,
     OrderDenied,
+    OrderOutcomeUnknown,
     PermissionDenied,
     PostOnlyWouldCross,
     ProtocolError,
@@ -687,3 +688,28 @@ async def test_an_entry_waits_for_its_switch_and_an_exit_does_not(bench: Bench) 
     results = await client.place_orders([entry, closing])
     assert [(r.success, r.outcome) for r in results] == [(False, "not_sent"), (True, "accepted")]
     assert (bench.position(), bench.orders(ETH)) == (D(0), [])
+
+
+@virtual
+async def test_markets_load_with_keys_that_are_refused(bench: Bench) -> None:
+    """Who looks at prices need not trade; connecting is what proves the key."""
+    dialect_of(bench).wallet(bench.account.account).agents.clear()
+    client = bench.client()
+    found = await client.instruments.load_all()
+    assert {i.id.base for i in found} == {BTC, ETH}
+    assert all(i.max_leverage is None for i in found)
+    with pytest.raises(PermissionDenied):
+        await client.connect()
+
+
+@virtual
+async def test_an_amend_to_less_whose_answer_is_lost_is_seen(bench: Bench) -> None:
+    client = await connected(bench)
+    info = await rest_order(client, quantity="0.03")
+    assert info.client_order_id is not None
+    bench.hands.requests(RequestFault(lose=Lose.REPLY), when=lambda r: r.method == "PUT")
+    with pytest.raises(OrderOutcomeUnknown):
+        await client.amend_order(info.client_order_id, quantity=D("0.01"))
+    seen = await client.get_order_info(info.client_order_id, force_refresh=True)
+    assert seen is not None
+    assert seen.size == D("0.01")

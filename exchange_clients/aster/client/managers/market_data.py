@@ -10,7 +10,7 @@ from exchange_clients.aster.client.utils import converters
 from exchange_clients.aster.client.utils.caching import Aged, OpenInterests
 from exchange_clients.base_managers import BaseMarketData
 from exchange_clients.context import ClientContext
-from exchange_clients.errors import ConfigError, ProtocolError
+from exchange_clients.errors import AuthError, ConfigError, ProtocolError
 from exchange_clients.model import (
     NS_PER_MS,
     BookSnapshot,
@@ -70,9 +70,20 @@ class AsterMarketData(BaseMarketData):
         """Margins need a key: the venue tells brackets to accounts only. The limits of now are taken over."""
         info: m.ExchangeInfo = await self.rest.query("exchangeInfo")
         self._learn_limits(info.rateLimits)
-        brackets: list[m.Brackets] = await self.rest.query("leverageBracket") if self.context.signer is not None else []
+        brackets = await self._brackets()
         self.onboarded_ms = {row.symbol: row.onboardDate for row in info.symbols}
         return converters.instruments(info, await self.intervals(), {row.symbol: row.brackets for row in brackets})
+
+    async def _brackets(self) -> list[m.Brackets]:
+        """Markets load with keys that the venue refuses, too: proving them is another's task."""
+        if self.context.signer is None:
+            return []
+        try:
+            found: list[m.Brackets] = await self.rest.query("leverageBracket")
+        except AuthError as e:
+            self.context.log.warning("brackets.refused reason=%s", e)
+            return []
+        return found
 
     def _learn_limits(self, limits: Sequence[m.RateLimit]) -> None:
         names = {("REQUEST_WEIGHT", "MINUTE", 1): "ip", ("ORDERS", "MINUTE", 1): "orders_1m", ("ORDERS", "SECOND", 10): "orders_10s"}

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
-from exchange_clients.errors import ConfigError, DecodeError, VenueError
+from exchange_clients.errors import ConfigError, DecodeError, ProtocolError, VenueError
 from exchange_clients.model import Lane
 from exchange_clients.paradex import messages as m
 from exchange_clients.signing import Channel, Command, Credentials, HttpRequest, SignContext, SignedCommand
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 VENUE: Final = "paradex"
 CURVE_ORDER: Final = 0x800000000000010FFFFFFFFFFFFFFFFB781126DCAE7B2321E66A241ADC64D2F
+SMALLEST: Final = 2**128
+"""No key and no address is that small by chance: what is smaller was cut off or mistyped."""
 ADDRESS_BOUND: Final = 2**251 - 256
 L1_CHAINS: Final = {"mainnet": 1, "testnet": 11155111}
 """Chain id inside the Ethereum signature that a key is derived from; the venue's own word is compared when connecting."""
@@ -227,9 +229,17 @@ def _hex(text: str, name: str, bound: int) -> int:
         number = int(text, 16)
     except ValueError:
         number = 0
-    if not 0 < number < bound:
-        raise ConfigError(f"{name} is not a number of at most 252 bits in hex", venue=VENUE)
+    if not SMALLEST < number < bound:
+        raise ConfigError(f"{name} is not a number of about 252 bits in hex", venue=VENUE)
     return number
+
+
+def read_felt(text: str) -> int:
+    """A number that the venue writes in hex."""
+    try:
+        return int(text, 16)
+    except ValueError:
+        raise ProtocolError(f"the venue sent {text[:80]!r} for a number in hex", venue=VENUE) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +327,7 @@ class ParadexSigner:
             config: m.SystemConfig = await self._venue().query("system/config", lane=Lane.UNWIND)
             if config.starknet_chain_id != self.chain_id:
                 raise ConfigError(f"the venue signs for {config.starknet_chain_id}, not for {self.chain_id}", venue=VENUE)
-            hashes = (int(config.paraclear_account_proxy_hash, 16), int(config.paraclear_account_hash, 16))
+            hashes = (read_felt(config.paraclear_account_proxy_hash), read_felt(config.paraclear_account_hash))
             self._account = account_address(self.identity.public_key, *hashes)
         return self._account
 

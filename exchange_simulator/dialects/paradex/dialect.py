@@ -172,8 +172,10 @@ class ParadexDialect(Dialect):
         key = seeded_key(f"perpkit simulated {self.name} {self._seed} {number}")
         public = public_key_of(key)
         l1_address = hex(seeded_key(f"l1 {self._seed} {number}") % 2**160 | 1 << 159)
-        self._register(Owner(number, contract_address(public), l1_address, [public]), deposit)
-        return SimAccount(number, {"PARADEX_L2_PRIVATE_KEY": hex(key), "PARADEX_L1_ADDRESS": l1_address})
+        address = contract_address(public)
+        self._register(Owner(number, address, l1_address, [public]), deposit)
+        keys = {"PARADEX_L2_PRIVATE_KEY": hex(key), "PARADEX_L1_ADDRESS": l1_address, "PARADEX_L2_ADDRESS": address}
+        return SimAccount(number, keys)
 
     def adopt(self, private_key: int, deposit: Decimal, *, l1_address: str = "0x" + "1" * 40) -> Owner:
         """An account of a given Stark key."""

@@ -64,9 +64,11 @@ class Bench:
         return self.dialect.now_ns()
 
     def credentials(self, account: SimAccount | None = None, **other: str) -> Credentials:
-        """Of an account, with fields replaced."""
+        """Of an account, with fields replaced; the address of the first one is left to be derived."""
         environ = (account or self.account).environ
         values = {item.name: environ[item.variable.format(env="")] for item in SPEC.credentials if item.variable.format(env="") in environ}
+        if account is None:
+            values["l2_address"] = ""
         return Credentials(SPEC.name, {**values, **other})
 
     def client(self, credentials: Credentials | None = None, *, signed: bool = True, **settings: Any) -> ParadexClient:

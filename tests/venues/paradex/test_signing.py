@@ -185,11 +185,13 @@ def identity(**fields: str) -> s.Identity:
 def test_credentials_of_every_kind() -> None:
     assert identity(l2_private_key=hex(L2_KEY)).public_key == L2_PUBLIC
     assert identity(l1_private_key=ETH_KEY).private_key == L2_KEY
-    subkey = identity(l2_private_key="0x1234", l2_address=hex(ACCOUNT))
-    assert (subkey.account, subkey.public_key) == (ACCOUNT, s.public_key(0x1234))
+    sub_key = L2_KEY - 1
+    subkey = identity(l2_private_key=hex(sub_key), l2_address=hex(ACCOUNT))
+    assert (subkey.account, subkey.public_key) == (ACCOUNT, s.public_key(sub_key))
     for wrong in (
         {"l2_private_key": "zz"},
         {"l2_private_key": "0x0"},
+        {"l2_private_key": "0x1234"},
         {"l2_private_key": hex(s.CURVE_ORDER)},
         {"l2_private_key": hex(L2_KEY), "l2_address": "0x"},
         {"l1_private_key": "0x1234"},

@@ -18,7 +18,7 @@ from exchange_clients.model import (
 )
 from exchange_clients.paradex import messages as m
 from exchange_clients.paradex.client.utils import converters
-from exchange_clients.paradex.signing import L1_CHAINS, SPARE_S, signer_of
+from exchange_clients.paradex.signing import L1_CHAINS, SPARE_S, read_felt, signer_of
 from exchange_clients.signing import Command
 
 
@@ -30,10 +30,10 @@ class ParadexAccountManager(BaseAccountManager):
         signer = signer_of(self.context)
         if self.context.credentials is not None and "l1_private_key" in self.context.credentials:
             config: m.SystemConfig = await self.rest.query("system/config")
-            if int(config.l1_chain_id) != L1_CHAINS[self.context.config.environment]:
+            if config.l1_chain_id != str(L1_CHAINS[self.context.config.environment]):
                 raise ConfigError(f"keys are derived for chain {config.l1_chain_id} there: give l2_private_key", venue=self.context.name)
         info = await self._info()
-        if int(info.account, 16) != await signer.account():
+        if read_felt(info.account) != await signer.account():
             raise PermissionDenied("the token stands for another account", venue=self.context.name)
 
     async def keep_session(self) -> None:
@@ -44,7 +44,7 @@ class ParadexAccountManager(BaseAccountManager):
         """Of the account itself; the list may hold its sub-accounts too."""
         rows: m.Results[m.AccountInfo] = await self.rest.query("account/info")
         account = await signer_of(self.context).account()
-        found = next((row for row in rows.results if int(row.account, 16) == account), None)
+        found = next((row for row in rows.results if read_felt(row.account) == account), None)
         if found is None:
             raise PermissionDenied("the venue does not show this account to this key", venue=self.context.name)
         return found
@@ -52,7 +52,7 @@ class ParadexAccountManager(BaseAccountManager):
     async def fetch_key_info(self) -> KeyInfo:
         """A subkey trades and moves nothing out; the account's own key may. Keys do not end by themselves; positions are net."""
         info, own = await self._info(), signer_of(self.context).identity.public_key
-        withdraws = int(info.public_key, 16) == own if info.public_key else None
+        withdraws = read_felt(info.public_key) == own if info.public_key else None
         return KeyInfo(can_trade=True, can_withdraw=withdraws, position_mode=PositionMode.ONE_WAY)
 
     async def fetch_account(self) -> AccountState:

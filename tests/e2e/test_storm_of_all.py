@@ -1,5 +1,7 @@
 """All registered venues through one storm, over real sockets: briefly here, for minutes with `make soak`."""
 
+import logging
+
 import pytest
 
 from exchange_clients import venues
@@ -7,6 +9,12 @@ from exchange_simulator import dialects
 from tests.e2e import storm
 
 NAMES = [name for name in venues.names() if name in dialects.names()]
+
+
+@pytest.fixture(autouse=True)
+def unheard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that pytest keeps for its report would count as memory left behind; errors are still collected."""
+    monkeypatch.setattr(logging.getLogger("exchange_clients"), "propagate", False)
 
 
 async def weather(seconds: float, *, each_s: float) -> storm.Report:

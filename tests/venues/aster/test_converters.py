@@ -436,3 +436,9 @@ def test_no_nonsense_goes_out(value: str) -> None:
 
 def test_the_spec_says_where_limits_and_use_are_told() -> None:
     assert set(SPEC.usage_headers.values()) <= set(SPEC.pools)
+
+
+def test_an_order_that_filled_more_than_it_is_is_garbage() -> None:
+    with pytest.raises(e.DecodeError, match="has filled"):
+        c.order_update(event(z="21"), market("1000PEPEUSDT"))
+    assert c.order_update(event(q="0", z="5", cp=True), market("1000PEPEUSDT")).filled_size == D(5_000)

@@ -331,13 +331,20 @@ def _reason(state: OrderStatus, status: str) -> str | None:
     return status.lower() if state in (OrderStatus.EXPIRED, OrderStatus.CANCELED) and status != "CANCELED" else None
 
 
+def _sizes(size: Decimal, filled: Decimal, order_id: int) -> tuple[Decimal, Decimal]:
+    """No order fills more than it is; one that closes a whole position has no size."""
+    if filled > size > ZERO:
+        raise DecodeError(f"order {order_id} has filled {filled} of {size}", venue=VENUE)
+    return size, filled
+
+
 def _order_type(text: str) -> OrderType:
     return _ORDER_TYPES.get(text, OrderType.LIMIT)
 
 
 def order(data: m.Order, instrument: Instrument) -> OrderInfo:
     """`origQty` is 0 for orders that close the whole position."""
-    size, filled = size_of(data.origQty, instrument, "origQty"), size_of(data.executedQty, instrument, "executedQty")
+    size, filled = _sizes(size_of(data.origQty, instrument, "origQty"), size_of(data.executedQty, instrument, "executedQty"), data.orderId)
     state = order_status(data.status, data.type, data.timeInForce, filled)
     return OrderInfo(
         instrument=instrument.id,
@@ -363,7 +370,7 @@ def order(data: m.Order, instrument: Instrument) -> OrderInfo:
 
 def order_update(data: m.OrderUpdate, instrument: Instrument) -> OrderInfo:
     """A trigger that fires may be told as the end of the conditional order before its successor comes: such an end proves nothing."""
-    size, filled = size_of(data.q, instrument, "q"), size_of(data.z, instrument, "z")
+    size, filled = _sizes(size_of(data.q, instrument, "q"), size_of(data.z, instrument, "z"), data.i)
     state = order_status(data.X, data.o, data.f, filled)
     if data.o in TRIGGER_WORDS and data.X == "EXPIRED":
         state = OrderStatus.UNKNOWN

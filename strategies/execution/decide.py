@@ -274,13 +274,20 @@ def _without_dust(leg: LegView, limits: ExecutionLimits) -> LegView:
 
 
 def _piece(view: PairView, lead: Leg) -> Decimal:
-    """One slice of a leg, or all of it when the rest of either leg would be too small to trade."""
-    piece = min(view.slice_quantity, view.leg(lead).own)
-    for leg in (view.long, view.short):
-        rest = leg.own - piece
-        if rest > 0 and not tradable(leg.instrument, rest, leg.price):
-            return view.leg(lead).own
-    return piece
+    """One slice of a leg. Where that leaves either leg a rest too small to trade: half of it, or all where halves are too small too."""
+    side = view.leg(lead)
+
+    def fits(piece: Decimal) -> bool:
+        rests = ((leg, leg.own - piece) for leg in (view.long, view.short))
+        return all(rest <= 0 or tradable(leg.instrument, rest, leg.price) for leg, rest in rests)
+
+    if side.own <= view.slice_quantity:
+        return side.own
+    if fits(view.slice_quantity):
+        return view.slice_quantity
+    half = floor_to(side.own / 2, view.tolerance)
+    whole = half <= 0 or not fits(half) or not all(tradable(leg.instrument, half, leg.price) for leg in (view.long, view.short))
+    return side.own if whole else half
 
 
 def _reduce(view: PairView, leg: Leg, quantity: Decimal, purpose: Purpose) -> Step:

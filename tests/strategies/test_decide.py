@@ -97,9 +97,17 @@ def test_a_delta_too_small_to_trade_alone_is_closed_together_with_the_rest() -> 
     fine = instrument("a", step="0.00001")
     lopsided = view(PairState.REPAIRING, leg(fine, "0.00505", reduce_failures=1), leg(fine, "0.005"))
     assert decide(lopsided) == [Move(PairState.CLOSING, "a delta of 0.00005 is too small to be traded alone")]
-    assert decide(replace(lopsided, state=PairState.CLOSING)) == [Send(Leg.LONG, D("0.00505"), True, Purpose.CLOSE, 1)]
+    assert decide(replace(lopsided, state=PairState.CLOSING)) == [Send(Leg.LONG, D("0.00257"), True, Purpose.CLOSE, 1)], "with a half"
     first_try = replace(lopsided, state=PairState.CLOSING, long=leg(fine, "0.00505"))
     assert decide(first_try) == [Send(Leg.LONG, D("0.00005"), True, Purpose.CLOSE, 0)]
+
+
+def test_e12_a_last_rest_too_small_to_trade_is_closed_in_halves_and_never_in_more_than_a_slice() -> None:
+    fine = instrument("a", step="0.00001", min_quantity="0.0002")
+    held = replace(view(PairState.CLOSING, leg(fine, "0.0083"), leg(fine, "0.0083")), slice_quantity=D("0.00815"))
+    assert decide(held) == [Send(Leg.LONG, D("0.00415"), True, Purpose.CLOSE, 0)]
+    tiny = replace(view(PairState.CLOSING, leg(fine, "0.00035"), leg(fine, "0.00035")), slice_quantity=D("0.0002"))
+    assert decide(tiny) == [Send(Leg.LONG, D("0.00035"), True, Purpose.CLOSE, 0)], "halves are below the minimum"
 
 
 class World:

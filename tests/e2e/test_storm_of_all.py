@@ -17,9 +17,9 @@ def unheard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("exchange_clients"), "propagate", False)
 
 
-async def weather(seconds: float, *, each_s: float) -> storm.Report:
+async def weather(seconds: float, *, each_s: float, share: float) -> storm.Report:
     report, before, after = await storm.measured(NAMES, seconds=seconds, seed=11, each_s=each_s, say=lambda _: None)
-    storm.nothing_left(before, after)
+    storm.nothing_left(before, after, share=share)
     assert report.errors == []
     assert set(report.happened) == set(NAMES)
     for name in NAMES:
@@ -31,13 +31,13 @@ async def weather(seconds: float, *, each_s: float) -> storm.Report:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_every_venue_knows_the_truth_after_a_short_storm() -> None:
-    report = await weather(10.0, each_s=0.6)
+    report = await weather(10.0, each_s=0.6, share=0.03)
     assert len(report.happened) >= 2
 
 
 @pytest.mark.soak
 async def test_every_venue_knows_the_truth_after_minutes_of_storm() -> None:
-    report = await weather(240.0, each_s=1.5)
+    report = await weather(240.0, each_s=1.5, share=0.01)
     struck = {trouble for happened in report.happened.values() for trouble in happened}
     assert struck == {trouble.__name__ for trouble in storm.BREAKS + storm.BRUISES}
 

@@ -5,7 +5,6 @@ Source: dossier sections 1, 3, 7-9; https://www.okx.com/docs-v5/en, read 2026-08
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -32,17 +31,21 @@ from exchange_clients.errors import (
     VenueUnavailable,
     classify,
 )
-from exchange_clients.model import Ack, MarginMode, OrderType, TimeInForce
+from exchange_clients.model import Ack, MarginMode, OrderStatus, OrderType, TimeInForce
 from exchange_clients.okx import messages as m
-from exchange_clients.okx.signing import ORDER_LIFE_MS
 from exchange_clients.spec import Capabilities, CredentialField, Endpoint, Endpoints, FundingNote, IdFormat, Pool, Stream, VenueSpec
 
 PUBLIC, PRIVATE, BUSINESS = "public", "private", "business"
 BATCH: Final = 20
 WOULD_TAKE: Final = "post-only order would have taken"
 """Our words for cancelSource 31: the venue accepts such an order and cancels it."""
-LOOKUP_GRACE_S: Final = 5.0 + ORDER_LIFE_MS / 1000 + 3.0
-"""By then an order that had to wait for the limiter (at most 5 s) and was held up on its way is void (`expTime`)."""
+REQUEST_LIFE_S: Final = 30.0
+LOOKUP_GRACE_S: Final = 5.0 + REQUEST_LIFE_S + 3.0
+"""By then an order that had to wait for the limiter (at most 5 s) and was held up on its way is void: its request has expired. Orders
+also carry `expTime`, trigger orders cannot."""
+UNTRIGGERED: Final = frozenset({OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PENDING})
+"""A trigger order that is not yet an order."""
+ISOLATED_HINT: Final = "this client trades in cross margin, whose orders cannot close it: close it at the venue"
 SUB_ACCOUNT: Final = "sub_account"
 """New orders and amends of all markets together."""
 
@@ -252,7 +255,7 @@ SPEC: Final = VenueSpec(
         lookup_grace_s=LOOKUP_GRACE_S,
     ),
     client_id=IdFormat.TEXT32,
-    funding_interval_hours=Decimal(8),
+    funding_interval_hours=None,
     collateral="USDT",
     funding=FundingNote(
         unit="fraction per interval of the market",

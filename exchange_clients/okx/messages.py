@@ -474,9 +474,9 @@ class FillRow(Wire, frozen=True):
 
 
 class Ack(Wire, frozen=True):
-    """One row of a command's answer. "0" is the gateway's yes; what became of the order is told by the stream."""
+    """One row of a command's answer. "0" is the gateway's yes; what became of the order is told by the stream. Without a code: unknown."""
 
-    sCode: str = "0"
+    sCode: str = ""
     sMsg: str = ""
     subCode: str = ""
     ordId: str = ""

@@ -287,7 +287,6 @@ class OkxDialect(Dialect):
 
     async def _order_algo(self, received: Received) -> Reply:
         owner = self._signed(received)
-        self._not_late(received.headers.get("expTime", ""), "order-algo")
         code, message, data = self.trading.rows(self.trading.place_algo, owner, [_json(received)], coded=False)
         return Reply({"code": code, "msg": message, "data": data})
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exchange_simulator.core.orders import Order
 from exchange_simulator.core.types import (
+    REF,
+    UNIT,
     NewOrder,
     OrderStatus,
     OrderType,
@@ -103,6 +105,8 @@ class Trading:
             raise Refusal(51000, "Parameter ordType error")
         order_type, tif, post_only = TYPES[kind]
         price = 0 if kind in MARKET_TYPES else self._ticks(spec.symbol, row.get("px"), "px")
+        if price and row.get("pxAmendType") == "1":
+            price = self._into_band(symbol, price)
         common = self._common(owner, row, symbol)
         new = NewOrder(
             price=price, type=order_type, time_in_force=tif, post_only=post_only, client_id=self._client_id(row, "clOrdId"), **common
@@ -111,6 +115,15 @@ class Trading:
         if order.status is OrderStatus.REJECTED:
             raise self._refused(order.reject_reason)
         return {"ordId": wire.order_id(order), "clOrdId": order.client_id}
+
+    def _into_band(self, symbol: str, price: int) -> int:
+        """The venue moves a price that is too far away to the end of the band, where the row allows it."""
+        market = self.exchange.markets[symbol]
+        band = market.spec.price_band
+        if not band:
+            return price
+        lowest = -(-market.mark * (UNIT - band) // (UNIT * REF))
+        return min(max(price, lowest), market.mark * (UNIT + band) // (UNIT * REF))
 
     def place_algo(self, owner: Keys, row: Row, coded: bool) -> Row:
         """One-way stops and take-profits (`conditional`), and plain triggers."""

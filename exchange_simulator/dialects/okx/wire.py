@@ -522,7 +522,7 @@ def position(exchange: Exchange, held: Position, now_ms: int) -> dict[str, Any]:
         "notionalUsd": "" if flat else text(money(market.notional(held.size))),
         "upl": "" if flat else text(amount(market.unrealised(held), market)),
         "uplRatio": "",
-        "realizedPnl": text(amount(held.realised, market)),
+        "realizedPnl": text(amount(held.realised + held.funding, market)),
         "pnl": text(amount(held.realised, market)),
         "fee": "0",
         "fundingFee": text(amount(held.funding, market)),

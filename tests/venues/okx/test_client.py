@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -12,18 +13,24 @@ import pytest
 from exchange_clients.errors import (
     BadSignature,
     ConfigError,
+    DecodeError,
     InsufficientMargin,
     OrderDenied,
     OrderOutcomeUnknown,
+    Outcome,
     PermissionDenied,
     PostOnlyWouldCross,
     RateLimited,
     Throttled,
+    VenueError,
 )
-from exchange_clients.model import FillKind, Lane, OrderIntent, OrderStatus, OrderType, PositionMode, Purpose, Side
+from exchange_clients.model import FillKind, Lane, MarginMode, OrderIntent, OrderStatus, OrderType, PositionMode, Purpose, Side
+from exchange_clients.okx import messages as m
+from exchange_clients.okx.client.managers.websocket_handlers import OkxWebSocketHandlers
+from exchange_clients.orders import Order
 from exchange_clients.signing import Credentials
 from exchange_simulator.core import types as core
-from exchange_simulator.dialects.base import Lose, RequestFault
+from exchange_simulator.dialects.base import Lose, Reply, RequestFault
 from tests.venues.okx.harness import INVERSE, INVERSE_ID, LINEAR, Bench, D, virtual, virtual_with
 
 QUANTITY = D("0.01")
@@ -595,3 +602,111 @@ async def test_an_order_held_up_on_the_way_is_void(bench: Bench) -> None:
     result = await client.place_limit_order("BTC", QUANTITY, D(49_000), "buy")
     assert (result.success, result.outcome) == (False, "refused")
     assert bench.exchange.open_orders(bench.account.account) == []
+
+
+# ---- what a review found
+
+
+@virtual
+async def test_an_isolated_position_is_refused_at_the_start_and_never_taken_for_the_cross_one(bench: Bench) -> None:
+    """Both can be held in one market; no cross order closes the isolated one."""
+    client = await bench.connected()
+    await client.place_limit_order("BTC", QUANTITY, D(50_001), "buy", time_in_force="IOC", wait_for="terminal")
+    honest = bench.dialect._answer
+
+    async def answer(route: Any, request: Any) -> Reply:
+        reply = await honest(route, request)
+        if not request.path.endswith("/account/positions"):
+            return reply
+        body = json.loads(reply.encoded())
+        body["data"].append({**body["data"][0], "mgnMode": "isolated", "pos": size})
+        return Reply(body, reply.status, reply.headers)
+
+    bench.dialect._answer = answer  # type: ignore[method-assign, assignment]
+    told: list[Any] = []
+    client.ws_manager.position = told.append  # type: ignore[method-assign, assignment]
+    for size in ("0", "700"):
+        (held,) = await client.get_open_positions()
+        assert held.quantity == QUANTITY
+        push = m.PositionsPush(m.Arg("positions"), [m.PositionRow(instId=LINEAR, pos=size, posSide="net", mgnMode="isolated")])
+        OkxWebSocketHandlers(client.ws_manager).positions("private", push, bench.now())
+    assert {position.margin_mode for position in told} <= {MarginMode.CROSS}
+    with pytest.raises(ConfigError, match="isolated position is open"):
+        await client.account_manager.verify_credentials()
+
+
+@virtual
+async def test_trigger_orders_carry_no_end_and_are_looked_for_until_their_request_has_expired(bench: Bench) -> None:
+    client = await bench.connected()
+    await client.place_limit_order("BTC", QUANTITY, D(50_001), "buy", time_in_force="IOC", wait_for="terminal")
+    await client.place_trigger_order("BTC", QUANTITY, D(49_000), "sell", OrderType.STOP_MARKET, wait_for="open")
+    (algo,) = bench.dialect.requests("/api/v5/trade/order-algo")
+    assert "expTime" not in algo.headers
+    assert client.context.spec.capabilities.lookup_grace_s >= 30 + 5
+
+
+@virtual
+async def test_an_exit_whose_bound_is_outside_the_price_band_is_moved_into_it(bench: Bench) -> None:
+    client = await bench.connected()
+    bench.exchange.change_market(bench.now(), replace(bench.exchange.markets[LINEAR].spec, price_band=core.to_fraction("0.001")))
+    bought = await client.place_limit_order("BTC", QUANTITY, D(52_000), "buy", time_in_force="IOC", wait_for="terminal")
+    sold = await client.place_limit_order("BTC", QUANTITY, D(48_000), "sell", time_in_force="IOC", wait_for="terminal", reduce_only=True)
+    assert (bought.success, sold.success, bench.position()) == (True, True, D(0))
+    assert [body["pxAmendType"] for body in bench.bodies("/trade/order")] == ["1", "1"]
+    resting = await client.place_limit_order("BTC", QUANTITY, D(48_000), "buy")
+    assert not resting.success, "only what ends at once may be moved"
+
+
+@virtual
+async def test_an_order_that_the_venue_has_forgotten_was_canceled(bench: Bench) -> None:
+    """Unfilled canceled orders are gone after two hours; one canceled while nobody listened must not stay open here for ever."""
+    client = await bench.connected()
+    result = await rest_order(client)
+    honest = bench.dialect._answer
+
+    async def answer(route: Any, request: Any) -> Reply:
+        if request.method == "GET" and request.path.endswith(("/trade/order", "/trade/order-algo")):
+            return Reply({"code": "51603", "msg": "Order does not exist", "data": []})
+        reply: Reply = await honest(route, request)
+        if request.path.endswith("/trade/orders-pending") and gone:
+            return Reply({"code": "0", "msg": "", "data": []})
+        return reply
+
+    bench.dialect._answer = answer  # type: ignore[method-assign, assignment]
+    gone, asked = True, client.order_manager.fetch_order
+    btc = client.instruments.get("BTC")
+    assert await asked(btc, order_id=result.order_id) is None, "it may still be on its way"
+    order = client.context.tracker.find(result.order_id)
+    assert order is not None
+    order.updated_ns -= 3 * 3_600 * 10**9
+    gone = False
+    found = await asked(btc, order_id=result.order_id)
+    assert found is not None
+    assert found.status is OrderStatus.OPEN
+    gone = True
+    found = await asked(btc, order_id=result.order_id)
+    assert found is not None
+    assert (found.status, found.filled_size) == (OrderStatus.CANCELED, D(0))
+
+
+@virtual
+async def test_a_row_without_a_code_proves_nothing(bench: Bench) -> None:
+    client = await bench.connected()
+    order = Order("a1", OrderIntent(instrument=client.instruments.get("BTC").id, side=Side.BUY, quantity=QUANTITY, price=D(1)), 0)
+    outcome = client.order_manager.decode_place_many(m.Acks(code="0", data=[m.Ack()]), [order])[0]
+    assert isinstance(outcome, VenueError)
+    assert outcome.outcome is Outcome.UNKNOWN
+    with pytest.raises(DecodeError):
+        client.order_manager.decode_cancel(m.Acks(code="0", data=[m.Ack()]), order)
+
+
+@virtual
+async def test_a_message_of_another_currency_does_not_empty_the_account(bench: Bench) -> None:
+    client = await bench.connected()
+    before = await client.get_account_balance()
+    push = m.AccountPush(m.Arg("account"), [m.Balance(details=[m.BalanceDetail(ccy="BTC", eq="1")], totalEq="60000")])
+    told: list[Any] = []
+    client.ws_manager.account = told.append  # type: ignore[method-assign, assignment]
+    OkxWebSocketHandlers(client.ws_manager).account("private", push, bench.now())
+    assert told == []
+    assert await client.get_account_balance() == before

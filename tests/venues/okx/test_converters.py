@@ -184,7 +184,14 @@ def test_settled_rates_are_what_was_charged_and_take_their_interval_from_their_n
     assert [s.raw_rate for s in found] == [D("0.00005"), D("0.00015"), D("0.00025"), D("0.00035")]
     assert [s.interval_hours for s in found] == [8, 8, 4, 4]
     assert {s.kind for s in found} == {RateKind.SETTLED}
-    assert c.funding_settled(rows[:1], instrument(BTC_USDT))[0].interval_hours == 8
+    known = msgspec.structs.replace(instrument(BTC_USDT), funding_interval_hours=D(8))
+    assert c.funding_settled(rows[:1], known)[0].interval_hours == 8
+    hole = [rows[0], msgspec.structs.replace(rows[1], fundingTime=24 * HOUR_MS)]
+    assert [s.interval_hours for s in c.funding_settled(hole, known)] == [8, 8], "missing rows are no interval"
+    unknown = msgspec.structs.replace(known, funding_interval_hours=None)
+    with pytest.raises(DecodeError, match="tell no interval"):
+        c.funding_settled(hole, unknown)
+    assert c.funding_settled([], unknown) == []
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,7 @@ def yields(row: Any, *, streamed: bool) -> Counter[str]:
             made["fees"] += c.fee_rates(row, "4").taker > 0
     if instrument is None:
         return made
+    known = msgspec.structs.replace(instrument, funding_interval_hours=Decimal(8))
     match row:
         case m.OrderRow():
             made["order"] += bool(c.order(row, instrument))
@@ -307,9 +309,9 @@ def yields(row: Any, *, streamed: bool) -> Counter[str]:
         case m.TickerRow():
             made["ticker"] += bool(c.ticker(row, instrument, None))
         case m.FundingRow():
-            made["funding"] += c.funding_now(row, instrument) is not None
+            made["funding"] += c.funding_now(row, known) is not None
         case m.PastFundingRow():
-            made["settled"] += len(c.funding_settled([row], instrument))
+            made["settled"] += len(c.funding_settled([row], known))
         case m.TradeRow():
             made["trade"] += bool(c.trade(row, instrument))
         case m.FillRow():

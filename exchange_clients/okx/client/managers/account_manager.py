@@ -13,7 +13,7 @@ from exchange_clients.okx import messages as m
 from exchange_clients.okx.client.utils import converters
 from exchange_clients.okx.client.utils.caching import venue_cache
 from exchange_clients.okx.client.utils.helpers import wire_number
-from exchange_clients.okx.common import ENDPOINTS, refusal
+from exchange_clients.okx.common import ENDPOINTS, ISOLATED_HINT, refusal
 from exchange_clients.okx.signing import Operation
 from exchange_clients.signing import Command
 
@@ -31,7 +31,8 @@ class OkxAccountManager(BaseAccountManager):
 
         Raises:
             PermissionDenied: the key may not trade.
-            ConfigError: the account's mode cannot hold swaps, positions are kept per side, or the key may withdraw and nobody said it may.
+            ConfigError: the account's mode cannot hold swaps, positions are kept per side, one is isolated, or the key may withdraw and
+                nobody said it may.
         """
         config = await self._config()
         problems = []
@@ -40,6 +41,10 @@ class OkxAccountManager(BaseAccountManager):
             problems.append(f"{problem}: choose futures mode or multi-currency margin")
         if config.posMode != NET:
             problems.append(f"position mode {config.posMode!r}: choose net_mode (it can be changed without positions and orders)")
+        positions: m.Reply[list[m.PositionRow]] = await self.rest.query("positions", instType="SWAP")
+        alone = sorted({row.instId for row in positions.data if converters.isolated(row) and converters.maybe(row.pos, "pos")})
+        if alone:
+            problems.append(f"an isolated position is open ({', '.join(alone)}): {ISOLATED_HINT}")
         if problems:
             raise ConfigError(f"the account's settings at the venue do not fit: {'; '.join(problems)}", venue=self.context.name)
         permissions = converters.permissions(config)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+import msgspec
+
 from exchange_clients.base_managers import LANES, BaseOrderManager, ids_of, most_urgent
 from exchange_clients.errors import DecodeError, OrderDenied, OrderNotFound, OrderRefused, RequestTimeout, VenueError
 from exchange_clients.model import (
@@ -19,6 +21,7 @@ from exchange_clients.model import (
     NS_PER_MS,
     NS_PER_S,
     TRIGGER_TYPES,
+    ZERO,
     Fill,
     Instrument,
     Lane,
@@ -33,7 +36,7 @@ from exchange_clients.okx import messages as m
 from exchange_clients.okx.client.utils import converters
 from exchange_clients.okx.client.utils.caching import venue_cache
 from exchange_clients.okx.client.utils.helpers import wire_number
-from exchange_clients.okx.common import ENDPOINTS, SUB_ACCOUNT, refusal
+from exchange_clients.okx.common import ENDPOINTS, SUB_ACCOUNT, UNTRIGGERED, refusal
 from exchange_clients.okx.signing import NONCE_SCOPE, Operation
 from exchange_clients.orders import Order
 from exchange_clients.paging import newest_first
@@ -43,6 +46,8 @@ PAGE: Final = 100
 ALGO_BATCH: Final = 10
 AMEND_ASK_EVERY_S: Final = 1.0
 SHORTEST_SWITCH_S, LONGEST_SWITCH_S = 10.0, 120.0
+FORGOTTEN_NS: Final = (2 * 3_600 + 600) * NS_PER_S
+"""Orders canceled unfilled are kept for two hours."""
 RECENT_FILLS_NS: Final = (3 * 86_400 - 3_600) * NS_PER_S
 RECENT_ORDERS_NS: Final = (7 * 86_400 - 3_600) * NS_PER_S
 ALGO_KINDS: Final = ("conditional,oco", "trigger")
@@ -55,14 +60,13 @@ _SOCKET_OPS: Final = {
     "amend_order": "amend-order",
 }
 _TIMES: Final = {TimeInForce.GTC: "limit", TimeInForce.IOC: "ioc", TimeInForce.FOK: "fok"}
-_UNTRIGGERED: Final = frozenset({OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PENDING})
 _STOPS: Final = frozenset({OrderType.STOP_MARKET, OrderType.STOP_LIMIT})
 _AT_MARKET: Final = "-1"
 
 
 def is_algo(order: Order) -> bool:
     """Waits for its trigger, as far as we know: then its venue id and its cancel are those of a trigger order."""
-    return order.intent.order_type in TRIGGER_TYPES and order.status in _UNTRIGGERED
+    return order.intent.order_type in TRIGGER_TYPES and order.status in UNTRIGGERED
 
 
 def key_of(order: Order) -> str:
@@ -95,7 +99,10 @@ class OkxOrderManager(BaseOrderManager):
         batch: bool = False,
         entering: bool = False,
     ) -> Command:
-        """Limits are counted per market; new orders and amends (`entering`) also for the whole sub-account. `rows` name no market yet."""
+        """Limits are counted per market; new orders and amends (`entering`) also for the whole sub-account. `rows` name no market yet.
+
+        Trigger orders know no `expTime`.
+        """
         on_socket = endpoint in _SOCKET_OPS and self.context.command_channel is Channel.WS
         cost = {f"{endpoint}/{name}": count for name, count in Counter(market.contract_id for market in markets).items()}
         if entering:
@@ -103,7 +110,9 @@ class OkxOrderManager(BaseOrderManager):
         named = [{**self._name(market, on_socket), **row} for market, row in zip(markets, rows, strict=True)]
         return Command(
             endpoint=endpoint,
-            payload=Operation(ENDPOINTS[endpoint].path, named, _SOCKET_OPS.get(endpoint, ""), batch, perishable=entering),
+            payload=Operation(
+                ENDPOINTS[endpoint].path, named, _SOCKET_OPS.get(endpoint, ""), batch, perishable=entering and endpoint in _SOCKET_OPS
+            ),
             lane=lane,
             channel=Channel.WS if on_socket else Channel.REST,
             nonce_scope=NONCE_SCOPE if on_socket else None,
@@ -126,6 +135,12 @@ class OkxOrderManager(BaseOrderManager):
         if order.order_id is not None:
             return {"algoId" if algo else "ordId": order.order_id}
         return {"algoClOrdId" if algo else "clOrdId": order.client_order_id or ""}
+
+    def _refused(self, row: m.Ack) -> VenueError | None:
+        """A row without a code proves nothing."""
+        if not row.sCode:
+            return DecodeError("a row that tells no outcome", venue=self.context.name)
+        return refusal(row.sCode, row.sMsg) if row.sCode != "0" else None
 
     def _acks(self, reply: m.Acks, count: int) -> list[m.Ack]:
         if not reply.data and reply.code != "0":
@@ -156,9 +171,10 @@ class OkxOrderManager(BaseOrderManager):
 
     @staticmethod
     def _order(order: Order, instrument: Instrument) -> dict[str, Any]:
+        """The venue may move the bound of an IOC order into its price band: an exit must not fail for a bound that is too generous."""
         intent = order.intent
         assert intent.price is not None  # `check` saw to it
-        return {
+        row = {
             "tdMode": "cross",
             "side": intent.side.value,
             "ordType": "post_only" if intent.post_only else _TIMES[intent.time_in_force],
@@ -167,6 +183,9 @@ class OkxOrderManager(BaseOrderManager):
             "clOrdId": order.client_order_id,
             "reduceOnly": intent.reduce_only,
         }
+        if intent.time_in_force is TimeInForce.IOC:
+            row["pxAmendType"] = "1"
+        return row
 
     @staticmethod
     def _algo(order: Order, instrument: Instrument) -> dict[str, Any]:
@@ -197,11 +216,10 @@ class OkxOrderManager(BaseOrderManager):
     def decode_place_many(self, reply: m.Acks, orders: Sequence[Order]) -> list[OrderAck | VenueError]:
         return [self._placed(row, order) for row, order in zip(self._acks(reply, len(orders)), orders, strict=True)]
 
-    @staticmethod
-    def _placed(row: m.Ack, order: Order) -> OrderAck | VenueError:
+    def _placed(self, row: m.Ack, order: Order) -> OrderAck | VenueError:
         """Yes means that it passed the gateway: whether it rests, filled or was canceled is told by the stream."""
-        if row.sCode != "0":
-            return refusal(row.sCode, row.sMsg)
+        if (refused := self._refused(row)) is not None:
+            return refused
         status = OrderStatus.PENDING if row.algoId else OrderStatus.SUBMITTED
         return OrderAck(client_order_id=order.client_order_id or "", order_id=row.ordId or row.algoId or None, status=status)
 
@@ -227,7 +245,7 @@ class OkxOrderManager(BaseOrderManager):
         return self._command(endpoint, [self._id(order, algo=algo) for order in orders], instruments, Lane.CANCEL, orders, batch=True)
 
     def decode_cancel_many(self, reply: m.Acks, orders: Sequence[Order]) -> list[VenueError | None]:
-        return [refusal(row.sCode, row.sMsg) if row.sCode != "0" else None for row in self._acks(reply, len(orders))]
+        return [self._refused(row) for row in self._acks(reply, len(orders))]
 
     async def _send_cancels(self, orders: Sequence[Order]) -> None:
         algos = [order for order in orders if is_algo(order)]
@@ -252,9 +270,8 @@ class OkxOrderManager(BaseOrderManager):
         return self._command("amend_order", [row], [instrument], LANES[intent.purpose], [order], entering=True)
 
     def decode_amend(self, reply: m.Acks, order: Order) -> str | None:
-        row = self._acks(reply, 1)[0]
-        if row.sCode != "0":
-            raise refusal(row.sCode, row.sMsg)
+        if (refused := self._refused(self._acks(reply, 1)[0])) is not None:
+            raise refused
         return None
 
     async def amend(self, any_id: str, *, price: Decimal | None = None, quantity: Decimal | None = None) -> OrderInfo:
@@ -334,7 +351,27 @@ class OkxOrderManager(BaseOrderManager):
                     found = await ask(instrument, name, value)
                     if found is not None:
                         return found
-        return None
+        if order is None or order.order_id is None or self.context.runtime.clock.time_ns() - order.updated_ns < FORGOTTEN_NS:
+            return None
+        return await self._forgotten(order, instrument)
+
+    async def _forgotten(self, order: Order, instrument: Instrument) -> OrderInfo | None:
+        """An order that the venue took, that is not open and that it does not know any more: it was canceled, maybe after fills."""
+        for info in await self.fetch_open_orders(instrument):
+            if (order.client_order_id is not None and info.client_order_id == order.client_order_id) or info.order_id == order.order_id:
+                return info
+        fills = [
+            fill for fill in await self.fetch_fills(since_ns=order.created_ns, instrument=instrument) if fill.order_id == order.order_id
+        ]
+        filled = sum((fill.quantity for fill in fills), ZERO)
+        self.context.log.warning("order.forgotten id=%s filled=%s hint=%r", order.order_id, filled, "canceled more than two hours ago")
+        return msgspec.structs.replace(
+            order.info(),
+            status=OrderStatus.CANCELED,
+            filled_size=filled,
+            remaining_size=ZERO,
+            cancel_reason="unknown: the venue has forgotten it",
+        )
 
     async def _fetch_plain(self, instrument: Instrument, kind: str, value: str) -> OrderInfo | None:
         which: dict[str, Any] = {"ordId" if kind == "order_id" else "clOrdId": value}

@@ -8,6 +8,7 @@ from exchange_clients.base_managers import BasePositionManager
 from exchange_clients.model import NS_PER_MS, NS_PER_S, FundingPayment, Instrument, Position
 from exchange_clients.okx import messages as m
 from exchange_clients.okx.client.utils import converters
+from exchange_clients.okx.common import ISOLATED_HINT
 from exchange_clients.paging import newest_first
 
 BILLS_PAGE: Final = 100
@@ -20,7 +21,11 @@ class OkxPositionManager(BasePositionManager):
         reply: m.Reply[list[m.PositionRow]] = await self.rest.query("positions", instType="SWAP")
         now_ns = self.context.runtime.clock.time_ns()
         pairs = self.context.instruments.known(reply.data, lambda row: row.instId)
-        return [found for row, instrument in pairs if (found := converters.position(row, instrument, now_ns)).quantity]
+        found = [(converters.isolated(row), converters.position(row, instrument, now_ns)) for row, instrument in pairs]
+        for alone, held in found:
+            if alone and held.quantity:
+                self.context.log.error("position.isolated market=%s quantity=%s hint=%r", held.instrument, held.quantity, ISOLATED_HINT)
+        return [held for alone, held in found if held.quantity and not alone]
 
     async def fetch_funding_payments(
         self, *, since_ns: int, until_ns: int | None = None, instrument: Instrument | None = None

@@ -8,7 +8,7 @@ from exchange_clients.model import OrderStatus
 from exchange_clients.okx import messages as m
 from exchange_clients.okx.client.utils import converters
 from exchange_clients.okx.client.utils.caching import venue_cache
-from exchange_clients.okx.common import refusal
+from exchange_clients.okx.common import ISOLATED_HINT, UNTRIGGERED, refusal
 
 if TYPE_CHECKING:
     from exchange_clients.base_websocket import BaseWebSocketManager
@@ -48,18 +48,21 @@ class OkxWebSocketHandlers:
         for row, instrument in self.context.instruments.known(message.data, lambda row: row.instId):
             info = converters.algo_order(row, instrument)
             known = self.context.tracker.find(info.client_order_id or info.order_id or "")
-            if info.status is OrderStatus.OPEN and known is not None and known.status not in _UNTRIGGERED:
+            if info.status is OrderStatus.OPEN and known is not None and known.status not in UNTRIGGERED:
                 continue  # the order that it became has spoken already
             self.context.tracker.on_order(info)
 
     def positions(self, role: str, message: m.PositionsPush, ts_recv_ns: int) -> None:
         """Those that changed; the first message after subscribing has all."""
         for row, instrument in self.context.instruments.known(message.data, lambda row: row.instId):
-            self.manager.position(converters.position(row, instrument, ts_recv_ns))
+            found = converters.position(row, instrument, ts_recv_ns)
+            if not converters.isolated(row):
+                self.manager.position(found)
+            elif found.quantity:
+                self.context.log.error("position.isolated market=%s quantity=%s hint=%r", instrument.id, found.quantity, ISOLATED_HINT)
 
     def account(self, role: str, message: m.AccountPush, ts_recv_ns: int) -> None:
+        """Of the currencies that changed."""
         for row in message.data:
-            self.manager.account(converters.account(row, self.context.spec.collateral, ts_recv_ns))
-
-
-_UNTRIGGERED: Final = frozenset({OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.PENDING})
+            if (found := converters.changed_account(row, self.context.spec.collateral, ts_recv_ns)) is not None:
+                self.manager.account(found)

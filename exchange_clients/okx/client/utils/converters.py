@@ -49,7 +49,7 @@ from exchange_clients.okx import messages as m
 
 _WIRE: Final = WireNumbers(m.VENUE)
 MS_PER_HOUR: Final = 3_600_000
-DEFAULT_INTERVAL_HOURS: Final = Decimal(8)
+INTERVALS_HOURS: Final = frozenset(map(Decimal, (1, 2, 4, 6, 8)))
 WOULD_TAKE: Final = "31"
 """cancelSource of a post-only order that would have taken."""
 
@@ -287,13 +287,13 @@ def ticker(
 
 
 def funding_now(row: m.FundingRow, instrument: Instrument) -> FundingRateSample | None:
-    """The estimate for the settlement at `fundingTime`, per the market's own interval. None for a row without a rate."""
-    rate, hours = maybe(row.fundingRate, "fundingRate"), interval_hours(row)
-    if rate is None:
+    """The estimate for the settlement at `fundingTime`, per the market's own interval. None without a rate or interval."""
+    rate, hours = maybe(row.fundingRate, "fundingRate"), interval_hours(row) or instrument.funding_interval_hours
+    if rate is None or hours is None:
         return None
     return FundingRateSample(
         raw_rate=rate,
-        interval_hours=hours or instrument.funding_interval_hours or DEFAULT_INTERVAL_HOURS,
+        interval_hours=hours,
         kind=RateKind.PREDICTED,
         next_funding_time=row.fundingTime * NS_PER_MS,
         source_timestamp=ns(row.ts),
@@ -303,10 +303,13 @@ def funding_now(row: m.FundingRow, instrument: Instrument) -> FundingRateSample 
 
 
 def funding_settled(rows: Sequence[m.PastFundingRow], instrument: Instrument) -> list[FundingRateSample]:
-    """Of rows in order of time. A row's interval is its distance from the one before, the first one's that of the second."""
+    """Of rows in order of time. A row's interval is its distance from the one before, the first one's that of the second.
+
+    Where rows are missing between two of them, it is the market's own of today.
+    """
     times = [row.fundingTime for row in rows]
-    gaps = [later - earlier for earlier, later in pairwise(times)]
-    hours = [Decimal(gap) / MS_PER_HOUR for gap in (gaps[:1] + gaps)] or [instrument.funding_interval_hours or DEFAULT_INTERVAL_HOURS]
+    gaps = [Decimal(later - earlier) / MS_PER_HOUR for earlier, later in pairwise(times)]
+    hours = [_interval(gap, instrument) for gap in (gaps[:1] or [ZERO]) + gaps] if rows else []
     return [
         FundingRateSample(
             raw_rate=number(row.realizedRate, "realizedRate"),
@@ -318,6 +321,14 @@ def funding_settled(rows: Sequence[m.PastFundingRow], instrument: Instrument) ->
         )
         for row, interval in zip(rows, hours, strict=False)
     ]
+
+
+def _interval(gap: Decimal, instrument: Instrument) -> Decimal:
+    if gap in INTERVALS_HOURS:
+        return gap
+    if instrument.funding_interval_hours is None:
+        raise DecodeError(f"{instrument.id}: settlements {gap} h apart tell no interval", venue=m.VENUE)
+    return instrument.funding_interval_hours
 
 
 def funding_payment(row: m.BillRow, instrument: Instrument) -> FundingPayment:
@@ -471,7 +482,7 @@ def position(row: m.PositionRow, instrument: Instrument, ts_ns: int) -> Position
         entry_price=maybe_price(row.avgPx, instrument, "avgPx"),
         mark_price=maybe_price(row.markPx, instrument, "markPx"),
         unrealized_pnl=maybe(row.upl, "upl"),
-        realized_pnl=maybe(row.realizedPnl, "realizedPnl"),
+        realized_pnl=maybe(row.pnl, "pnl"),
         cumulative_funding=maybe(row.fundingFee, "fundingFee"),
         margin_used=maybe(row.imr, "imr") if row.mgnMode == "cross" else maybe(row.margin, "margin"),
         leverage=maybe(row.lever, "lever"),
@@ -493,7 +504,10 @@ def key_info(config: m.Config) -> KeyInfo:
 
 
 def account(data: m.Balance, asset: str, ts_ns: int) -> AccountState:
-    """In multi-currency and portfolio mode the whole account in USD; in futures mode, where currencies do not help each other, `asset`."""
+    """In multi-currency mode the whole account in USD; in futures mode, where currencies do not help each other, `asset`.
+
+    `data` is whole, see `changed_account`.
+    """
     if data.adjEq:
         equity, used = number(data.totalEq, "totalEq"), maybe(data.imr, "imr") or ZERO
         return AccountState(
@@ -517,6 +531,18 @@ def account(data: m.Balance, asset: str, ts_ns: int) -> AccountState:
         asset=asset,
         ts_ns=ns(row.uTime) or ts_ns,
     )
+
+
+def changed_account(data: m.Balance, asset: str, ts_ns: int) -> AccountState | None:
+    """A message of the stream has only the currencies that changed: None when it says nothing of `asset`."""
+    if not data.adjEq and all(detail.ccy != asset for detail in data.details):
+        return None
+    return account(data, asset, ts_ns)
+
+
+def isolated(row: m.PositionRow) -> bool:
+    """An isolated position is another one than the cross position of the same market, and no cross order closes it."""
+    return row.mgnMode == "isolated"
 
 
 def fee_rates(row: m.FeeRow, group: str) -> FeeRates:

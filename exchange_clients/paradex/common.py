@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -50,7 +49,7 @@ BATCH: Final = 10
 ERRORS: Final[dict[str, type[VenueError]]] = {
     # the request
     **dict.fromkeys(
-        ("VALIDATION_ERROR", "BINDING_ERROR", "INVALID_REQUEST_PARAMETER", "INVALID_SYMBOL", "BATCH_SIZE_OUT_OF_RANGE", "NOT_FOUND"),
+        ("VALIDATION_ERROR", "BINDING_ERROR", "INVALID_REQUEST_PARAMETER", "INVALID_SYMBOL", "BATCH_SIZE_OUT_OF_RANGE"),
         RequestRefused,
     ),
     **dict.fromkeys(("INVALID_ORDER_SIZE", "INVALID_PRICE_PRECISION"), InvalidOrder),
@@ -77,7 +76,9 @@ ERRORS: Final[dict[str, type[VenueError]]] = {
     ),
     **dict.fromkeys(("INVALID_STARKNET_SIGNATURE", "STARKNET_SIGNATURE_VERIFICATION_FAILED", "INVALID_ORDER_SIGNATURE"), BadSignature),
     # one order
-    **dict.fromkeys(("ORDER_ID_NOT_FOUND", "CLIENT_ORDER_ID_NOT_FOUND", "ORDER_IS_CLOSED", "ORDER_IS_NOT_OPEN"), OrderNotFound),
+    **dict.fromkeys(
+        ("ORDER_ID_NOT_FOUND", "CLIENT_ORDER_ID_NOT_FOUND", "NOT_FOUND", "ORDER_IS_CLOSED", "ORDER_IS_NOT_OPEN"), OrderNotFound
+    ),
     "DUPLICATED_CLIENT_ID": DuplicateClientOrderId,
     "ISOLATED_MARKET_ACCOUNT_MISMATCH": OrderRefused,
     **dict.fromkeys(("MARKET_NOT_OPEN", "MARKET_NOT_FOUND", "NO_ACCESS_TO_MARKET", "MARKET_MARGIN_RESTRICTED"), MarketClosed),
@@ -85,7 +86,7 @@ ERRORS: Final[dict[str, type[VenueError]]] = {
     # the venue
     **dict.fromkeys(("SERVICE_UNAVAILABLE", "INTERNAL_ERROR", "-32603"), VenueUnavailable),
     "42901": RateLimited,
-    **dict.fromkeys(("-32700", "-32600", "-32601", "-32602", "100"), RequestRefused),
+    **dict.fromkeys(("-32700", "-32600", "-32601", "-32602"), RequestRefused),
     # why an order ended (`cancel_reason`); the venue publishes no list, those in lower case are found anywhere in the word
     "NOT_ENOUGH_MARGIN": InsufficientMargin,
     "POST_ONLY_WOULD_CROSS": PostOnlyWouldCross,
@@ -96,14 +97,11 @@ ERRORS: Final[dict[str, type[VenueError]]] = {
     "price_band": PriceOutOfBand,
     "no_liquidity": NoLiquidity,
     "market_state": MarketClosed,
-    # HTTP answers without words of their own
-    "http400": RequestRefused,
-    "http404": RequestRefused,
 }
 
 
 def read_error(status: int, body: bytes) -> tuple[str, str] | None:
-    """(code, text) of an answer that is an error: the venue's own two fields, or the page of whatever stands before it."""
+    """(code, text) of an answer that is an error: the venue's two fields, or the page of what stands before it, which proves nothing."""
     if status < 400:
         return None
     try:
@@ -112,7 +110,7 @@ def read_error(status: int, body: bytes) -> tuple[str, str] | None:
         text = body[:200].decode("utf-8", "replace").strip()
         if status == 401:
             return "INVALID_TOKEN", text or "unauthorized"
-        return (f"http{status}" if status in (400, 404) else ""), text
+        return "", text
     return failure.error, failure.message or failure.error
 
 
@@ -257,7 +255,7 @@ SPEC: Final = VenueSpec(
         lookup_grace_s=LOOKUP_GRACE_S,
     ),
     client_id=IdFormat.TEXT32,
-    funding_interval_hours=Decimal(8),
+    funding_interval_hours=None,
     funding=FundingNote(
         unit="fraction per the market's own period, beside an index: cumulative USDC per base unit",
         sign="positive: longs pay; payments positive when received, one for each fill that realised funding",

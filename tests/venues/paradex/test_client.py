@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from fast_stark_crypto import verify
 
@@ -387,6 +388,41 @@ async def test_a_batch_whose_refusals_cannot_be_told_apart_is_unknown(bench: Ben
     bench.faults.request = lambda r: RequestFault(status=201, body=body) if r.path == "/v1/orders/batch" else None
     results = await client.place_orders([intent(client, D(48_000)), intent(client, D(47_900))])
     assert {result.outcome for result in results} == {"unknown"}
+
+
+@pytest.mark.parametrize(
+    "error", ["INTERNAL_ERROR", "INTERNAL_ERROR: try later", "SERVICE_UNAVAILABLE: x", "TOO_MANY_REQUESTS", "request timeout"]
+)
+def test_a_row_with_words_of_an_outage_or_unknown_ones_is_not_refused(error: str) -> None:
+    @virtual()
+    async def check(bench: Bench) -> None:
+        client = await bench.connected()
+        row = {"error": error, "message": error}
+        resting = await client.place_limit_order("BTC", QUANTITY, D(49_000), "buy", wait_for="open")
+        body = json.dumps({"orders": [], "errors": [row, row]}).encode()
+        bench.faults.request = lambda r: RequestFault(status=201, body=body) if r.path == "/v1/orders/batch" else None
+        results = await client.place_orders([intent(client, D(48_000)), intent(client, D(47_900))])
+        assert {result.outcome for result in results} == {"unknown"}
+        known = client.context.tracker.find(resting.client_order_id or "")
+        assert known is not None
+        told = msgspec.Raw(json.dumps({"results": [{"order": None, "error": error}]}).encode())
+        (outcome,) = client.order_manager.decode_place_many(told, [known])
+        assert isinstance(outcome, VenueError)
+        assert outcome.outcome is Outcome.UNKNOWN, "the same on a socket"
+
+    check()
+
+
+@virtual()
+async def test_an_order_that_the_venue_calls_not_found_is_sought_in_the_history(bench: Bench) -> None:
+    client = await bench.connected()
+    placed = await client.place_limit_order("BTC", QUANTITY, D(50_200), "buy", time_in_force="IOC", wait_for="terminal")
+    body = b'{"error":"NOT_FOUND","message":"no such order"}'
+    bench.faults.request = lambda r: RequestFault(status=404, body=body) if r.path.startswith("/v1/orders/by_client_id/") else None
+    manager = client.order_manager
+    found = await manager.fetch_order(None, client_order_id=placed.client_order_id)
+    assert found is not None
+    assert found.status is OrderStatus.FILLED
 
 
 @virtual()

@@ -138,9 +138,8 @@ class ParadexOrderManager(BaseOrderManager):
         return outcomes
 
     def _refusal(self, code: str, message: str) -> VenueError:
-        """The venue refused this row by itself, in words that we may not know."""
-        error = classify(ERRORS, venue=self.context.name, code=code, message=message)
-        return error if code in ERRORS else OrderRefused(message or code, venue=self.context.name, code=code)
+        """Of one row of a batch. Words that we do not know, and those of an outage, refuse nothing: the order is looked up."""
+        return classify(ERRORS, venue=self.context.name, code=code, message=message or code)
 
     # ---- cancel
 

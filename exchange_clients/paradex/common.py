@@ -106,7 +106,7 @@ def read_error(status: int, body: bytes) -> tuple[str, str] | None:
         return None
     try:
         failure = msgspec.json.decode(body, type=m.Failure)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         text = body[:200].decode("utf-8", "replace").strip()
         if status == 401:
             return "INVALID_TOKEN", text or "unauthorized"

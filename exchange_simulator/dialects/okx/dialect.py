@@ -706,6 +706,10 @@ class OkxDialect(Dialect):
         for account in dirty:
             owner = self._by_account.get(account)
             if owner is not None:
+                held = self.exchange.account(account).positions.values()
+                coins = sorted({wire.settle(p.market.spec) for p in held if p.market.spec.inverse})
+                for coin in coins if owner.account_mode == "2" else ():
+                    self._tell(f"account:{account}", lambda coin=coin: [wire.coin_balance(coin, self.now_ms())])  # type: ignore[misc]
                 self._tell(f"account:{account}", lambda owner=owner: [self.reads.balance(owner)])  # type: ignore[misc]
 
 

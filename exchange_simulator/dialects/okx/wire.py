@@ -563,6 +563,13 @@ def bill(event: FundingPaid, market: MarketState) -> dict[str, Any]:
     }
 
 
+def coin_balance(coin: str, now_ms: int) -> dict[str, Any]:
+    """A message of the stream has the currencies that changed; of coins these accounts hold nothing."""
+    nothing = dict.fromkeys(("eq", "cashBal", "availBal", "availEq", "upl", "imr", "mmr"), "0")
+    detail = {"ccy": coin, **nothing, "uTime": str(now_ms)}
+    return {"totalEq": "", "adjEq": "", "details": [detail], "uTime": str(now_ms)}
+
+
 def balance(exchange: Exchange, account: int, mode: str, now_ms: int) -> dict[str, Any]:
     """All collateral is USDT. In futures mode (2) the figures of the whole account are absent."""
     equity, available = exchange.equity(account), max(0, exchange.available(account))

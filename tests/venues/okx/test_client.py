@@ -24,7 +24,19 @@ from exchange_clients.errors import (
     Throttled,
     VenueError,
 )
-from exchange_clients.model import FillKind, Lane, MarginMode, OrderIntent, OrderStatus, OrderType, PositionMode, Purpose, Side
+from exchange_clients.model import (
+    AccountState,
+    FillKind,
+    Lane,
+    MarginMode,
+    OrderIntent,
+    OrderStatus,
+    OrderType,
+    PositionMode,
+    Purpose,
+    Side,
+    TimeInForce,
+)
 from exchange_clients.okx import messages as m
 from exchange_clients.okx.client.managers.websocket_handlers import OkxWebSocketHandlers
 from exchange_clients.orders import Order
@@ -710,3 +722,27 @@ async def test_a_message_of_another_currency_does_not_empty_the_account(bench: B
     OkxWebSocketHandlers(client.ws_manager).account("private", push, bench.now())
     assert told == []
     assert await client.get_account_balance() == before
+
+
+@virtual
+async def test_inverse_trades_never_tell_an_empty_account(bench: Bench) -> None:
+    client = await bench.connected()
+    told = client.watch_account()
+    await client.place_limit_order(INVERSE, D(5_000), D(50_001), "buy", time_in_force="IOC", wait_for="terminal")
+    await bench.runtime.clock.sleep(2)
+    told.close()
+    equities = [state.equity async for state in told if isinstance(state, AccountState)]
+    assert equities
+    assert all(equity is not None and equity > 99_000 for equity in equities)
+
+
+@virtual
+async def test_a_market_order_with_a_worst_price_never_rests(bench: Bench) -> None:
+    client = await bench.connected()
+    btc = client.instruments.get("BTC").id
+    for lasts in (TimeInForce.IOC, TimeInForce.GTC):
+        await client.order_manager.place(
+            OrderIntent(instrument=btc, side=Side.BUY, quantity=QUANTITY, price=D(49_000), order_type=OrderType.MARKET, time_in_force=lasts)
+        )
+    assert bench.exchange.open_orders(bench.account.account) == []
+    assert {(body["ordType"], body["px"]) for body in bench.bodies("/trade/order")} == {("ioc", "49000")}

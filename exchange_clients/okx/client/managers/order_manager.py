@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -62,6 +63,8 @@ _SOCKET_OPS: Final = {
 _TIMES: Final = {TimeInForce.GTC: "limit", TimeInForce.IOC: "ioc", TimeInForce.FOK: "fok"}
 _STOPS: Final = frozenset({OrderType.STOP_MARKET, OrderType.STOP_LIMIT})
 _AT_MARKET: Final = "-1"
+_ORDER_ID: Final = attrgetter("ordId")
+_ALGO_ID: Final = attrgetter("algoId")
 
 
 def is_algo(order: Order) -> bool:
@@ -174,16 +177,17 @@ class OkxOrderManager(BaseOrderManager):
         """The venue may move the bound of an IOC order into its price band: an exit must not fail for a bound that is too generous."""
         intent = order.intent
         assert intent.price is not None  # `check` saw to it
+        lasts = TimeInForce.IOC if intent.order_type in MARKET_TYPES and intent.time_in_force is TimeInForce.GTC else intent.time_in_force
         row = {
             "tdMode": "cross",
             "side": intent.side.value,
-            "ordType": "post_only" if intent.post_only else _TIMES[intent.time_in_force],
+            "ordType": "post_only" if intent.post_only else _TIMES[lasts],
             "px": wire_number(instrument.to_venue_price(intent.price)),
             "sz": wire_number(instrument.to_venue_size(intent.quantity)),
             "clOrdId": order.client_order_id,
             "reduceOnly": intent.reduce_only,
         }
-        if intent.time_in_force is TimeInForce.IOC:
+        if row["ordType"] == "ioc":
             row["pxAmendType"] = "1"
         return row
 
@@ -406,23 +410,21 @@ class OkxOrderManager(BaseOrderManager):
                     return info
         return None
 
-    async def _pages(self, endpoint: str, cursor_of: str, since_ns: int = 0, **arguments: Any) -> list[Any]:
+    async def _pages(self, endpoint: str, id_of: Callable[[Any], str], since_ns: int = 0, **arguments: Any) -> list[Any]:
         """All rows, newest first at the venue, each id once."""
 
         async def ask(cursor: str | None) -> tuple[list[Any], str | None]:
             reply: m.Reply[list[Any]] = await self.rest.query(endpoint, after=cursor, limit=PAGE, **arguments)
-            return reply.data, getattr(reply.data[-1], cursor_of) if len(reply.data) == PAGE else None
+            return reply.data, id_of(reply.data[-1]) if len(reply.data) == PAGE else None
 
-        return await newest_first(
-            ask, key=lambda row: getattr(row, cursor_of), time_ns=lambda row: converters.ns(row.uTime or row.cTime) or 0, since_ns=since_ns
-        )
+        return await newest_first(ask, key=id_of, time_ns=lambda row: converters.ns(row.uTime or row.cTime) or 0, since_ns=since_ns)
 
     async def fetch_open_orders(self, instrument: Instrument | None = None) -> list[OrderInfo]:
         """Orders and trigger orders that wait."""
         name = instrument.venue_symbol if instrument is not None else None
-        plain = await self._pages("orders_pending", "ordId", instType="SWAP", instId=name)
+        plain = await self._pages("orders_pending", _ORDER_ID, instType="SWAP", instId=name)
         algos = [
-            row for kind in ALGO_KINDS for row in await self._pages("algos_pending", "algoId", ordType=kind, instType="SWAP", instId=name)
+            row for kind in ALGO_KINDS for row in await self._pages("algos_pending", _ALGO_ID, ordType=kind, instType="SWAP", instId=name)
         ]
         known = self.context.instruments.known
         found = [converters.order(row, i) for row, i in known(plain, lambda row: row.instId)]
@@ -433,7 +435,7 @@ class OkxOrderManager(BaseOrderManager):
         recent = self.context.venue_time.now_ns() - since_ns < RECENT_ORDERS_NS
         rows = await self._pages(
             "orders_history" if recent else "orders_history_archive",
-            "ordId",
+            _ORDER_ID,
             since_ns,
             instType="SWAP",
             instId=instrument.venue_symbol if instrument is not None else None,

@@ -746,3 +746,16 @@ async def test_a_market_order_with_a_worst_price_never_rests(bench: Bench) -> No
         )
     assert bench.exchange.open_orders(bench.account.account) == []
     assert {(body["ordType"], body["px"]) for body in bench.bodies("/trade/order")} == {("ioc", "49000")}
+
+
+@virtual
+async def test_trigger_orders_are_canceled_also_when_the_cancel_of_the_orders_fails(bench: Bench) -> None:
+    client = await bench.connected()
+    await client.place_limit_order("BTC", QUANTITY, D(50_001), "buy", time_in_force="IOC", wait_for="terminal")
+    await rest_order(client)
+    await client.place_trigger_order("BTC", QUANTITY, D(49_000), "sell", OrderType.STOP_MARKET, wait_for="open")
+    bench.faults.request = lambda r: (
+        RequestFault(status=400, body=b'{"code":"50014","msg":"no","data":[]}') if r.path.endswith("/cancel-order") else None
+    )
+    await client.cancel_all_orders()
+    assert [order.request.type for order in bench.exchange.open_orders(bench.account.account)] == [core.OrderType.LIMIT]

@@ -47,7 +47,7 @@ PAGE: Final = 100
 ALGO_BATCH: Final = 10
 AMEND_ASK_EVERY_S: Final = 1.0
 SHORTEST_SWITCH_S, LONGEST_SWITCH_S = 10.0, 120.0
-FORGOTTEN_NS: Final = (2 * 3_600 + 600) * NS_PER_S
+FORGOTTEN_NS: Final = 2 * 3_600 * NS_PER_S
 """Orders canceled unfilled are kept for two hours."""
 RECENT_FILLS_NS: Final = (3 * 86_400 - 3_600) * NS_PER_S
 RECENT_ORDERS_NS: Final = (7 * 86_400 - 3_600) * NS_PER_S
@@ -252,11 +252,18 @@ class OkxOrderManager(BaseOrderManager):
         return [self._refused(row) for row in self._acks(reply, len(orders))]
 
     async def _send_cancels(self, orders: Sequence[Order]) -> None:
+        """Orders and trigger orders apart, the latter ten at a time."""
         algos = [order for order in orders if is_algo(order)]
         plain = [order for order in orders if not is_algo(order)]
-        for group in (plain, *(algos[start : start + ALGO_BATCH] for start in range(0, len(algos), ALGO_BATCH))):
-            if group:
+        groups = (plain, *(algos[start : start + ALGO_BATCH] for start in range(0, len(algos), ALGO_BATCH)))
+        failed = None
+        for group in filter(None, groups):
+            try:
                 await super()._send_cancels(group)
+            except VenueError as e:  # of this group: the others go all the same
+                failed = e
+        if failed is not None:
+            raise failed
 
     # ---- amend
 
@@ -355,7 +362,9 @@ class OkxOrderManager(BaseOrderManager):
                     found = await ask(instrument, name, value)
                     if found is not None:
                         return found
-        if order is None or order.order_id is None or self.context.runtime.clock.time_ns() - order.updated_ns < FORGOTTEN_NS:
+        if order is None or order.order_id is None or order.status.is_terminal:
+            return None
+        if self.context.runtime.clock.time_ns() - order.updated_ns < FORGOTTEN_NS:
             return None
         return await self._forgotten(order, instrument)
 

@@ -1,7 +1,8 @@
 """After a crash: `perpkit recover` shows what is proved, and with --apply brings it to hedged or flat without adding."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from exchange_clients.model import Fill, Purpose
 from exchange_simulator.dialects.base import RequestFault
 from perpkit.cli.main import run
 from strategies.execution.plan import ExecutionLimits, PairPlan, Tactic
-from tests.e2e.conftest import Served
+from tests.e2e.conftest import Served, serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -145,6 +146,13 @@ class Wreck:
             return pair.state
         finally:
             journal.close()
+
+
+@pytest.fixture
+def all_venues(keyless: None) -> Iterator[list[Served]]:
+    """The pair's two: `recover` asks no others, and refuses addresses of those."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(serve(name)) for name in (LONG, SHORT)]
 
 
 @pytest.fixture

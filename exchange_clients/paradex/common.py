@@ -42,8 +42,10 @@ PUBLIC: Final = "public"
 PRIVATE: Final = "private"
 ORDER_LIFE_MS: Final = 5_000
 """`recv_window` of every order: one that was held up longer on its way is void."""
-LOOKUP_GRACE_S: Final = 5.0 + ORDER_LIFE_MS / 1000 + 3.0
-"""By then an order that had to wait for the limiter (at most 5 s) and was held up on its way is void, and the venue lists what it took."""
+VENUE_WORKS_S: Final = 30.0
+"""So long the venue itself works on an order before it answers 503 "outcome unknown"."""
+LOOKUP_GRACE_S: Final = 5.0 + ORDER_LIFE_MS / 1000 + VENUE_WORKS_S + 3.0
+"""By then an order that waited for the limiter (at most 5 s), and was held up on its way and within the venue, is listed or void."""
 BATCH: Final = 10
 
 ERRORS: Final[dict[str, type[VenueError]]] = {
@@ -108,7 +110,7 @@ def read_error(status: int, body: bytes) -> tuple[str, str] | None:
         failure = msgspec.json.decode(body, type=m.Failure)
     except (msgspec.DecodeError, UnicodeDecodeError):
         text = body[:200].decode("utf-8", "replace").strip()
-        if status == 401:
+        if status == 401 and not text.startswith("<"):
             return "INVALID_TOKEN", text or "unauthorized"
         return "", text
     return failure.error, failure.message or failure.error
@@ -247,7 +249,7 @@ SPEC: Final = VenueSpec(
         native_batch_cancel=True,
         max_batch=BATCH,
         set_leverage=True,
-        margin_modes=frozenset({MarginMode.CROSS, MarginMode.ISOLATED}),
+        margin_modes=frozenset({MarginMode.CROSS}),
         set_margin_mode=True,
         subaccounts=True,
         key_info=True,

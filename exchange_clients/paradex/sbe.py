@@ -121,6 +121,17 @@ def _text(value: int) -> str:
     return "" if value == NULL else format(Decimal(value).scaleb(-8), "f")
 
 
+def _sure(value: int) -> Decimal:
+    """A number that must be there."""
+    if value == NULL:
+        raise DecodeError("a number is missing that must be there")
+    return Decimal(value).scaleb(-8)
+
+
+def _ms(us: int) -> int:
+    return 0 if us == NULL else us // 1000
+
+
 def _strings(data: bytes, offset: int, count: int) -> list[str]:
     """The texts behind a block; those that an older version does not have are empty."""
     found: list[str] = []
@@ -240,10 +251,10 @@ def _order(data: bytes, end: int, version: int) -> m.Order:
         market=market,
         side=_known(SIDES, side, "side"),
         type=TYPES[kind],
-        size=Decimal(size).scaleb(-8),
+        size=_sure(size),
         status=_known(STATUSES, status, "order status"),
         price=_text(price),
-        remaining_size=Decimal(left).scaleb(-8),
+        remaining_size=_sure(left),
         avg_fill_price=_text(average),
         cancel_reason=reason,
         client_id=client_id,
@@ -252,10 +263,10 @@ def _order(data: bytes, end: int, version: int) -> m.Order:
         stp=STP.get(stp, ""),
         trigger_price=_text(trigger),
         account=_address(account),
-        created_at=created // 1000,
-        last_updated_at=updated // 1000,
-        received_at=received // 1000,
-        published_at=published // 1000,
+        created_at=_ms(created),
+        last_updated_at=_ms(updated),
+        received_at=_ms(received),
+        published_at=_ms(published),
         seq_no=seq,
         request_info=request,
     )
@@ -268,10 +279,10 @@ def _fill(data: bytes, end: int, version: int) -> m.Fill:
         id=fill_id,
         market=market,
         side=_known(SIDES, side, "side"),
-        price=Decimal(price).scaleb(-8),
-        size=Decimal(size).scaleb(-8),
-        created_at=created // 1000,
-        fee=Decimal(fee).scaleb(-8),
+        price=_sure(price),
+        size=_sure(size),
+        created_at=_ms(created),
+        fee=Decimal(0) if fee == NULL else _sure(fee),
         fee_currency=currency,
         liquidity=LIQUIDITY.get(role, ""),
         order_id=order_id,
@@ -310,7 +321,7 @@ def _position(data: bytes, end: int, version: int) -> m.Position:
     return m.Position(
         market=market,
         side="SHORT" if short else "LONG",
-        size=Decimal(-size if short else size).scaleb(-8),
+        size=-_sure(size) if short else _sure(size),
         status={1: "OPEN", 2: "CLOSED"}.get(status, ""),
         average_entry_price=_text(entry),
         average_entry_price_usd=_text(entry_usd),
@@ -323,7 +334,7 @@ def _position(data: bytes, end: int, version: int) -> m.Position:
         cost=_text(cost),
         cost_usd=_text(cost_usd),
         last_fill_id=last_fill,
-        last_updated_at=updated // 1000,
+        last_updated_at=_ms(updated),
         seq_no=seq,
         account=_address(account),
         mark_price=_text(mark),
@@ -333,17 +344,17 @@ def _position(data: bytes, end: int, version: int) -> m.Position:
 def _account(data: bytes, end: int, version: int) -> m.Account:
     _, seq, total, free, imr, mmr, value, _, updated, account, cushion, status = _ACCOUNT.unpack_from(data, 8)
     return m.Account(
-        account_value=Decimal(value).scaleb(-8),
-        free_collateral=Decimal(free).scaleb(-8),
-        total_collateral=Decimal(total).scaleb(-8),
-        initial_margin_requirement=Decimal(imr).scaleb(-8),
-        maintenance_margin_requirement=Decimal(mmr).scaleb(-8),
+        account_value=_sure(value),
+        free_collateral=_sure(free),
+        total_collateral=_sure(total),
+        initial_margin_requirement=_sure(imr),
+        maintenance_margin_requirement=_sure(mmr),
         account=_address(account),
         margin_cushion=_text(cushion),
         settlement_asset=_strings(data, end, 1)[0],
         status={1: "ACTIVE", 2: "LIQUIDATION"}.get(status, ""),
         seq_no=seq,
-        updated_at=updated // 1000,
+        updated_at=_ms(updated),
     )
 
 
@@ -387,5 +398,5 @@ def decode(data: bytes) -> Any:
         if len(data) < 8 + length:
             raise DecodeError("a block reaches beyond its frame")
         return known[1](data, 8 + length, version)
-    except (StructError, ArithmeticError, msgspec.ValidationError) as e:
+    except (StructError, ArithmeticError, UnicodeDecodeError, msgspec.ValidationError) as e:
         raise DecodeError(str(e)) from e

@@ -8,6 +8,7 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -28,10 +29,11 @@ from exchange_clients.errors import (
     PermissionDenied,
     PostOnlyWouldCross,
     RequestRefused,
+    UnsupportedCapability,
     VenueError,
     VenuePaused,
 )
-from exchange_clients.model import Gap, MarketStatus, OrderIntent, OrderStatus, OrderType, Purpose, Side
+from exchange_clients.model import Gap, MarginMode, MarketStatus, OrderIntent, OrderStatus, OrderType, Purpose, Side, TimeInForce, WaitFor
 from exchange_clients.paradex import messages as m
 from exchange_clients.paradex import signing as s
 from exchange_clients.paradex.client.managers.market_data import ParadexMarketData
@@ -340,6 +342,91 @@ async def test_a_cancel_is_queued_and_waited_for(bench: Bench) -> None:
     command = client.order_manager.encode_cancel(unacked, client.instruments.get("BTC"))
     assert (command.payload.path, command.payload.query) == ("/v1/orders/by_client_id/p-unacked", (("market", "BTC-USD-PERP"),))
     client.context.tracker.settle(unacked, Outcome.NOT_SENT, None)
+
+
+@virtual()
+async def test_client_ids_are_quoted_in_paths(bench: Bench) -> None:
+    """Else "my#1" cancels "my"."""
+    client = await bench.connected()
+    btc = client.instruments.get("BTC")
+    for odd in ("my#1", "a?b", "a/b", "a b", "50%"):
+        resting = await client.place_limit_order("BTC", QUANTITY, D(49_000), "buy", client_order_id=odd, wait_for="open")
+        assert resting.client_order_id == odd
+        unacked = client.context.tracker.submitted(f"{odd} ", intent(client, D(48_000)))
+        unacked.client_order_id = odd
+        command = client.order_manager.encode_cancel(unacked, btc)
+        assert command.payload.path == f"/v1/orders/by_client_id/{quote(odd, safe='')}"
+        found = await client.get_order_info(odd)
+        assert found is not None
+        assert found.order_id == resting.order_id
+        unacked.client_order_id = f"{odd} "
+        client.context.tracker.settle(unacked, Outcome.NOT_SENT, None)
+
+
+@virtual()
+async def test_a_market_order_with_its_worst_price_keeps_it(bench: Bench) -> None:
+    client = await bench.connected()
+    result = await client.order_manager.place(
+        intent(client, D(50_000), order_type=OrderType.MARKET, time_in_force=TimeInForce.IOC), wait_for=WaitFor.TERMINAL
+    )
+    sent = place_body(bench.requests("/v1/orders", "POST")[-1])
+    assert (sent["type"], sent["price"], sent["instruction"]) == ("LIMIT", "50000", "IOC")
+    assert result.client_order_id
+    with pytest.raises(OrderDenied):
+        await client.order_manager.place(
+            OrderIntent(
+                instrument=client.instruments.get("BTC").id,
+                side=Side.BUY,
+                quantity=QUANTITY,
+                order_type=OrderType.MARKET,
+                time_in_force=TimeInForce.IOC,
+            )
+        )
+
+
+@virtual()
+async def test_what_trades_in_isolated_accounts_only_is_not_opened(bench: Bench) -> None:
+    client = await bench.connected()
+    alone = msgspec.structs.replace(client.instruments.get("BTC"), only_isolated=True)
+    with pytest.raises(OrderDenied, match="isolated"):
+        client.order_manager.check(intent(client, D(49_000)), alone)
+    client.order_manager.check(intent(client, D(49_000), reduce_only=True), alone)
+    with pytest.raises(UnsupportedCapability):
+        await client.set_margin_mode("BTC", MarginMode.ISOLATED)
+
+
+@virtual()
+async def test_an_amend_is_not_refused_by_the_words_for_an_earlier_one(bench: Bench) -> None:
+    client = await bench.connected()
+    placed = await client.place_limit_order("BTC", QUANTITY, D(49_000), "buy", wait_for="open")
+    assert placed.client_order_id is not None
+    with pytest.raises(OrderRefused, match="NOT_ENOUGH_MARGIN"):
+        await client.amend_order(placed.client_order_id, quantity=D(500))
+    manager: Any = client.order_manager
+    order = client.context.tracker.find(placed.client_order_id)
+    assert order is not None
+    row = await manager._order_row(order.order_id, order.client_order_id)
+    assert row is not None
+    assert row.request_info is not None
+    assert row.request_info.status == "REJECTED"
+    wanted = intent(client, D(48_900))
+    later = msgspec.structs.replace(row, price="48900")
+    for asked in ("", "another"):
+        shown = iter([row, later])
+        manager._order_row = lambda *ids, shown=shown: asyncio.sleep(0, next(shown))
+        manager._asked[order.order_id] = asked
+        await manager.prove_amend(order, wanted)
+
+
+@virtual()
+async def test_positions_do_not_wait_for_their_marks(bench: Bench) -> None:
+    client = await bench.connected()
+    await client.place_limit_order("BTC", QUANTITY, D(50_200), "buy", time_in_force="IOC", wait_for="terminal")
+    bench.faults.request = lambda r: RequestFault(status=503, body=b"") if r.path.startswith("/v1/markets/summary") else None
+    before = bench.now()
+    (found,) = await client.position_manager.fetch_positions()
+    assert found.quantity == QUANTITY
+    assert bench.now() - before < 4 * 10**9
 
 
 @virtual()

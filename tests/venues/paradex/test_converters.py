@@ -141,6 +141,7 @@ def test_the_catalogue_is_all_that_the_spec_knows() -> None:
         (401, b'{"message":"missing or malformed jwt"}', TokenRefused),
         (401, b"unauthorized", TokenRefused),
         (401, b'{"error":"INVALID_TOKEN","message":"x"}', TokenRefused),
+        (401, b"<html>unauthorized</html>", PermissionDenied),
         (429, b'{"error":"TOO_MANY","message":"DUPLICATED_CLIENT_ID"}', RateLimited),
         (503, b"<html>", VenueUnavailable),
         (502, b'{"error":"NOT_FOUND_IN_THE_TABLE","message":"x"}', VenueUnavailable),
@@ -298,7 +299,9 @@ def test_positions_are_signed_by_their_side() -> None:
     assert position("SHORT", "0.5").quantity == D("-0.5"), "absolute, as SBE has it"
     assert position("LONG", "0", status="CLOSED").quantity == 0
     assert (position("LONG", "0.5").mark_price, position("LONG", "0.5", mark_price="7").mark_price) == (50100, 7)
-    for side, size in (("LONG", "-0.5"), ("BUY", "1"), ("LONG", "NaN")):
+    assert position("", "0", status="CLOSED").quantity == 0, "flat has no side"
+    assert position("", "0").quantity == 0
+    for side, size in (("LONG", "-0.5"), ("", "1"), ("BUY", "1"), ("LONG", "NaN")):
         with pytest.raises(DecodeError):
             position(side, size)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from decimal import Decimal
 from typing import Any
 
@@ -209,6 +210,30 @@ def test_no_bytes_do_anything_but_decode_or_fail(noise: bytes) -> None:
     for head in (b"", bytes.fromhex("5900030001000100"), bytes.fromhex("7e00140001000100"), bytes.fromhex("9a00160001000100")):
         with contextlib.suppress(DecodeError, UnicodeDecodeError):
             sbe.decode(head + noise)
+
+
+@pytest.mark.parametrize(
+    ("template", "length", "ones", "null"), [(22, 154, {16: 2}, 17), (23, 113, {}, 16), (23, 113, {}, 24), (21, 107, {16: 1, 17: 1}, 19)]
+)
+def test_a_missing_number_that_must_be_there_is_no_number(template: int, length: int, ones: dict[int, int], null: int) -> None:
+    def frame(at: int | None) -> bytes:
+        block = bytearray(length)
+        for offset, value in ones.items():
+            block[offset] = value
+        if at is not None:
+            block[at : at + 8] = struct.pack("<q", sbe.NULL)
+        return struct.pack("<HHHH", length, template, 1, 1) + bytes(block)
+
+    sbe.decode(frame(None))
+    with pytest.raises(DecodeError, match="missing"):
+        sbe.decode(frame(null))
+
+
+def test_a_missing_fee_is_none() -> None:
+    block = bytearray(107)
+    block[16] = block[17] = 1
+    block[35:43] = struct.pack("<q", sbe.NULL)
+    assert sbe.decode(struct.pack("<HHHH", 107, 21, 1, 1) + bytes(block)).fee == 0
 
 
 def test_an_unknown_template_is_no_error() -> None:

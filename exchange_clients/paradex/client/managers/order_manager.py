@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -41,9 +43,10 @@ MAX_CLIENT_ID: Final = 64
 VENUE_ID: Final = 28
 _QUEUED: Final = "QUEUED_FOR_CANCELLATION"
 _TAKE_PROFITS: Final = frozenset({OrderType.TAKE_PROFIT_MARKET, OrderType.TAKE_PROFIT_LIMIT})
+_PRICELESS: Final = MARKET_TYPES - {OrderType.MARKET}
 _TYPES: Final = {
     OrderType.LIMIT: "LIMIT",
-    OrderType.MARKET: "MARKET",
+    OrderType.MARKET: "LIMIT",
     OrderType.STOP_LIMIT: "STOP_LIMIT",
     OrderType.STOP_MARKET: "STOP_MARKET",
     OrderType.TAKE_PROFIT_LIMIT: "TAKE_PROFIT_LIMIT",
@@ -55,12 +58,23 @@ _REDUCING: Final = {OrderType.STOP_LIMIT: "STOP_LOSS_LIMIT", OrderType.STOP_MARK
 class ParadexOrderManager(BaseOrderManager):
     """Market orders are IOC limits with a bound of ours; triggers are the venue's own, on mark price."""
 
+    def __init__(self, context: ClientContext) -> None:
+        super().__init__(context)
+        self._asked: dict[str, str] = {}
+        """Venue id of an order -> id of the amend that the venue queued for it last."""
+        self._judged: deque[str] = deque(maxlen=1_000)
+        """Amends whose refusal was told."""
+
     # ---- place
 
     def check(self, intent: OrderIntent, instrument: Instrument) -> None:
         super().check(intent, instrument)
         if intent.order_type in _TAKE_PROFITS and not intent.reduce_only:
             raise OrderDenied(f"{instrument.id}: a take-profit is reduce-only here", venue=self.context.name)
+        if intent.order_type is OrderType.MARKET and intent.price is None:
+            raise OrderDenied(f"{instrument.id}: a market order needs its worst price", venue=self.context.name)
+        if instrument.only_isolated and not intent.reduce_only:
+            raise OrderDenied(f"{instrument.id} trades in an isolated account only, which is not supported", venue=self.context.name)
         client_id = intent.client_order_id
         if client_id is not None and not (client_id.isascii() and client_id.isprintable() and 0 < len(client_id) <= MAX_CLIENT_ID):
             raise OrderDenied(f"client order id {client_id!r} is not 1 to {MAX_CLIENT_ID} printable characters", venue=self.context.name)
@@ -72,10 +86,10 @@ class ParadexOrderManager(BaseOrderManager):
     def _wire(self, order: Order, instrument: Instrument) -> m.NewOrder:
         intent = order.intent
         instruction = "GTC"
-        if intent.post_only:
-            instruction = "POST_ONLY"
-        elif intent.order_type is OrderType.LIMIT and intent.time_in_force is TimeInForce.IOC:
+        if intent.order_type is OrderType.MARKET or (intent.order_type is OrderType.LIMIT and intent.time_in_force is TimeInForce.IOC):
             instruction = "IOC"
+        elif intent.post_only:
+            instruction = "POST_ONLY"
         return m.NewOrder(
             market=instrument.venue_symbol,
             side=intent.side.value.upper(),
@@ -146,12 +160,12 @@ class ParadexOrderManager(BaseOrderManager):
     def encode_cancel(self, order: Order, instrument: Instrument) -> Command:
         """By venue id, else by client id and market."""
         if order.order_id is not None:
-            action = m.Action("DELETE", f"/v1/orders/{order.order_id}", rpc="order.cancel", params={"id": order.order_id})
+            action = m.Action("DELETE", f"/v1/orders/{quote(order.order_id, safe='')}", rpc="order.cancel", params={"id": order.order_id})
             return self._command("cancel", action, Lane.CANCEL, [order])
         client_id, market = order.client_order_id or "", instrument.venue_symbol
         action = m.Action(
             "DELETE",
-            f"/v1/orders/by_client_id/{client_id}",
+            f"/v1/orders/by_client_id/{quote(client_id, safe='')}",
             query=(("market", market),),
             rpc="order.cancel",
             params={"client_id": client_id, "market": market},
@@ -205,14 +219,18 @@ class ParadexOrderManager(BaseOrderManager):
             price=_price(intent, instrument),
             trigger_price=_trigger(intent, instrument),
         )
-        action = m.Action("PUT", f"/v1/orders/{order.order_id}", body=body, rpc="order.modify")
+        action = m.Action("PUT", f"/v1/orders/{quote(order.order_id, safe='')}", body=body, rpc="order.modify")
         return self._command("modify", action, LANES[intent.purpose], [order])
 
     def decode_amend(self, reply: Any, order: Order) -> str | None:
-        return _order_of(reply).id
+        amended = _order_of(reply)
+        request = amended.request_info
+        self._asked[amended.id] = request.id if request is not None and request.status != "REJECTED" else ""
+        return amended.id
 
     async def prove_amend(self, order: Order, intent: OrderIntent) -> None:
-        """The yes only queued it: the order shows the new terms, or `request_info` says that it was refused."""
+        """The yes only queued it: the order shows the new terms, or `request_info` says that it was refused, it and no earlier one."""
+        asked = self._asked.pop(order.order_id or "", "")
         clock = self.context.runtime.clock
         end = clock.monotonic() + self.context.config.command_timeout_s
         instrument = self.context.instruments.get(intent.instrument)
@@ -223,7 +241,8 @@ class ParadexOrderManager(BaseOrderManager):
                 self.context.tracker.on_order(info)
                 if (info.price, info.size, info.trigger_price) == (_told(intent), intent.quantity, intent.trigger_price):
                     return
-                if request is not None and request.request_type.startswith("MODIFY") and request.status == "REJECTED":
+                if request is not None and _rejected(request) and (request.id == asked or not asked) and request.id not in self._judged:
+                    self._judged += [request.id] if request.id else []
                     raise OrderRefused(f"the amend was refused: {request.message or 'no reason given'}", venue=self.context.name)
                 if info.status.is_terminal:
                     raise OrderNotFound(f"the order ended before it was amended ({info.status})", venue=self.context.name)
@@ -262,7 +281,11 @@ class ParadexOrderManager(BaseOrderManager):
         return self._info(row)
 
     async def _in_history(self, order_id: str, instrument: Instrument | None) -> m.Order | None:
+        """Of the last week, or as far back as the order that we know."""
         since_ns = self.context.venue_time.now_ns() - 7 * 86_400 * NS_PER_S
+        known = self.context.tracker.find(order_id)
+        if known is not None and known.created_ns:
+            since_ns = min(since_ns, known.created_ns - 60 * NS_PER_S)
         market = instrument.venue_symbol if instrument is not None else None
         for row in await fetch_pages(self.rest, "orders-history", HISTORY_PAGE, since_ns, None, market=market):
             if row.id == order_id:
@@ -307,6 +330,10 @@ def _type(intent: OrderIntent) -> str:
     return _REDUCING.get(intent.order_type, _TYPES[intent.order_type]) if intent.reduce_only else _TYPES[intent.order_type]
 
 
+def _rejected(request: m.RequestInfo) -> bool:
+    return request.request_type.startswith("MODIFY") and request.status == "REJECTED"
+
+
 def _flags(intent: OrderIntent) -> list[str]:
     flags = ["REDUCE_ONLY"] if intent.reduce_only else []
     if intent.order_type in _REDUCING and not intent.reduce_only:
@@ -315,15 +342,15 @@ def _flags(intent: OrderIntent) -> list[str]:
 
 
 def _price(intent: OrderIntent, instrument: Instrument) -> str:
-    """Market types have none, in the message as in the hash."""
-    if intent.order_type in MARKET_TYPES or intent.price is None:
+    """Triggered market orders have none, in the message as in the hash."""
+    if intent.order_type in _PRICELESS or intent.price is None:
         return "0"
     return wire_number(instrument.to_venue_price(intent.price))
 
 
 def _told(intent: OrderIntent) -> Decimal | None:
     """The price that the venue will show."""
-    return None if intent.order_type in MARKET_TYPES else intent.price
+    return None if intent.order_type in _PRICELESS else intent.price
 
 
 def _trigger(intent: OrderIntent, instrument: Instrument) -> str:

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+from decimal import Decimal
 from typing import Final
 
 from exchange_clients.base_managers import BasePositionManager
-from exchange_clients.model import FundingPayment, Instrument, Position
+from exchange_clients.errors import VenueError
+from exchange_clients.model import FundingPayment, Instrument, InstrumentId, Position
 from exchange_clients.paradex import messages as m
 from exchange_clients.paradex.client.managers.market_data import fetch_pages
 from exchange_clients.paradex.client.utils import converters
 
 PAGE: Final = 1_000
+MARKS_S: Final = 2.0
 
 
 class ParadexPositionManager(BasePositionManager):
     """Positions tell no mark price: it is read beside them."""
 
     async def fetch_positions(self) -> list[Position]:
+        marks = await self._marks()
         rows: m.Results[m.Position] = await self.rest.query("positions")
         now_ns = self.context.runtime.clock.time_ns()
         held = [pair for pair in self.context.instruments.known(rows.results, lambda row: row.market) if pair[0].size]
-        marks = {t.instrument: t.mark for t in await self.context.market_data.fetch_tickers()} if held else {}
         return [converters.position(row, instrument, now_ns, marks.get(instrument.id)) for row, instrument in held]
+
+    async def _marks(self) -> dict[InstrumentId, Decimal | None]:
+        """Asked first, so that no position is older than need be; positions do not wait for them, nor fail with them."""
+        try:
+            async with asyncio.timeout(MARKS_S):
+                return {ticker.instrument: ticker.mark for ticker in await self.context.market_data.fetch_tickers()}
+        except (VenueError, TimeoutError) as e:
+            self.context.log.warning("positions.without_marks reason=%s", e)
+            return {}
 
     async def fetch_funding_payments(
         self, *, since_ns: int, until_ns: int | None = None, instrument: Instrument | None = None

@@ -374,10 +374,10 @@ def fill(data: m.Fill, instrument: Instrument) -> Fill:
 
 def position(data: m.Position, instrument: Instrument, now_ns: int, mark: Decimal | None = None) -> Position:
     """Signed by the side; a size that says otherwise is garbage. Zero, or CLOSED, is flat."""
-    size = signed_size_of(data.size, instrument)
-    if data.side not in ("LONG", "SHORT") or (size < 0 and data.side == "LONG"):
+    size = ZERO if data.status == "CLOSED" else signed_size_of(data.size, instrument)
+    if size and (data.side not in ("LONG", "SHORT") or (size < 0 and data.side == "LONG")):
         raise DecodeError(f"position of {data.size} is {data.side!r}", venue=VENUE)
-    quantity = ZERO if data.status == "CLOSED" else -abs(size) if data.side == "SHORT" else size
+    quantity = -abs(size) if data.side == "SHORT" else size
     margin_leverage = given(data.leverage, "leverage")
     return Position(
         instrument=instrument.id,

@@ -146,7 +146,8 @@ class VenueSocket:
                 reason = await self._one_connection()
             except VenueError as e:
                 reason = str(e)
-                if isinstance(e, AuthError) or (not self.connects and (isinstance(e, ConfigError) or e.code in _FATAL_STATUS)):
+                refused = isinstance(e, AuthError) and (e.code or not self.connects)  # a page without a code is a proxy's bad minute
+                if refused or (not self.connects and (isinstance(e, ConfigError) or e.code in _FATAL_STATUS)):
                     self._lost(reason)
                     raise
             except Exception as e:

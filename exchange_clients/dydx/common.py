@@ -159,7 +159,7 @@ ENDPOINTS: Final = {
     "perpetualPositions": _get("perpetualPositions", m.Positions, "address, subaccountNumber, status, limit"),
     "orders": _get("orders", list[m.OrderRow], "address, subaccountNumber, ticker, status, limit, returnLatestOrders"),
     "order": _get("orders/{id}", m.OrderRow, "id"),
-    "fills": _get("fills", m.Fills, "address, subaccountNumber, market, marketType, limit, page"),
+    "fills": _get("fills", m.Fills, "address, subaccountNumber, market, marketType, limit, createdBeforeOrAtHeight, page"),
     "fundingPayments": _get("fundingPayments", m.Payments, "address, subaccountNumber, ticker, limit, page"),
     "transfers": _get("transfers", m.Transfers, "address, subaccountNumber"),
     "time": _get("time", m.Time),

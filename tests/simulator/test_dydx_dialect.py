@@ -735,7 +735,8 @@ def test_fills_are_paged_by_page_and_by_time() -> None:
         everything = (await s.bot.mine("fills"))["fills"]
         assert len(everything) == 7
         second = await s.bot.mine("fills", limit=3, page=2)
-        assert ([f["id"] for f in second["fills"]], second["totalResults"], second["offset"]) == ([f["id"] for f in everything[3:6]], 7, 3)
+        oldest = [f["id"] for f in reversed(everything)]
+        assert ([f["id"] for f in second["fills"]], second["totalResults"], second["offset"]) == (oldest[3:6], 7, 3), "oldest first"
         older = (await s.bot.mine("fills", createdBeforeOrAt=everything[2]["createdAt"]))["fills"]
         assert [f["id"] for f in older] == [f["id"] for f in everything[2:]]
         assert (await s.bot.mine("fills", createdBeforeOrAtHeight=everything[5]["createdAtHeight"]))["fills"] == everything[5:]

@@ -196,6 +196,8 @@ class Endpoints:
             for row in reversed(account.fills)
             if market in (None, row.event.market) and row.ts_ns <= before and row.height <= height
         ]
+        if "page" in received.params:
+            found.reverse()
         return paged(received, "fills", found, lambda row: self._indexer.fill_row(row.event, row.height, row.ts_ns))
 
     def _payments(self, received: Received, places: Mapping[str, str]) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, cast
@@ -16,6 +17,7 @@ from exchange_clients.base_websocket import event_key
 from exchange_clients.dydx import DydxClient
 from exchange_clients.dydx import protobuf as pb
 from exchange_clients.dydx.chain import Flags
+from exchange_clients.dydx.client.managers import order_manager
 from exchange_clients.dydx.client.utils.caching import VenueCache, venue_cache
 from exchange_clients.errors import (
     AuthError,
@@ -618,6 +620,35 @@ async def test_the_indexers_retry_after_is_in_milliseconds(bench: Bench) -> None
         await client.market_data.fetch_book(client.instruments.get(BTC))
     assert caught.value.retry_after_s == 4.0
     assert 7 < bench.runtime.clock.monotonic() - started < 12, "asked three times, waiting as told"
+
+
+@contextmanager
+def pages_of(rows: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order_manager, "PAGE", rows)
+        yield
+
+
+@virtual
+async def test_the_newest_fills_of_a_long_history_are_found(bench: Bench) -> None:
+    """With `page` the venue tells the oldest first: of more fills than fit on one, the new ones would never be seen."""
+    client = await connected(bench)
+    for _ in range(3):
+        for _ in range(3):
+            bench.submit(core.Side.BUY, D("0.01"), D(50_100))
+        await bench.runtime.clock.sleep(1.5)
+    since_ns = bench.runtime.clock.time_ns()
+    for _ in range(5):
+        bench.submit(core.Side.BUY, D("0.01"), D(50_100))
+        await bench.runtime.clock.sleep(0.3)
+    await bench.runtime.clock.sleep(1.5)
+    await bench.records_are_in()
+    everything = await client.get_user_trade_history(BTC, since_ns=0)
+    recent = [fill.trade_id for fill in everything if fill.ts_venue_ns >= since_ns]
+    assert (len(everything), len(recent)) == (14, 5)
+    with pages_of(4):
+        assert [fill.trade_id for fill in await client.get_user_trade_history(BTC, since_ns=since_ns)] == recent
+        assert [fill.trade_id for fill in await client.get_user_trade_history(BTC, since_ns=0)] == [f.trade_id for f in everything]
 
 
 @virtual

@@ -31,6 +31,7 @@ from exchange_clients.dydx.client.utils.options import MAX_BLOCKS, MAX_DAYS, Rul
 from exchange_clients.dydx.common import BLOCK_IS_FULL, STALE_HEIGHT
 from exchange_clients.dydx.signing import signer_of
 from exchange_clients.errors import (
+    DecodeError,
     InsufficientMargin,
     NotReady,
     OrderDenied,
@@ -98,6 +99,7 @@ class DydxOrderManager(BaseOrderManager):
     # ---- placing
 
     async def place(self, intent: OrderIntent, *, wait_for: WaitFor = WaitFor.ACK, timeout_s: float | None = None) -> OrderInfo:
+        intent = self.bounded(intent)
         flags = flags_for(intent)
         if flags is Flags.SHORT_TERM:
             return await self.submit_short_term_order(intent, wait_for=wait_for, timeout_s=timeout_s)
@@ -116,6 +118,7 @@ class DydxOrderManager(BaseOrderManager):
             OrderDenied: too many blocks, or a trigger.
             VenueError: as `place`.
         """
+        intent = self.bounded(intent)
         if blocks is None:
             blocks = self.rules.ioc_blocks if intent.time_in_force is TimeInForce.IOC else self.rules.short_term_blocks
         if not 1 <= blocks <= MAX_BLOCKS:
@@ -501,12 +504,14 @@ class DydxOrderManager(BaseOrderManager):
         return [info for info in infos if info.updated_ns is None or info.updated_ns >= since_ns]
 
     async def fetch_fills(self, *, since_ns: int, until_ns: int | None = None, instrument: Instrument | None = None) -> list[Fill]:
-        """Fills that are in a block; what a node has only matched is not among them."""
+        """Fills that are in a block; what a node has only matched is not among them.
+
+        Page by page down the blocks: with `page` the venue tells the oldest fills first.
+        """
         signer = signer_of(self.context)
         market = instrument.contract_id if instrument is not None else None
 
-        async def ask(cursor: str | None) -> tuple[list[Fill], str | None]:
-            page = int(cursor or 1)
+        async def ask(height: str | None) -> tuple[list[Fill], str | None]:
             reply: m.Fills = await self.rest.query(
                 "fills",
                 address=signer.address,
@@ -514,10 +519,10 @@ class DydxOrderManager(BaseOrderManager):
                 market=market,
                 marketType="PERPETUAL" if market is not None else None,
                 limit=PAGE,
-                page=page,
+                createdBeforeOrAtHeight=height,
             )
             pairs = self.context.instruments.known(reply.fills, lambda row: row.market or row.ticker)
-            return [self.books.fill(row, i) for row, i in pairs], str(page + 1) if len(reply.fills) == PAGE else None
+            return [self.books.fill(row, i) for row, i in pairs], _height_below(reply.fills, height)
 
         return await newest_first(ask, key=lambda f: f.trade_id, time_ns=lambda f: f.ts_venue_ns, since_ns=since_ns, until_ns=until_ns)
 
@@ -525,3 +530,13 @@ class DydxOrderManager(BaseOrderManager):
 def _has_ended(order: Order) -> bool:
     """Asked again after something was learned."""
     return order.status.is_terminal
+
+
+def _height_below(rows: Sequence[m.FillRow], asked: str | None) -> str | None:
+    """The block in which a full page ended, of which it may have told only a part; the one below it when it told of no other."""
+    if len(rows) < PAGE:
+        return None
+    last = rows[-1].createdAtHeight
+    if last is None:
+        raise DecodeError(f"fill {rows[-1].id} names no block", venue="dydx")
+    return last if last != asked else str(int(last) - 1)

@@ -367,6 +367,31 @@ async def test_orders_go_out_as_the_venue_wants_them(bench: Bench) -> None:
     assert not {"price", "timeInForce", "closePosition"} & set(stop)
 
 
+@pytest.mark.parametrize("time_in_force", [TimeInForce.GTC, TimeInForce.IOC])
+def test_a_market_intent_never_leaves_without_its_bound(time_in_force: TimeInForce) -> None:
+    @virtual
+    async def run(bench: Bench) -> None:
+        client = await connected(bench)
+        intent = OrderIntent(
+            instrument=client.instruments.get(BTC).id,
+            side=Side.BUY,
+            quantity=D("0.02"),
+            price=D(49_000),
+            order_type=OrderType.MARKET,
+            time_in_force=time_in_force,
+        )
+        await client.order_manager.place(intent)
+        (batched,) = await client.place_orders([intent])
+        assert batched.success
+        alone = forms(bench, "order", "POST")[-1]
+        (together,) = json.loads(forms(bench, "batchOrders", "POST")[-1]["batchOrders"])
+        for form in (alone, together):
+            assert (form["type"], form["timeInForce"], form["price"]) == ("LIMIT", "IOC", "49000")
+        assert (bench.position(), bench.orders()) == (D(0), []), "the best offer is above the bound"
+
+    run()
+
+
 def test_a_post_only_order_may_be_accepted_and_expire() -> None:
     """The other way in which a venue of this family refuses."""
 
@@ -491,7 +516,65 @@ async def test_disarming_reaches_every_market_that_was_armed(bench: Bench) -> No
     await client.cancel_order(info.client_order_id)
     await client.arm_dead_man_switch(None)
     assert [form["countdownTime"] for form in forms(bench, "countdownCancelAll", "POST")] == ["600000", "0"]
-    assert orders_of(client)._armed == set()
+    assert orders_of(client)._armed == {}
+
+
+@virtual
+async def test_a_renewed_switch_leaves_no_older_countdown_behind(bench: Bench) -> None:
+    """A market whose orders ended before the renewal: its first countdown would cancel the next order half a minute early."""
+    client = await connected(bench)
+    info = await rest_order(client)
+    assert info.client_order_id is not None
+    await client.arm_dead_man_switch(60)
+    await client.cancel_order(info.client_order_id)
+    await bench.runtime.clock.sleep(30)
+    await client.arm_dead_man_switch(60)
+    await bench.runtime.clock.sleep(5)
+    await rest_order(client, price="48500")
+    await bench.runtime.clock.sleep(40)
+    assert len(bench.orders()) == 1, "75 s after the first arming, 45 s after the second"
+    await bench.runtime.clock.sleep(20)
+    assert bench.orders() == [], "90 s after the first"
+
+
+@virtual
+async def test_a_market_that_a_renewal_did_not_reach_is_armed_before_its_next_entry(bench: Bench) -> None:
+    client = await connected(bench)
+    info = await rest_order(client)
+    assert info.client_order_id is not None
+    await client.arm_dead_man_switch(60)
+    await client.cancel_order(info.client_order_id)
+    await bench.runtime.clock.sleep(30)
+    bench.hands.requests(RequestFault(status=503), times=1, when=lambda r: r.path.endswith("countdownCancelAll"))
+    with pytest.raises(VenueUnavailable):
+        await client.arm_dead_man_switch(60)
+    await rest_order(client, price="48500")
+    await bench.runtime.clock.sleep(45)
+    assert len(bench.orders()) == 1
+    await client.arm_dead_man_switch(None)
+    await bench.runtime.clock.sleep(60)
+    assert len(bench.orders()) == 1, "disarmed"
+
+
+@virtual
+async def test_an_exit_does_not_wait_for_the_switch(bench: Bench) -> None:
+    client = await connected(bench)
+    await take(client, "buy", "0.02")
+    await client.arm_dead_man_switch(600)
+    before = len(forms(bench, "countdownCancelAll", "POST"))
+    closing = OrderIntent(
+        instrument=client.instruments.get(BTC).id,
+        side=Side.SELL,
+        quantity=D("0.01"),
+        price=D(49_900),
+        reduce_only=True,
+        purpose=Purpose.UNWIND,
+        time_in_force=TimeInForce.IOC,
+    )
+    await client.order_manager.place(closing)
+    await client.place_orders([closing])
+    assert bench.position() == D(0)
+    assert len(forms(bench, "countdownCancelAll", "POST")) == before
 
 
 # ---- what queries without a market cost

@@ -61,13 +61,13 @@ GENESIS_MS: Final = 1_600_000_000_000
 _CLIENT_ID: Final = re.compile(r"[.A-Z:/a-z0-9_-]{1,36}")
 _TYPES: Final = {
     OrderType.LIMIT: "LIMIT",
-    OrderType.MARKET: "MARKET",
+    OrderType.MARKET: "LIMIT",
     OrderType.STOP_MARKET: "STOP_MARKET",
     OrderType.STOP_LIMIT: "STOP",
     OrderType.TAKE_PROFIT_MARKET: "TAKE_PROFIT_MARKET",
     OrderType.TAKE_PROFIT_LIMIT: "TAKE_PROFIT",
 }
-_PRICED: Final = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
+_PRICED: Final = frozenset({OrderType.LIMIT, OrderType.MARKET, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
 
 
 def command(
@@ -117,7 +117,8 @@ class AsterOrderManager(BaseOrderManager):
     def __init__(self, context: ClientContext) -> None:
         super().__init__(context)
         self._armed_until_s: float | None = None
-        self._armed: set[InstrumentId] = set()
+        self._armed: dict[InstrumentId, float] = {}
+        """When the countdown of a market runs out: one that a renewal did not reach ends earlier than the switch."""
 
     # ---- place
 
@@ -151,11 +152,13 @@ class AsterOrderManager(BaseOrderManager):
         return command(self.context, "placeOrders", most_urgent(orders), ids=ids_of(orders), orders=len(orders), batchOrders=text)
 
     def _form(self, order: Order, instrument: Instrument) -> dict[str, Any]:
+        """A market order is an IOC limit at its worst price: the venue's own has no bound of ours."""
         intent = order.intent
         form: dict[str, Any] = {"symbol": instrument.venue_symbol, "side": intent.side.upper(), "type": _TYPES[intent.order_type]}
         if intent.order_type in _PRICED:
             assert intent.price is not None  # `check` saw to it
-            form["timeInForce"] = "GTX" if intent.post_only else intent.time_in_force
+            lasts = TimeInForce.IOC if intent.order_type is OrderType.MARKET else intent.time_in_force
+            form["timeInForce"] = "GTX" if intent.post_only else lasts
             form["price"] = wire_number(instrument.to_venue_price(intent.price))
         form["quantity"] = wire_number(instrument.to_venue_size(intent.quantity))
         if intent.order_type in TRIGGER_TYPES:
@@ -279,39 +282,48 @@ class AsterOrderManager(BaseOrderManager):
     # ---- the dead-man switch, one per market
 
     async def arm_dead_man_switch(self, timeout_s: float | None) -> None:
-        """Arms every market with an open order; markets that get their first order later are armed before it is sent.
+        """Arms every market with an open order or a running countdown; a market that gets its first entry later is armed before it is sent.
 
         Raises what a market's switch raises: those before it are armed then.
         """
-        markets = {order.intent.instrument for order in self.context.tracker.live()}
-        markets |= {info.instrument for info in await self.fetch_open_orders()}
-        if timeout_s is None:
-            markets, self._armed, self._armed_until_s = markets | self._armed, set(), None
-        else:
-            self._armed_until_s = self.context.runtime.clock.elapsed() + timeout_s
-        for market in sorted(markets):
-            await self._arm(self.context.instruments.get(market), timeout_s)
+        listed = {info.instrument for info in await self.fetch_open_orders()}
+        now_s = self.context.runtime.clock.elapsed()
+        self._forget_ended(now_s)
+        self._armed_until_s = None if timeout_s is None else now_s + timeout_s
+        for market in sorted(listed | {order.intent.instrument for order in self.context.tracker.live()} | set(self._armed)):
+            await self._arm(market, timeout_s)
 
-    async def _arm(self, instrument: Instrument, timeout_s: float | None) -> None:
-        milliseconds = 0 if timeout_s is None else max(1, round(timeout_s * 1000))
-        arming = command(self.context, "countdownCancelAll", Lane.CANCEL, symbol=instrument.venue_symbol, countdownTime=milliseconds)
+    async def _arm(self, market: InstrumentId, timeout_s: float | None) -> None:
+        until_s = self._armed_until_s
+        arming = command(
+            self.context,
+            "countdownCancelAll",
+            Lane.CANCEL,
+            symbol=self.context.instruments.get(market).venue_symbol,
+            countdownTime=0 if timeout_s is None else max(1, round(timeout_s * 1000)),
+        )
         self.decode_cancel_all(await self.context.port.send(arming, Progress()))
-        if timeout_s is not None:
-            self._armed.add(instrument.id)
+        if timeout_s is None or until_s is None:
+            self._armed.pop(market, None)
+        else:
+            self._armed[market] = until_s
+
+    def _forget_ended(self, now_s: float) -> None:
+        self._armed = {market: until_s for market, until_s in self._armed.items() if until_s > now_s}
 
     async def _not_covered(self, intents: Sequence[OrderIntent]) -> list[VenueError | None]:
-        """While a switch is armed no entry goes out that it would not cancel: why not, for each. Exits go out without it."""
+        """While a switch is armed no entry goes out that it would not cancel: why not, for each. Exits do not wait for it."""
         if self._armed_until_s is None:
             return [None] * len(intents)
         left_s = self._armed_until_s - self.context.runtime.clock.elapsed()
         if left_s <= 0:
-            self._armed.clear()
             self._armed_until_s = None
             return [None] * len(intents)
         failed: dict[InstrumentId, VenueError] = {}
-        for market in dict.fromkeys(intent.instrument for intent in intents if intent.instrument not in self._armed):
+        entered = dict.fromkeys(intent.instrument for intent in intents if intent.purpose is Purpose.ENTRY)
+        for market in [market for market in entered if self._armed.get(market) != self._armed_until_s]:
             try:
-                await self._arm(self.context.instruments.get(market), left_s)
+                await self._arm(market, left_s)
             except VenueError as e:
                 self.context.log.warning("dead_man.not_armed instrument=%s reason=%s", market, e)
                 failed[market] = NotReady(f"{market}: the dead-man switch could not be armed: {e.message}", venue=self.context.name)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 import pytest
@@ -342,6 +342,20 @@ async def test_a_cancel_is_queued_and_waited_for(bench: Bench) -> None:
     command = client.order_manager.encode_cancel(unacked, client.instruments.get("BTC"))
     assert (command.payload.path, command.payload.query) == ("/v1/orders/by_client_id/p-unacked", (("market", "BTC-USD-PERP"),))
     client.context.tracker.settle(unacked, Outcome.NOT_SENT, None)
+
+
+@virtual()
+async def test_an_old_order_is_sought_in_the_history_since_it_was_made(bench: Bench) -> None:
+    client = await bench.connected()
+    placed = await client.place_limit_order("BTC", QUANTITY, D(49_000), "buy", wait_for="open")
+    order = client.context.tracker.find(placed.client_order_id or "")
+    assert order is not None
+    await client.cancel_order(placed.client_order_id or "")
+    month_ago = bench.now() - 30 * 86_400 * 10**9
+    order.created_ns = month_ago
+    assert await client.order_manager.fetch_order(None, order_id=placed.order_id) is not None
+    asked = bench.requests("/v1/orders-history")[-1]
+    assert int(dict(parse_qsl(asked.query))["start_at"]) < month_ago // 10**6
 
 
 @virtual()

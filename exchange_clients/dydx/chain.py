@@ -288,7 +288,13 @@ def clob_pair_request(clob_pair_id: int) -> bytes:
 
 def read_market_discount(body: bytes) -> MarketDiscount:
     params = pb.message_of(pb.parse(body), 1)
-    return MarketDiscount(*(pb.number_of(params, field) for field in (1, 2, 3, 4)))
+    return MarketDiscount(pb.number_of(params, 1), _time_s(params, 2), _time_s(params, 3), pb.number_of(params, 4))
+
+
+def _time_s(fields: pb.Fields, field: int) -> int:
+    """A `google.protobuf.Timestamp`; one that was never set lies before 1970."""
+    seconds = pb.number_of(pb.message_of(fields, field), 1)
+    return seconds - 2**64 if seconds >= 2**63 else seconds
 
 
 def read_authenticators(body: bytes) -> list[Authenticator]:

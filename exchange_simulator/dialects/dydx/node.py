@@ -313,9 +313,10 @@ class Node:
             raise not_found(f"no fee discount for clob pair {asked['clob_pair_id']}")
         return {"params": self._discount_row(asked["clob_pair_id"], charge)}
 
-    def _discount_row(self, clob_pair: int, charge: int) -> dict[str, int]:
+    def _discount_row(self, clob_pair: int, charge: int) -> dict[str, Any]:
         now_s = self._dialect.chain.block_ns // 10**9
-        return {"clob_pair_id": clob_pair, "start_time_unix": now_s - 86_400, "end_time_unix": now_s + 86_400, "charge_ppm": charge}
+        start, end = ({"seconds": now_s + day * 86_400} for day in (-1, 1))
+        return {"clob_pair_id": clob_pair, "start_time": start, "end_time": end, "charge_ppm": charge}
 
     def _discounts(self) -> dict[str, Any]:
         found = self._dialect.charge_ppm

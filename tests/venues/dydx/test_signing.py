@@ -262,6 +262,14 @@ def test_an_answer_that_says_nothing_is_a_decode_error(read: Callable[[bytes], o
             read(body)
 
 
+def test_a_markets_discount_names_its_times_by_messages() -> None:
+    """{clob_pair_id: 7, start_time: {seconds: 1760000000, nanos: 5}, end_time: {seconds: 1790000000}, charge_ppm: 500000}"""
+    body = bytes.fromhex("0a18080712080880f09dc70610051a060880f7c4d50620a0c21e")
+    assert chain.read_market_discount(body) == chain.MarketDiscount(7, 1_760_000_000, 1_790_000_000, 500_000)
+    never = pb.data(1, pb.data(2, pb.number(1, 2**64 - 62_135_596_800)))
+    assert chain.read_market_discount(never) == chain.MarketDiscount(0, -62_135_596_800, 0, 0)
+
+
 @pytest.mark.parametrize("body", [b"\x0a", b"\x0a\x05ab", b"\x08", b"\x08\x80", b"\x0b", b"\x0d\x01", b"\x80" * 12])
 def test_what_ends_too_early_is_a_decode_error(body: bytes) -> None:
     with pytest.raises(DecodeError):

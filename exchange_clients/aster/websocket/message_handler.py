@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, Final, cast
 
 from exchange_clients.aster import messages as m
 from exchange_clients.aster.client.managers.websocket_handlers import AsterWebSocketHandlers
 from exchange_clients.aster.client.utils import converters
 from exchange_clients.aster.websocket.connection import AsterDialect
 from exchange_clients.aster.websocket.order_book import apply
-from exchange_clients.base_websocket import BaseMessageHandler, BaseWebSocketManager, Handler
-from exchange_clients.model import NS_PER_MS, IndexPrice, MarkPrice
+from exchange_clients.base_websocket import BaseMessageHandler, BaseWebSocketManager, Handler, event_key
+from exchange_clients.errors import VenueError
+from exchange_clients.model import NS_PER_MS, IndexPrice, Instrument, MarkPrice
+from exchange_clients.spec import Stream
+
+if TYPE_CHECKING:
+    from exchange_clients.aster.client.managers.market_data import AsterMarketData
+
+INTERVALS_DUE_S: Final = 60.0
+INTERVALS_KEPT_S: Final = 600.0
+"""An interval that was told longer ago proves nothing."""
+RETRY_EVERY_S: Final = 10.0
 
 
 class AsterMessageHandler(BaseMessageHandler):
@@ -18,6 +28,7 @@ class AsterMessageHandler(BaseMessageHandler):
 
     def __init__(self, manager: BaseWebSocketManager) -> None:
         self.account = AsterWebSocketHandlers(manager)
+        self._asking_intervals = False
         super().__init__(manager)
 
     def handlers(self) -> dict[type, Handler]:
@@ -67,8 +78,27 @@ class AsterMessageHandler(BaseMessageHandler):
         self.manager.mark(MarkPrice(instrument.id, converters.price_of(message.p, instrument, "p"), stamp))
         if message.i:
             self.manager.index(IndexPrice(instrument.id, converters.price_of(message.i, instrument, "i"), stamp))
-        if (sample := converters.streamed_funding(message, instrument)) is not None:
+        if self.context.hub.wanted(event_key(Stream.FUNDING, instrument.id)):
+            self._funding(message, instrument)
+
+    def _funding(self, message: m.MarkPriceEvent, instrument: Instrument) -> None:
+        """The stream does not tell the interval, and the venue may change it at any time: it is asked for while somebody listens."""
+        data = cast("AsterMarketData", self.context.market_data)
+        if data.known_intervals(INTERVALS_DUE_S) is None and not self._asking_intervals:
+            self._asking_intervals = True
+            self.manager.errand(self._ask_intervals(data))
+        known = data.known_intervals(INTERVALS_KEPT_S) or {}
+        if (sample := converters.streamed_funding(message, known.get(message.s), instrument)) is not None:
             self.manager.funding(instrument.id, sample)
+
+    async def _ask_intervals(self, data: AsterMarketData) -> None:
+        try:
+            await data.intervals()
+        except VenueError as e:
+            self.context.log.warning("funding.intervals_not_renewed reason=%s", e)
+            await self.context.runtime.clock.sleep(RETRY_EVERY_S)
+        finally:
+            self._asking_intervals = False
 
     def _answer(self, role: str, message: m.Combined, ts_recv_ns: int) -> None:
         """To a request of ours: nothing is yes, a code is no."""

@@ -272,6 +272,24 @@ async def test_a_change_of_interval_shows_within_a_minute(bench: Bench) -> None:
 
 
 @virtual
+async def test_a_streamed_rate_has_the_interval_of_now_or_none(bench: Bench) -> None:
+    """Without a key, too. A rate of one hour under eight would count an eighth."""
+    client = await connected(bench, signed=False)
+    heard = buffered(client.watch_funding(BTC))
+    clock = bench.runtime.clock
+    await bench.until(lambda: heard, "a rate")
+    market = bench.exchange.markets[bench.symbol(BTC)].spec
+    bench.exchange.change_market(bench.now(), replace(market, funding_interval_ns=market.funding_interval_ns // 8))
+    await clock.sleep(65)
+    assert [sample.interval_hours for sample in heard if not isinstance(sample, Gap)][-1] == 1
+    bench.hands.requests(RequestFault(status=503), times=1_000, when=lambda r: r.path.endswith("fundingInfo"))
+    await clock.sleep(660)
+    heard.clear()
+    await clock.sleep(30)
+    assert heard == [], "what was told ten minutes ago is no interval of now"
+
+
+@virtual
 async def test_no_interval_is_made_up_when_the_request_fails(bench: Bench) -> None:
     async with bench.funding_adapter() as adapter:
         await adapter.fetch_funding_rates()
@@ -771,6 +789,46 @@ async def test_an_entry_waits_for_its_switch_and_an_exit_does_not(bench: Bench) 
     results = await client.place_orders([entry, closing])
     assert [(r.success, r.outcome) for r in results] == [(False, "not_sent"), (True, "accepted")]
     assert (bench.position(), bench.orders(ETH)) == (D(0), [])
+
+
+@virtual
+async def test_the_account_is_asked_for_after_the_last_change(bench: Bench) -> None:
+    """Several changes in a moment, and an answer that fails."""
+    client = await connected(bench)
+    heard = buffered(client.watch_account())
+    await take(client, "buy", "0.02")
+    await take(client, "sell", "0.02", reduce_only=True)
+    bench.hands.requests(RequestFault(status=503), times=3, when=lambda r: r.path.endswith("accountWithJoinMargin"))
+    bench.exchange.deposit(bench.now(), bench.account.account, core.to_money(777))
+    await bench.runtime.clock.sleep(30)
+    truth = (await client.account_manager.fetch_account()).equity
+    states = [state for state in heard if not isinstance(state, Gap)]
+    assert states[-1].equity == truth
+    before = len(sent(bench, "accountWithJoinMargin"))
+    await bench.runtime.clock.sleep(30)
+    assert len(sent(bench, "accountWithJoinMargin")) == before, "nothing changed"
+
+
+@virtual
+async def test_an_account_event_that_comes_late_tells_no_position(bench: Bench) -> None:
+    client = await connected(bench)
+    heard = buffered(client.watch_positions())
+    now_ms = bench.now() // 1_000_000
+
+    def tell(at_ms: int, amount: str) -> None:
+        row = {"s": "BTCUSDT", "pa": amount, "ep": "50000", "cr": "0", "up": "0", "mt": "cross", "iw": "0", "ps": "BOTH", "ma": "USDT"}
+        event = {"e": "ACCOUNT_UPDATE", "E": at_ms, "T": at_ms, "a": {"m": "ORDER", "B": [], "P": [row]}}
+        client.ws_manager.handler.feed("private", json.dumps(event), bench.now())
+
+    btc = client.instruments.get(BTC).id
+    tell(now_ms, "0.02")
+    tell(now_ms - 5, "0.01")
+    assert client.context.positions[btc].quantity == D("0.02")
+    tell(now_ms + 5, "0")
+    tell(now_ms + 4, "0.03")
+    assert btc not in client.context.positions, "flat is remembered too"
+    await bench.runtime.clock.sleep(1)
+    assert [p.quantity for p in heard if not isinstance(p, Gap)] == [D("0.02"), D(0)]
 
 
 @virtual

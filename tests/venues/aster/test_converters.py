@@ -220,8 +220,10 @@ def test_a_recorded_payment(payloads: Path) -> None:
 
 def test_a_streamed_rate_without_a_known_interval_says_nothing() -> None:
     event = m.MarkPriceEvent(E=1, s="BTCUSDT", p=D(1), i=D(1), r=D("0.0001"), T=5)
-    assert c.streamed_funding(event, market("BTCUSDT")) is not None
-    assert c.streamed_funding(event, msgspec.structs.replace(market("BTCUSDT"), funding_interval_hours=None)) is None
+    sample = c.streamed_funding(event, m.FundingInfo(symbol="BTCUSDT", fundingIntervalHours=4), market("BTCUSDT"))
+    assert sample is not None
+    assert sample.interval_hours == 4
+    assert c.streamed_funding(event, None, market("BTCUSDT")) is None
 
 
 # ---- refusals: the catalogue of the dossier, section 9, code by code

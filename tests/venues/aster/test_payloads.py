@@ -239,7 +239,8 @@ def yields(value: Any) -> Counter[str]:
             interval = m.FundingInfo(symbol=value.symbol, fundingIntervalHours=8)
             made["funding"] += c.funding_now(value, interval, market(value.symbol)) is not None
         case m.MarkPriceEvent():
-            made["funding"] += c.streamed_funding(value, market(value.s)) is not None
+            interval = m.FundingInfo(symbol=value.s, fundingIntervalHours=8)
+            made["funding"] += c.streamed_funding(value, interval, market(value.s)) is not None
         case m.FundingRow():
             made["settled"] += len(c.funding_settled([value], market(value.symbol)))
         case m.Order():

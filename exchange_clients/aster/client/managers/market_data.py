@@ -61,7 +61,7 @@ class AsterMarketData(BaseMarketData):
         """When each market began: nothing of it is older."""
         self._interests_per_call = open_interest_per_call(context)
         clock = context.runtime.clock
-        self._intervals: Aged[list[m.FundingInfo]] = Aged(lambda: self.rest.query("fundingInfo"), clock)
+        self._intervals: Aged[dict[str, m.FundingInfo]] = Aged(self._ask_intervals, clock)
         self._premiums: Aged[list[m.PremiumIndex]] = Aged(lambda: self.rest.query("premiumIndex"), clock)
         self._interests = OpenInterests(lambda symbol: self.rest.query("openInterest", symbol=symbol), clock)
         self._without_interval: frozenset[str] = frozenset()
@@ -93,7 +93,15 @@ class AsterMarketData(BaseMarketData):
 
     async def intervals(self) -> dict[str, m.FundingInfo]:
         """Interval, cap and floor by market, at most a minute old: the venue may change them at any time."""
-        return {row.symbol: row for row in await self._intervals.get(INTERVALS_AGE_S)}
+        return await self._intervals.get(INTERVALS_AGE_S)
+
+    def known_intervals(self, max_age_s: float) -> dict[str, m.FundingInfo] | None:
+        """As `intervals`, without asking; None when they are older."""
+        return self._intervals.known(max_age_s)
+
+    async def _ask_intervals(self) -> dict[str, m.FundingInfo]:
+        rows: list[m.FundingInfo] = await self.rest.query("fundingInfo")
+        return {row.symbol: row for row in rows}
 
     async def fetch_server_time_ns(self) -> int | None:
         answer: m.ServerTime = await self.rest.query("time")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from exchange_clients.aster import messages as m
 from exchange_clients.aster.client.utils import converters
 from exchange_clients.base_websocket import event_key
-from exchange_clients.model import NS_PER_MS, OrderStatus
+from exchange_clients.errors import VenueError
+from exchange_clients.model import NS_PER_MS, InstrumentId, OrderStatus
 from exchange_clients.spec import Stream
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class AsterWebSocketHandlers:
         self.manager = manager
         self.context = manager.context
         self._asking = False
+        self._changed = False
+        self._told_ms: dict[InstrumentId, int] = {}
 
     def order_update(self, role: str, message: m.OrderTradeUpdate, ts_recv_ns: int) -> None:
         """The fill before the state it led to. An end that proves nothing is asked about."""
@@ -44,21 +47,30 @@ class AsterWebSocketHandlers:
             self.context.tracker.on_order(converters.order(row, instrument))
 
     def account_update(self, role: str, message: m.AccountUpdate, ts_recv_ns: int) -> None:
-        """Only what changed is listed; rows of hedge mode are not ours to read."""
-        stamp = message.T * NS_PER_MS
+        """Only what changed is listed; rows of hedge mode are not ours to read, and an event that came late tells what is past."""
         for row, instrument in self.context.instruments.known(message.a.P, lambda row: row.s):
-            if row.ps == "BOTH":
-                self.manager.position(converters.streamed_position(row, instrument, stamp))
+            if row.ps == "BOTH" and message.T >= self._told_ms.get(instrument.id, 0):
+                self._told_ms[instrument.id] = message.T
+                self.manager.position(converters.streamed_position(row, instrument, message.T * NS_PER_MS))
+        self._changed = True
         if self.context.hub.wanted(event_key(Stream.ACCOUNT)) and not self._asking:
             self._asking = True
             self.manager.errand(self._ask_account())
 
     async def _ask_account(self) -> None:
+        """Until an answer was asked for after the last change."""
+        clock = self.context.runtime.clock
         try:
-            data: m.Account = await self.context.rest.query("account")
-            now_ns = self.context.runtime.clock.time_ns()
-            self.manager.account(converters.account(data, asset=self.context.spec.collateral, ts_ns=now_ns))
-            await self.context.runtime.clock.sleep(ACCOUNT_EVERY_S)
+            while self._changed and self.context.hub.wanted(event_key(Stream.ACCOUNT)):
+                self._changed = False
+                try:
+                    data: m.Account = await self.context.rest.query("account")
+                except VenueError as e:
+                    self._changed = True
+                    self.context.log.warning("account.not_read reason=%s", e)
+                else:
+                    self.manager.account(converters.account(data, asset=self.context.spec.collateral, ts_ns=clock.time_ns()))
+                await clock.sleep(ACCOUNT_EVERY_S)
         finally:
             self._asking = False
 

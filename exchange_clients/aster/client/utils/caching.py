@@ -14,7 +14,7 @@ INTEREST_KEPT_S: Final = 3600.0
 
 
 class Aged(Generic[T]):
-    """One answer, asked for again when it is older than `max_age_s`. A failure keeps nothing and is raised."""
+    """One answer, asked for again when it is older than `max_age_s`. A failure is raised; what was known ages on."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]], clock: Clock) -> None:
         self._ask = ask
@@ -23,12 +23,15 @@ class Aged(Generic[T]):
         self._at_s = 0.0
 
     async def get(self, max_age_s: float) -> T:
-        value = self._value
-        return value if value is not None and self._clock.elapsed() - self._at_s <= max_age_s else await self.renew()
+        value = self.known(max_age_s)
+        return value if value is not None else await self.renew()
+
+    def known(self, max_age_s: float) -> T | None:
+        """Without asking."""
+        return self._value if self._clock.elapsed() - self._at_s <= max_age_s else None
 
     async def renew(self) -> T:
         asked_s = self._clock.elapsed()
-        self._value = None
         value = self._value = await self._ask()
         self._at_s = asked_s
         return value

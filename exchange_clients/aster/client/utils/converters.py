@@ -254,17 +254,17 @@ def funding_now(data: m.PremiumIndex, interval: m.FundingInfo, instrument: Instr
     )
 
 
-def streamed_funding(data: m.MarkPriceEvent, instrument: Instrument) -> FundingRateSample | None:
+def streamed_funding(data: m.MarkPriceEvent, interval: m.FundingInfo | None, instrument: Instrument) -> FundingRateSample | None:
     """None while the market's interval is not known: a rate without one says nothing."""
-    if data.r is None or not data.T or instrument.funding_interval_hours is None:
+    if data.r is None or not data.T or interval is None:
         return None
     return FundingRateSample(
         raw_rate=number(data.r, "r"),
-        interval_hours=instrument.funding_interval_hours,
+        interval_hours=Decimal(interval.fundingIntervalHours),
         kind=RateKind.PREDICTED,
         next_funding_time=data.T * NS_PER_MS,
         source_timestamp=data.E * NS_PER_MS,
-        cap=instrument.funding_cap,
+        cap=interval.fundingFeeCap,
         instrument=instrument.id,
     )
 

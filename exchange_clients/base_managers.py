@@ -259,9 +259,17 @@ class BaseOrderManager(BaseManager):
     def prepare(self, intent: OrderIntent) -> tuple[Order, Instrument]:
         """Check the intent, give it an id and track it. Nothing is sent."""
         instrument = self.context.instruments.get(intent.instrument)
+        intent = self.bounded(intent)
         self.check(intent, instrument)
         client_order_id = intent.client_order_id or self.context.ids.next_id()
         return self.context.tracker.submitted(client_order_id, msgspec.structs.replace(intent, client_order_id=client_order_id)), instrument
+
+    def bounded(self, intent: OrderIntent) -> OrderIntent:
+        """A market order as the venue can take it: where it has none with a worst price, an immediate limit at that price."""
+        if intent.order_type is not OrderType.MARKET or self.context.spec.capabilities.native_market:
+            return intent
+        lasts = TimeInForce.FOK if intent.time_in_force is TimeInForce.FOK else TimeInForce.IOC
+        return msgspec.structs.replace(intent, order_type=OrderType.LIMIT, time_in_force=lasts)
 
     def prepare_together(self, intents: Sequence[OrderIntent]) -> list[tuple[Order, Instrument]]:
         """As `prepare`, all or none."""

@@ -123,6 +123,7 @@ class Capabilities:
     reduce_only_resting: bool = True
     """False: only immediate orders, and triggers that become such, may be reduce-only."""
     native_market: bool = False
+    """A market order with a worst price. False: it is sent as an immediate limit at that price."""
     native_amend: bool = False
     amend_keeps_id: bool = True
     native_cancel_all: bool = False

@@ -19,6 +19,7 @@ from exchange_clients.model import (
     Purpose,
     Side,
     TimeInForce,
+    WaitFor,
 )
 from exchange_simulator.conformance.bench import BTC, ETH, Bench, buffered, each, needs, rest_order, take, virtual
 from exchange_simulator.core import types as core
@@ -186,6 +187,25 @@ async def test_market_orders_fill_within_their_slippage(bench: Bench) -> None:
     bench.set_level(core.Side.SELL, 56_000, 5)
     far = await client.place_market_order(BTC, Decimal("0.02"), "buy", max_slippage=Decimal("0.01"), wait_for="terminal")
     assert far.filled_size == Decimal("0.01"), "nothing beyond one percent of the touch"
+
+
+@virtual
+async def test_a_market_intent_never_executes_beyond_its_price_nor_rests(bench: Bench) -> None:
+    """The price of a market intent is the worst one, whatever its time in force says and whatever the venue's own band would allow."""
+    client = await bench.connected()
+    bench.clear_book()
+    bench.set_level(core.Side.SELL, 50_200, QUANTITY)
+    bench.set_level(core.Side.SELL, 50_900, 5)
+    bench.set_level(core.Side.BUY, 49_800, QUANTITY)
+    bench.set_level(core.Side.BUY, 49_100, 5)
+    market = client.instruments.get(BTC).id
+    for side, worst, held in each([(Side.BUY, 50_500, QUANTITY), (Side.SELL, 49_500, Decimal(0))]):
+        intent = OrderIntent(
+            instrument=market, side=side, quantity=QUANTITY * 2, price=Decimal(worst), order_type=OrderType.MARKET, purpose=Purpose.HEDGE
+        )
+        info = await client.order_manager.place(intent, wait_for=WaitFor.TERMINAL, timeout_s=20)
+        assert info.filled_size == QUANTITY, "what lies beyond the worst price is not taken"
+        assert (bench.position(), bench.orders()) == (held, [])
 
 
 TRIGGERS = {

@@ -19,6 +19,7 @@ from exchange_clients.errors import (
     NotReady,
     OrderDenied,
     OrderOutcomeUnknown,
+    Outcome,
     PermissionDenied,
     SubscriptionRefused,
     Throttled,
@@ -110,6 +111,23 @@ async def test_the_shape_of_an_order(bench: Bench) -> None:
     assert sent.headers["Content-Type"] == "application/json; charset=utf-8"
     (order,) = bench.exchange.open_orders(bench.account.account)
     assert (order.client_id, order.request.post_only) == ("7", PostOnly.REJECT)
+
+
+@virtual
+async def test_a_market_intent_goes_out_with_its_worst_price(bench: Bench) -> None:
+    client = await bench.connected()
+    market = [
+        intent(bench, client, Side.BUY, "0.01", "50000", OrderType.MARKET, time_in_force=t) for t in (TimeInForce.GTC, TimeInForce.FOK)
+    ]
+    await client.order_manager.place(market[0])
+    await client.order_manager.place_many(market)
+    bodies = [bench.asked("/api/v1/order", "POST")[0].json(), *bench.asked("/api/v1/orders", "POST")[0].json()]
+    assert [(sent["orderType"], sent["price"], sent["timeInForce"]) for sent in bodies] == [
+        ("Limit", "50000", "IOC"),
+        ("Limit", "50000", "IOC"),
+        ("Limit", "50000", "FOK"),
+    ]
+    assert not bench.exchange.open_orders(bench.account.account)
 
 
 @pytest.mark.parametrize("client_id", ["4294967296", "-1", "0x1", "1763164800000", "007", "abc", "\uff11"])
@@ -389,6 +407,23 @@ async def test_a_trigger_on_the_wrong_side_is_denied(bench: Bench) -> None:
     ):
         with pytest.raises(OrderDenied, match="other direction"):
             await client.place_trigger_order(BTC, D("0.01"), D(trigger), side, kind)
+    assert not bench.asked("/api/v1/order", "POST")
+
+
+@virtual
+async def test_a_trigger_that_cannot_be_compared_with_the_mark_is_proved_not_sent(bench: Bench) -> None:
+    client = await bench.connected()
+    stop = intent(bench, client, Side.SELL, "0.01", "48000", STOP, trigger_price=D(49_000), reduce_only=True, purpose=Purpose.CLOSE)
+    entry = intent(bench, client, Side.BUY, "0.01", "50100", time_in_force=TimeInForce.IOC)
+    faults = (RequestFault(lose=Lose.REPLY), RequestFault(status=503), RequestFault(status=429), RequestFault(before_s=60.0))
+    for fault in faults:
+        bench.faults.request = lambda r, fault=fault: fault if r.path == "/api/v1/markPrices" else None  # type: ignore[misc]
+        for attempt in (client.order_manager.place(stop), client.order_manager.place_with_exits(entry, stop_loss=stop)):
+            with pytest.raises(NotReady, match="no mark price") as caught:
+                await attempt
+            assert caught.value.outcome is Outcome.NOT_SENT
+        (alone,) = await client.order_manager.place_many([stop])
+        assert isinstance(alone, NotReady)
     assert not bench.asked("/api/v1/order", "POST")
 
 

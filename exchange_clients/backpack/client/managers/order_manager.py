@@ -73,7 +73,11 @@ class BackpackOrderManager(BaseOrderManager):
         return any_id.isdecimal() and any_id.isascii() and len(any_id) <= 10 and str(int(any_id)) == any_id and int(any_id) <= MAX_CLIENT_ID
 
     async def _mark(self, instrument: Instrument) -> Decimal:
-        rows: list[m.MarkPriceRow] = await self.rest.query("markPrices", symbol=instrument.venue_symbol)
+        """Raises NotReady when it cannot be had: nothing was sent, whatever became of this question."""
+        try:
+            rows: list[m.MarkPriceRow] = await self.rest.query("markPrices", symbol=instrument.venue_symbol)
+        except VenueError as e:
+            raise NotReady(f"{instrument.id}: no mark price to compare a trigger with: {e.message}", venue=self.context.name) from e
         mark = next((row.markPrice for row in rows if row.symbol == instrument.venue_symbol), None)
         if mark is None:
             raise NotReady(f"{instrument.id}: no mark price to compare a trigger with", venue=self.context.name)

@@ -177,11 +177,10 @@ class OkxOrderManager(BaseOrderManager):
         """The venue may move the bound of an IOC order into its price band: an exit must not fail for a bound that is too generous."""
         intent = order.intent
         assert intent.price is not None  # `check` saw to it
-        lasts = TimeInForce.IOC if intent.order_type in MARKET_TYPES and intent.time_in_force is TimeInForce.GTC else intent.time_in_force
         row = {
             "tdMode": "cross",
             "side": intent.side.value,
-            "ordType": "post_only" if intent.post_only else _TIMES[lasts],
+            "ordType": "post_only" if intent.post_only else _TIMES[intent.time_in_force],
             "px": wire_number(instrument.to_venue_price(intent.price)),
             "sz": wire_number(instrument.to_venue_size(intent.quantity)),
             "clOrdId": order.client_order_id,

@@ -157,7 +157,9 @@ ENDPOINTS: Final = {
     "subaccount": _get("addresses/{address}/subaccountNumber/{number}", m.SubaccountReply, "address, number"),
     "subaccounts": _get("addresses/{address}", m.SubaccountsReply, "address"),
     "perpetualPositions": _get("perpetualPositions", m.Positions, "address, subaccountNumber, status, limit"),
-    "orders": _get("orders", list[m.OrderRow], "address, subaccountNumber, ticker, status, limit, returnLatestOrders"),
+    "orders": _get(
+        "orders", list[m.OrderRow], "address, subaccountNumber, ticker, status, limit, goodTilBlockBeforeOrAt, goodTilBlockTimeBeforeOrAt"
+    ),
     "order": _get("orders/{id}", m.OrderRow, "id"),
     "fills": _get("fills", m.Fills, "address, subaccountNumber, market, marketType, limit, createdBeforeOrAtHeight, page"),
     "fundingPayments": _get("fundingPayments", m.Payments, "address, subaccountNumber, ticker, limit, page"),

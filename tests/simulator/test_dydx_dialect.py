@@ -748,6 +748,27 @@ def test_fills_are_paged_by_page_and_by_time() -> None:
     play(scene)
 
 
+def test_orders_are_listed_by_the_end_of_their_lives() -> None:
+    async def scene(s: Stage) -> None:
+        await s.bot.long(1, "buy", 100, MID - 100, life_s=7_200)
+        await s.blocks()
+        await s.bot.long(2, "buy", 100, MID - 100, life_s=3_600)
+        await s.bot.short(3, "buy", 100, MID - 100)
+        await s.blocks()
+        await s.bot.short(4, "buy", 100, MID - 100)
+        await s.blocks()
+
+        async def ids(**params: Any) -> list[str]:
+            return [row["clientId"] for row in await s.bot.mine("orders", **params)]
+
+        assert await ids() == ["1", "2", "4", "3"], "stateful ones first, each kind by its end"
+        assert await ids(returnLatestOrders="true") == ["3", "4", "2", "1"], "compared as text: never the latest"
+        assert await ids(goodTilBlockBeforeOrAt=2**31 - 1) == ["4", "3"]
+        assert await ids(goodTilBlockTimeBeforeOrAt="2100-01-01T00:00:00.000Z") == ["1", "2"]
+
+    play(scene)
+
+
 def test_unknown_things_are_told_as_the_indexer_does() -> None:
     async def scene(s: Stage) -> None:
         missing = await s.bot.get(f"addresses/{s.bot.address}/subaccountNumber/5", answers=404)

@@ -172,11 +172,13 @@ class Endpoints:
                 and side in (None, order.side.value.upper())
                 and kind in (None, order_type(order))
                 and ticker in (None, order.symbol)
-                and order.good_til_block <= block
-                and order.good_til_time * 10**9 <= until
+                and ("goodTilBlockBeforeOrAt" not in params or (order.short_term and order.good_til_block <= block))
+                and ("goodTilBlockTimeBeforeOrAt" not in params or (not order.short_term and order.good_til_time * 10**9 <= until))
             )
 
         found = [row for account in self._accounts(received) for row in reversed(account.orders.values()) if fits(row)]
+        latest = "returnLatestOrders" not in params  # read as text and compared with a boolean: whatever it says, the oldest come first
+        found.sort(key=lambda row: (not row.order.short_term, row.order.good_til_time or row.order.good_til_block), reverse=latest)
         return [self._indexer.order_row(row) for row in found[: limit_of(received)]]
 
     def _order(self, received: Received, places: Mapping[str, str]) -> Any:

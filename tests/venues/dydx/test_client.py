@@ -31,7 +31,7 @@ from exchange_clients.errors import (
     RateLimited,
     UnsupportedCapability,
 )
-from exchange_clients.model import Fill, OrderInfo, OrderIntent, OrderStatus, OrderType, Side, TimeInForce, WaitFor
+from exchange_clients.model import NS_PER_S, Fill, OrderInfo, OrderIntent, OrderStatus, OrderType, Side, TimeInForce, WaitFor
 from exchange_clients.signing import Credentials
 from exchange_clients.spec import Stream
 from exchange_clients.transport.grpc import GrpcStatus, UnaryChannel
@@ -407,6 +407,56 @@ async def test_short_term_and_stateful_orders_are_canceled_apart(bench: Bench) -
     assert len(bodies(bench)) == 5 + 2, "the stateful ones shared a transaction"
 
 
+async def rest_long(client: DydxClient) -> list[str]:
+    """Client ids of three long-term orders, the last one the best."""
+    placed = [await client.order_manager.place(intent(client, price=D(48_000 + n)), wait_for=WaitFor.OPEN) for n in range(3)]
+    return [info.client_order_id or "" for info in placed]
+
+
+@virtual
+async def test_one_order_that_is_gone_does_not_keep_the_others_open(bench: Bench) -> None:
+    """The cancels of stateful orders travel in one transaction, which is refused whole when one of the orders has ended."""
+    first, second = await connected(bench), await connected(bench)
+    ids = await rest_long(first)
+    bench.hands.push = lambda session, channel, payload: [] if "v4_subaccounts" in channel else None
+    gone = first.context.tracker.find(ids[1])
+    assert gone is not None
+    assert gone.order_id is not None
+    await second.cancel_order(gone.order_id)
+    assert not gone.status.is_terminal, "nobody told"
+    ended = await first.order_manager.cancel_many(ids)
+    assert [end.status for end in ended if isinstance(end, OrderInfo)] == [OrderStatus.CANCELED] * 3
+    assert bench.orders() == []
+
+
+@virtual
+async def test_cancels_that_fail_in_their_block_are_sent_one_by_one(bench: Bench) -> None:
+    """One of the orders is filled in the very block: the shared transaction has passed the check, and does nothing."""
+    bench.dialect.block_s = 2.0
+    client = await connected(bench)
+    ids = await rest_long(client)
+    bench.clear_book()
+    before = len(bench.commands())
+    canceling = asyncio.ensure_future(client.order_manager.cancel_many(ids))
+    await bench.until(lambda: len(bench.commands()) > before, "the shared transaction is there")
+    await bench.runtime.clock.sleep(0.2)
+    bench.trade(core.Side.SELL, D("0.01"))
+    ended = [end for end in await canceling if isinstance(end, OrderInfo)]
+    assert [end.status for end in ended] == [OrderStatus.CANCELED, OrderStatus.CANCELED, OrderStatus.FILLED]
+    assert bench.orders() == []
+
+
+@virtual
+async def test_cancels_of_one_kind_go_out_whatever_befalls_the_other(bench: Bench) -> None:
+    client = await connected(bench, venue_options={"cancel_unfilled_after_s": None})
+    short = [await rest_short(client, price=D(48_000 - n)) for n in range(2)]
+    long = await client.order_manager.place(intent(client, price=D(47_000)), wait_for=WaitFor.OPEN)
+    bench.hands.requests(RequestFault(status=400), when=is_broadcast_of(BATCH))
+    told = await client.order_manager.cancel_many([*(info.client_order_id or "" for info in short), long.client_order_id or ""])
+    assert [isinstance(each, OrderInfo) for each in told] == [False, False, True]
+    assert [order.client_order_id for order in client.context.tracker.live()] == [info.client_order_id for info in short]
+
+
 # ---- sequences
 
 
@@ -649,6 +699,58 @@ async def test_the_newest_fills_of_a_long_history_are_found(bench: Bench) -> Non
     with pages_of(4):
         assert [fill.trade_id for fill in await client.get_user_trade_history(BTC, since_ns=since_ns)] == recent
         assert [fill.trade_id for fill in await client.get_user_trade_history(BTC, since_ns=0)] == [f.trade_id for f in everything]
+
+
+@virtual
+async def test_no_order_hides_another_one_from_the_history(bench: Bench) -> None:
+    """The venue lists stateful orders first and by their expiry: of more than fit on a page, short-term ones would never be seen."""
+    client = await connected(bench)
+    for n in range(4):
+        await client.place_limit_order(BTC, D("0.01"), D(48_000 - n), "buy", wait_for="open")
+    long = {order.order_id for order in client.context.tracker.live()}
+    now_ns = client.context.venue_time.now_ns()
+    short = [
+        (await client.place_limit_order(BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC", wait_for="terminal")).order_id
+        for _ in range(4)
+    ]
+    soon = await client.place_limit_order(
+        BTC, D("0.01"), D(47_000), "buy", time_in_force="GTT", expire_ns=now_ns + 3600 * NS_PER_S, client_order_id="99", wait_for="open"
+    )
+    await bench.runtime.clock.sleep(3)
+    with pages_of(3):
+        found = await client.order_manager.fetch_order_history(since_ns=0)
+        assert {info.order_id for info in found} == {*long, *short, soon.order_id}
+        assert len(found) == 9
+        recent = await client.order_manager.fetch_order_history(since_ns=now_ns)
+        assert {info.order_id for info in recent} == {*short, soon.order_id}
+        later = await client.order_manager.fetch_order_history(since_ns=client.context.venue_time.now_ns())
+        assert later == []
+        with pytest.raises(OrderOutcomeUnknown, match="which market"):
+            await client.order_manager.fetch_order(None, client_order_id="99")
+    by_id = await client.order_manager.fetch_order(None, client_order_id="99")
+    assert by_id is not None
+    assert by_id.order_id == soon.order_id
+
+
+@virtual
+async def test_history_is_paged_until_what_was_over_before(bench: Bench) -> None:
+    client = await connected(bench)
+    for _ in range(12):
+        await client.place_limit_order(BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC", wait_for="terminal")
+        await bench.runtime.clock.sleep(30)
+    since_ns = client.context.venue_time.now_ns() - 100 * NS_PER_S
+    asked: list[str] = []
+
+    def listen(received: Received) -> bool:
+        if received.path == "/v4/orders":
+            asked.append(received.params.get("goodTilBlockBeforeOrAt", ""))
+        return False
+
+    bench.hands.requests(RequestFault(), when=listen)
+    with pages_of(3):
+        found = await client.order_manager.fetch_order_history(since_ns=since_ns)
+    assert len(found) == 3
+    assert len([height for height in asked if height]) == 3, "six are looked at, and then no more"
 
 
 @virtual

@@ -11,6 +11,7 @@ long after its caller gave up on it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -26,9 +27,9 @@ from exchange_clients.dydx.client.utils.bookkeeping import OrderBookkeeping
 from exchange_clients.dydx.client.utils.caching import BLOCK_S, GUARD_BLOCKS, OrderFacts, VenueCache, uuids_of, venue_cache
 from exchange_clients.dydx.client.utils.encoding import chain_order, flags_for, transaction
 from exchange_clients.dydx.client.utils.fees import fetch_rates
-from exchange_clients.dydx.client.utils.helpers import order_uuid, seconds_after, subaccount_uuid
+from exchange_clients.dydx.client.utils.helpers import iso_of, ns_of, order_uuid, seconds_after, subaccount_uuid
 from exchange_clients.dydx.client.utils.options import MAX_BLOCKS, MAX_DAYS, Rules
-from exchange_clients.dydx.common import BLOCK_IS_FULL, STALE_HEIGHT
+from exchange_clients.dydx.common import BATCH, BLOCK_IS_FULL, STALE_HEIGHT
 from exchange_clients.dydx.signing import signer_of
 from exchange_clients.errors import (
     DecodeError,
@@ -64,6 +65,8 @@ HEIGHT_MAX_AGE_S: Final = 3.0
 NEXT_BLOCK_S: Final = 2.0
 OPEN_BLOCKS: Final = 3
 """Within so many blocks a stateful order is told."""
+SWEEP_S: Final = 60
+"""After this the records of a short-term order that has outlived its last block say so."""
 _OPEN: Final = "OPEN,UNTRIGGERED,BEST_EFFORT_OPENED,BEST_EFFORT_CANCELED"
 
 
@@ -306,7 +309,7 @@ class DydxOrderManager(BaseOrderManager):
         return self.encode_cancel_many([order], [instrument])
 
     def encode_cancel_many(self, orders: Sequence[Order], instruments: Sequence[Instrument]) -> Command:
-        """All short-term, in one message; or all stateful, a message each in one transaction."""
+        """All short-term, in one message; or all stateful, a message each in one transaction, which fails as a whole."""
         account, found = signer_of(self.context).subaccount, [self._facts(order) for order in orders]
         for facts in found:
             facts.cancel_asked = True
@@ -341,8 +344,45 @@ class DydxOrderManager(BaseOrderManager):
         return await super().cancel(any_id, instrument=instrument, timeout_s=timeout_s)
 
     async def cancel_many(self, ids: Sequence[str]) -> list[OrderInfo | VenueError]:
+        """Short-term and stateful orders do not fit into one transaction; what befalls those of one kind does not concern the other."""
         await self.ready()
-        return await super().cancel_many(ids)
+        short = [any_id for any_id in ids if self._is_short_term(self.context.tracker.find(any_id))]
+        others = [any_id for any_id in ids if any_id not in short]
+        told = await asyncio.gather(super().cancel_many(short), self._cancel_stateful(others))
+        outcomes = dict(zip([*short, *others], [*told[0], *told[1]], strict=True))
+        return [outcomes[any_id] for any_id in ids]
+
+    def _is_short_term(self, order: Order | None) -> bool:
+        facts = self.cache.facts_of(order) if order is not None else None
+        return facts is not None and facts.is_short_term
+
+    async def _cancel_stateful(self, ids: Sequence[str]) -> list[OrderInfo | VenueError]:
+        """In one transaction, which the chain does wholly or not at all: what it leaves open is canceled one by one."""
+        found = (self.context.tracker.find(any_id) for any_id in ids)
+        orders = [order for order in found if order is not None and not order.status.is_terminal]
+        for start in range(0, len(orders), BATCH):
+            batch = orders[start : start + BATCH]
+            if len(batch) > 1:
+                try:
+                    await self._send_cancels(batch)
+                except VenueError as e:
+                    self.context.log.info("cancel.not_together orders=%d reason=%s", len(batch), e)
+                else:
+                    await self._wait_for_ends(batch)
+        return await asyncio.gather(*(self._cancel_or_error(any_id) for any_id in ids))
+
+    async def _wait_for_ends(self, orders: Sequence[Order]) -> None:
+        """As long as a block takes to be told."""
+        clock = self.context.runtime.clock
+        end = clock.monotonic() + 2 * BLOCK_S * OPEN_BLOCKS
+        for order in orders:
+            await self.context.tracker.wait(order, _has_ended, max(0.0, end - clock.monotonic()))
+
+    async def _cancel_or_error(self, any_id: str) -> OrderInfo | VenueError:
+        try:
+            return await self.cancel(any_id)
+        except VenueError as e:
+            return e
 
     def _patience_s(self, orders: Sequence[Order]) -> float:
         """At least the configured time; for short-term orders also the blocks they may still live, at twice the usual pace."""
@@ -353,14 +393,6 @@ class DydxOrderManager(BaseOrderManager):
                 left = facts.last_block - self.cache.height if facts is not None else MAX_BLOCKS
                 blocks = max(blocks, left + GUARD_BLOCKS + 1)
         return self.context.config.command_timeout_s + 2 * BLOCK_S * max(0, blocks)
-
-    async def _send_cancels(self, orders: Sequence[Order]) -> None:
-        """Short-term and stateful orders do not fit into one transaction."""
-        short = [order for order in orders if (facts := self.cache.facts_of(order)) is not None and facts.is_short_term]
-        stateful = [order for order in orders if order not in short]
-        for group in (short, stateful):
-            if group:
-                await super()._send_cancels(group)
 
     async def await_state(self, order: Order, wait_for: WaitFor, timeout_s: float | None) -> OrderInfo:
         if timeout_s is None and wait_for is WaitFor.TERMINAL:
@@ -432,7 +464,7 @@ class DydxOrderManager(BaseOrderManager):
         """By the indexer's id, which follows from client id, kind and market; None while the indexer does not know it.
 
         Raises:
-            OrderOutcomeUnknown: neither id nor market are given, and the newest 1,000 orders do not show it.
+            OrderOutcomeUnknown: neither id nor market are given, and of the many orders there are the first 1,000 do not show it.
         """
         if order_id is not None:
             return await self._by_uuid(order_id)
@@ -444,14 +476,17 @@ class DydxOrderManager(BaseOrderManager):
                 if (found := await self._by_uuid(uuid)) is not None:
                     return found
             return None
-        rows = await self._rows(returnLatestOrders=True)
-        for row in rows:
-            if row.clientId == client_order_id and (info := self.books.info(row)) is not None:
-                return info
-        if len(rows) < PAGE:
+        full = False
+        for bound, last in self._ends().items():
+            rows = await self._rows(**{bound: last})
+            full = full or len(rows) >= PAGE
+            for row in rows:
+                if row.clientId == client_order_id and (info := self.books.info(row)) is not None:
+                    return info
+        if not full:
             return None
         raise OrderOutcomeUnknown(
-            f"order {client_order_id} is not among the newest {PAGE}: say in which market it is",
+            f"order {client_order_id} is not among the {PAGE} that end last: say in which market it is",
             client_order_id=client_order_id,
             venue=self.context.name,
         )
@@ -498,10 +533,30 @@ class DydxOrderManager(BaseOrderManager):
         ]
 
     async def fetch_order_history(self, *, since_ns: int, instrument: Instrument | None = None) -> list[OrderInfo]:
-        """The newest 1,000 orders."""
-        rows = await self._rows(returnLatestOrders=True, ticker=instrument.contract_id if instrument is not None else None)
+        """The venue lists by when an order's life ends, not by age: each kind is paged down until what follows was over before."""
+        ticker = instrument.contract_id if instrument is not None else None
+        rows = [row for bound, last in self._ends().items() for row in await self._down_from(bound, last, since_ns, ticker)]
         infos = (info for row in rows if (info := self.books.info(row)) is not None)
         return [info for info in infos if info.updated_ns is None or info.updated_ns >= since_ns]
+
+    def _ends(self) -> dict[str, str]:
+        """Bounds that every order of a kind is within: short-term, then stateful ones. Without them the stateful ones are listed first."""
+        last_ns = self.context.venue_time.now_ns() + (MAX_DAYS + 2) * 86_400 * NS_PER_S
+        return {"goodTilBlockBeforeOrAt": str(2**31 - 1), "goodTilBlockTimeBeforeOrAt": iso_of(last_ns)}
+
+    async def _down_from(self, bound: str, last: str, since_ns: int, ticker: str | None) -> list[m.OrderRow]:
+        """Rows of one kind, until all that follow were over before `since_ns`. A page may have split the orders of one end."""
+        found: dict[str, m.OrderRow] = {}
+        while True:
+            rows = await self._rows(ticker=ticker, **{bound: last})
+            found |= {row.id: row for row in rows}
+            if len(rows) < PAGE or any(_is_before(row, since_ns - SWEEP_S * NS_PER_S) for row in rows):
+                return list(found.values())
+            end = rows[-1].goodTilBlock or rows[-1].goodTilBlockTime or ""
+            if end == last:
+                self.context.log.warning("history.cut end=%s reason=%r", end, f"more than {PAGE} orders end there")
+                end = str(int(end) - 1) if end.isdecimal() else iso_of(ns_of(end) - NS_PER_S)
+            last = end
 
     async def fetch_fills(self, *, since_ns: int, until_ns: int | None = None, instrument: Instrument | None = None) -> list[Fill]:
         """Fills that are in a block; what a node has only matched is not among them.
@@ -525,6 +580,12 @@ class DydxOrderManager(BaseOrderManager):
             return [self.books.fill(row, i) for row, i in pairs], _height_below(reply.fills, height)
 
         return await newest_first(ask, key=lambda f: f.trade_id, time_ns=lambda f: f.ts_venue_ns, since_ns=since_ns, until_ns=until_ns)
+
+
+def _is_before(row: m.OrderRow, ns: int) -> bool:
+    """A short-term order ends within blocks of its last change, a stateful one at its expiry."""
+    told = row.goodTilBlockTime or row.updatedAt
+    return told is not None and ns_of(told) < ns
 
 
 def _has_ended(order: Order) -> bool:

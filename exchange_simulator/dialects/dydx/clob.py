@@ -520,8 +520,13 @@ class Clob:
         """Stateful messages in their block.
 
         Raises:
-            Rejected: the block holds the transaction as failed.
+            Rejected: the block holds the transaction as failed, and nothing of it is done.
         """
+        cancels = [self._key(m.values["order_id"]) for m in tx.messages if m.name == "MsgCancelOrder"]
+        self._cancelling.difference_update(cancels)
+        for key in cancels:
+            if (order := self.orders.get(key)) is None or self.live(order) is None:
+                raise clob(3006, "Order Id to cancel does not exist. Stateful order does not exist")
         for message in tx.messages:
             match message.name:
                 case "MsgPlaceOrder":
@@ -536,10 +541,7 @@ class Clob:
 
     def _cancel_stateful(self, message: Message) -> None:
         key = self._key(message.values["order_id"])
-        self._cancelling.discard(key)
-        order = self.orders.get(key)
-        if order is None or self.live(order) is None:
-            raise clob(3006, "Order Id to cancel does not exist. Stateful order does not exist")
+        order = self.orders[key]
         self._exchange.cancel(self._dialect.now_ns(), order.owner.account, order.core_id)
         self._ended_in[key] = (self._dialect.chain.height, 3008)
 

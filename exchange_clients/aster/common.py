@@ -80,7 +80,7 @@ ERRORS: Final[dict[str, type[VenueError]]] = {
     **_rows(MinNotional, 4164, 5076),
     **_rows(PostOnlyWouldCross, 5022),
     **_rows(DuplicateClientOrderId, 4116),
-    "duplicate": DuplicateClientOrderId,
+    "clientorderid is duplicated": DuplicateClientOrderId,
     "http404": RequestRefused,
     "http405": RequestRefused,
 }

@@ -21,6 +21,9 @@ from exchange_clients.transport.dialect import Heartbeat
 RENEW_EVERY_S: Final = 1500.0
 RETRY_EVERY_S: Final = 60.0
 NO_SUCH_KEY: Final = "-1125"
+MAX_STREAMS: Final = 200
+"""Of one connection, by the venue."""
+STREAMS_PER_MESSAGE: Final = 50
 
 
 class AsterDialect(BaseDialect):
@@ -81,14 +84,16 @@ class AsterDialect(BaseDialect):
         return self._message("UNSUBSCRIBE", topics)
 
     def _message(self, method: str, topics: Sequence[Topic]) -> list[str | bytes]:
-        """All of them in one: messages are counted."""
-        channels = tuple(topic.channel for topic in topics if topic.role != PRIVATE)
-        if not channels:
-            return []
-        self._number += 1
-        if method == "SUBSCRIBE":
-            self._asked[self._number] = channels
-        return [msgspec.json.encode({"method": method, "params": channels, "id": self._number}).decode()]
+        """Many in one: messages are counted."""
+        channels = [topic.channel for topic in topics if topic.role != PRIVATE]
+        messages: list[str | bytes] = []
+        for start in range(0, len(channels), STREAMS_PER_MESSAGE):
+            some = tuple(channels[start : start + STREAMS_PER_MESSAGE])
+            self._number += 1
+            if method == "SUBSCRIBE":
+                self._asked[self._number] = some
+            messages.append(msgspec.json.encode({"method": method, "params": some, "id": self._number}).decode())
+        return messages
 
     def answered(self, number: int | None) -> tuple[str, ...]:
         """The channels that a request asked for. An answer that names none can only be of the one that is out, if it is one."""

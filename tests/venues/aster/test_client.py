@@ -728,6 +728,36 @@ async def test_many_subscriptions_are_few_messages(bench: Bench) -> None:
 
 
 @virtual
+async def test_what_one_connection_does_not_carry_is_refused_here_and_harms_nothing(bench: Bench) -> None:
+    for n in range(98):
+        list_market(bench, f"M{n:02}", "0.001", "0.1", "10")
+    client = await connected(bench, signed=False)
+    markets = client.instruments.all()
+    assert len(markets) == 100
+    for instrument in markets[:99]:
+        client.watch_bbo(instrument.id)
+        client.watch_trades(instrument.id)
+    one = client.watch_trades(markets[99].id)
+    with pytest.raises(SubscriptionRefused, match="200 streams"):
+        await client.ws_manager.prepare_market_feed(markets[99])
+    assert client.ws_manager.feeds == {}
+    client.watch_bbo(markets[99].id)
+    with pytest.raises(SubscriptionRefused, match="200 streams"):
+        client.watch_book(BTC)
+    assert client.ws_manager.feeds == {}
+    client.watch_trades(markets[0].id)
+    await bench.until(lambda: client.ws_manager.subscription_count == 200, "all are confirmed", timeout_s=60)
+    bench.drop_sockets()
+    await bench.until(lambda: client.ws_manager.subscription_count == 0, "lost")
+    await bench.until(lambda: client.ws_manager.subscription_count == 200, "and again, all at once", timeout_s=60)
+    asked = [json.loads(r.body)["params"] for r in bench.dialect.requests(kind=Kind.MESSAGE)]
+    assert max(map(len, asked)) == 50
+    one.close()
+    client.watch_book(BTC)
+    await bench.until(lambda: client.ws_manager.order_book_ready(client.instruments.get(BTC)), "the room of the one that ended")
+
+
+@virtual
 async def test_a_refused_subscription_is_told(bench: Bench) -> None:
     client = await connected(bench, signed=False)
     bench.hands.requests(RequestFault(body=b'{"code":2,"msg":"Invalid request: no such stream"}'), when=lambda r: r.kind is Kind.MESSAGE)

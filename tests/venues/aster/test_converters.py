@@ -302,6 +302,8 @@ def test_the_table_has_no_row_beside_the_catalogue() -> None:
         (429, b"slow down", e.RateLimited),
         (400, b'{"code":-9999,"msg":"something new"}', e.ApiError),
         (404, b"not found", e.RequestRefused),
+        (400, b'{"code":-9998,"msg":"ClientOrderId is duplicated."}', e.DuplicateClientOrderId),
+        (400, b'{"code":-9999,"msg":"Duplicate values for parameter timestamp."}', e.ApiError),
     ],
 )
 def test_answers_without_a_known_code(status: int, body: bytes, kind: type[e.VenueError]) -> None:

@@ -49,7 +49,7 @@ class AsterWebSocketHandlers:
     def account_update(self, role: str, message: m.AccountUpdate, ts_recv_ns: int) -> None:
         """Only what changed is listed; rows of hedge mode are not ours to read, and an event that came late tells what is past."""
         for row, instrument in self.context.instruments.known(message.a.P, lambda row: row.s):
-            if row.ps == "BOTH" and message.T >= self._told_ms.get(instrument.id, 0):
+            if row.ps == "BOTH" and self._told_ms.get(instrument.id, 0) <= message.T:
                 self._told_ms[instrument.id] = message.T
                 self.manager.position(converters.streamed_position(row, instrument, message.T * NS_PER_MS))
         self._changed = True

@@ -801,6 +801,22 @@ async def test_a_market_that_is_held_alone_is_not_entered_beside_others(bench: B
 
 
 @virtual
+async def test_beside_a_market_that_is_held_alone_no_other_is_entered(bench: Bench) -> None:
+    """The chain says so only when it matches: such an order is taken and vanishes."""
+    bench.dialect.isolated.add(bench.symbol(ETH))
+    client = await connected(bench)
+    taken = await client.place_limit_order(ETH, D("0.1"), D(2_600), "buy", time_in_force="IOC", wait_for="terminal")
+    assert taken.status is OrderStatus.FILLED
+    await bench.until(lambda: len(client.context.positions) == 1, "the position is told")
+    before = len(bench.commands())
+    with pytest.raises(OrderDenied, match="held alone"):
+        await client.place_limit_order(BTC, D("0.01"), D(49_000), "buy")
+    assert len(bench.commands()) == before
+    more = await client.place_limit_order(ETH, D("0.1"), D(2_600), "buy", time_in_force="IOC", wait_for="terminal")
+    assert more.status is OrderStatus.FILLED
+
+
+@virtual
 async def test_updates_lost_between_snapshot_and_subscription_heal_by_themselves(bench: Bench) -> None:
     """The venue listens only after it has taken the snapshot; nothing in the stream tells."""
     bench.dialect.snapshot_gap_s = 0.5

@@ -211,10 +211,17 @@ class DydxOrderManager(BaseOrderManager):
             left_s = (intent.expire_ns - self.context.venue_time.now_ns()) / NS_PER_S
             if not 0 < left_s <= (MAX_DAYS + 1) * 86_400:
                 raise OrderDenied(f"an order lives up to {MAX_DAYS + 1} days, not {left_s:.0f} s", venue=self.context.name)
-        if instrument.only_isolated and not intent.reduce_only:
-            others = [p.instrument for p in self.context.positions.values() if p.instrument != instrument.id]
-            if others:
-                raise OrderDenied(f"{instrument.id} is held alone: this subaccount has a position in {others[0]}", venue=self.context.name)
+        if not intent.reduce_only:
+            self._check_isolation(instrument)
+
+    def _check_isolation(self, instrument: Instrument) -> None:
+        """The chain finds out when it matches: the order would be taken, and vanish."""
+        others = [held for held in self.context.positions if held != instrument.id]
+        if not others:
+            return
+        isolated = {each.id for each in self.context.instruments.all() if each.only_isolated}
+        if alone := [key for key in (instrument.id, *others) if key in isolated]:
+            raise OrderDenied(f"{alone[0]} is held alone: this subaccount has a position in {others[0]}", venue=self.context.name)
 
     def _looks_like_client_id(self, any_id: str) -> bool:
         return any_id.isascii() and any_id.isdecimal() and int(any_id) < 2**32

@@ -7,6 +7,7 @@ client turn a definite refusal into an `OrderResult`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -616,24 +617,37 @@ class BaseOrderManager(BaseManager):
                 await self._refresh_quietly(order)
 
     async def cancel_all(self, instrument: Instrument | None = None) -> list[OrderInfo | VenueError]:
-        """Cancel every open order of the account (of one market), ours or not; natively where the venue can, else one by one."""
-        open_ids = [info.client_order_id or info.order_id or "" for info in await self.open_orders(instrument)]
+        """Cancel every order of the account (of one market) that is open or not proven to be none, ours or not; natively where the venue
+        can, else one by one. One outcome per order; a market whose cancel fails keeps no other from its own."""
+        listed = [info.client_order_id or info.order_id or "" for info in await self.open_orders(instrument)]
+        unproven = [
+            order.client_order_id or order.order_id or ""  # lists lag, and it may be on its way
+            for order in self.context.tracker.unresolved()
+            if instrument is None or order.intent.instrument == instrument.id
+        ]
+        ids = list(dict.fromkeys([*listed, *unproven]))
         able = self.context.spec.capabilities
         if not able.native_cancel_all:
-            return await self.cancel_many(open_ids)
+            return await self.cancel_many(ids)
+        results: list[OrderInfo | VenueError] = []
         if able.cancel_all_per_market and instrument is None:
-            markets = dict.fromkeys(order.intent.instrument for any_id in open_ids if (order := self.context.tracker.find(any_id)))
-            return [result for market in markets for result in await self.cancel_all(self.context.instruments.get(market))]
+            for market in dict.fromkeys(order.intent.instrument for any_id in ids if (order := self.context.tracker.find(any_id))):
+                try:
+                    results += await self.cancel_all(self.context.instruments.get(market))
+                except VenueError as e:
+                    results.append(e)
+            return results
         reply = await self.context.port.send(self.encode_cancel_all(instrument), Progress())
         self.decode_cancel_all(reply)
-        results: list[OrderInfo | VenueError] = []
-        for any_id in open_ids:
-            order = self.context.tracker.find(any_id)
-            try:
-                results.append(await self.await_state(order, WaitFor.TERMINAL, None) if order else await self.cancel(any_id))
-            except VenueError as e:
-                results.append(e)
-        return results
+        return await asyncio.gather(*(self._end_of(any_id) for any_id in ids))
+
+    async def _end_of(self, any_id: str) -> OrderInfo | VenueError:
+        """Of an order whose cancel was accepted together with others."""
+        order = self.context.tracker.find(any_id)
+        try:
+            return await self.await_state(order, WaitFor.TERMINAL, None) if order else await self.cancel(any_id)
+        except VenueError as e:
+            return e
 
     async def amend(self, any_id: str, *, price: Decimal | None = None, quantity: Decimal | None = None) -> OrderInfo:
         """Change price or total quantity (fills included) of an open order; natively, else cancel and replace with a new client id.

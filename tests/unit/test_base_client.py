@@ -285,6 +285,21 @@ async def test_e04_cancel_of_a_filled_order_is_a_fill(client: ToyClient, server:
     assert (result.status, result.filled_size) == (OrderStatus.FILLED, D("0.5"))
 
 
+async def test_cancel_all_reaches_an_order_that_is_not_listed_yet(client: ToyClient, server: ToyServer) -> None:
+    async def accepted_but_unanswered(request: web.Request) -> web.StreamResponse:
+        await server.accept(server.requests[-1][1])
+        return await drop(request)
+
+    server.quiet_account = True
+    server.fault("/place", accepted_but_unanswered)
+    with pytest.raises(OrderOutcomeUnknown):
+        await buy(client)
+    server.fault("/orders", answer(200, b"[]"))
+    (result,) = await client.cancel_all_orders()
+    assert result.status is OrderStatus.CANCELED
+    assert [order["status"] for order in server.orders.values()] == ["canceled"]
+
+
 async def test_emulated_amend_replaces_only_what_is_proven_unfilled(client: ToyClient, server: ToyServer) -> None:
     placed = await buy(client)
     await server.fill(placed.client_order_id, "0.2", "t1", told=False)

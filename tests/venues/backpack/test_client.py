@@ -44,7 +44,7 @@ from exchange_clients.spec import Stream
 from exchange_simulator.conformance.bench import buffered
 from exchange_simulator.core import types as core
 from exchange_simulator.core.types import PostOnly
-from exchange_simulator.dialects.base import Lose, RequestFault
+from exchange_simulator.dialects.base import Lose, Received, RequestFault
 from exchange_simulator.dialects.history import PastFunding
 from tests.venues.backpack.harness import BONK, BTC, NVDA, Bench, symbol, virtual
 
@@ -327,6 +327,30 @@ async def test_cancel_all_goes_market_by_market(bench: Bench) -> None:
         assert not bench.exchange.open_orders(bench.account.account)
     symbols = [r.json()["symbol"] for r in bench.asked("/api/v1/orders", "DELETE")]
     assert sorted(symbols) == [symbol(BTC)] * 2 + [symbol(NVDA)] * 2
+
+
+@virtual
+async def test_cancel_all_reaches_what_is_not_listed_yet_and_no_market_stops_another(bench: Bench) -> None:
+    client = await bench.connected()
+    bench.faults.push = lambda channel, payload: [] if channel.startswith("account.") else None
+    bench.faults.request = lambda r: RequestFault(lose=Lose.REPLY) if r.method == "POST" else None
+    for base, quantity, price in ((NVDA, D(1), D(170)), (BTC, D("0.01"), D(49_000))):
+        with pytest.raises(OrderOutcomeUnknown):
+            await client.place_limit_order(base, quantity, price, "buy")
+
+    def lagging(received: Received) -> RequestFault | None:
+        if (received.method, received.path) == ("GET", "/api/v1/orders"):
+            return RequestFault(status=200, body=b"[]")
+        if received.method == "DELETE" and received.json()["symbol"] == symbol(NVDA):
+            return RequestFault(status=400, body=b'{"code":"INVALID_MARKET","message":"Invalid market"}')
+        return None
+
+    bench.faults.request = lagging
+    failed, ended = await client.cancel_all_orders()
+    assert (failed.success, failed.outcome) == (False, "refused")
+    assert (ended.status, ended.filled_size) == (OrderStatus.CANCELED, D(0))
+    assert [r.json()["symbol"] for r in bench.asked("/api/v1/orders", "DELETE")] == [symbol(NVDA), symbol(BTC)]
+    assert len(bench.exchange.open_orders(bench.account.account)) == 1
 
 
 # ---- finding out

@@ -1,14 +1,13 @@
 """Unary gRPC calls with bodies as bytes, over several nodes of one network.
 
-A venue writes its own protobuf bodies; here are channels, the choice of the node, and what a failure proves. Only a failed connection is
-tried at another node, because only then nothing has left; a query is repeated by its caller, which finds the next node, and a command whose
-answer was lost is never repeated.
+A venue writes its own protobuf bodies; here are channels, the choice of the node, and what a failure proves. Another node is tried where
+nothing was executed and only this node is to blame: no connection was made, or it (or the proxy before it, by HTTP 401, 403, 404) serves us
+not. A query is repeated by its caller, which finds the next node, and a command whose answer was lost is never repeated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -31,8 +30,8 @@ MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 _CONNECT_S: Final = 5.0
 _PAUSE_S: Final = 2.0
 _LONGEST_PAUSE_S: Final = 60.0
-_MAX_LAG: Final = 10
-"""Heights that a node may be behind the best of them before the others are preferred."""
+MAX_LAG: Final = 3
+"""Blocks that a node may be behind before the others are preferred."""
 
 
 class GrpcStatus(Exception):
@@ -122,13 +121,15 @@ def system_channel(address: str) -> UnaryChannel:
 
 @dataclass(slots=True)
 class Node:
-    """One address and what is known of its health. `height` is what it said last, `rest_until` when it may be asked again by choice."""
+    """One address and what is known of its health: `lag` is by how many blocks it was behind when it was asked last, `rest_until` when it
+    may be asked again by choice.
+    """
 
     address: str
     channel: UnaryChannel | None = None
     failures: int = 0
     rest_until: float = 0.0
-    height: int = 0
+    lag: int = 0
 
 
 class GrpcNodes:
@@ -141,15 +142,16 @@ class GrpcNodes:
         self._venue = venue
         self._runtime = runtime
         self.nodes = [Node(address) for address in addresses]
+        self.answered: Node | None = None
+        """Whose answer came last."""
 
     def ranked(self) -> list[Node]:
         """Best first: not resting, not behind, then as configured. A node that rests comes last, but comes."""
         now = self._runtime.clock.monotonic()
-        best = max((node.height for node in self.nodes), default=0)
-        return sorted(self.nodes, key=lambda n: (n.rest_until > now, 0 < n.height < best - _MAX_LAG))
+        return sorted(self.nodes, key=lambda n: (n.rest_until > now, n.lag > MAX_LAG))
 
     async def call(self, method: str, request: bytes, *, timeout_s: float) -> bytes:
-        """One call; the next node is tried only where no connection was made.
+        """One call; the next node is tried only where no connection was made, or this one does not serve us.
 
         Raises:
             ConnectFailed: no node could be reached; nothing was sent.
@@ -159,8 +161,13 @@ class GrpcNodes:
             raise ConfigError("endpoints.grpc gives no address", venue=self._venue)
         *others, last = self.ranked()
         for node in others:
-            with suppress(ConnectFailed):
+            try:
                 return await self.call_node(node, method, request, timeout_s=timeout_s)
+            except ConnectFailed:
+                continue
+            except (PermissionDenied, RequestRefused) as e:
+                if e.code not in _NOT_SERVED:
+                    raise
         return await self.call_node(last, method, request, timeout_s=timeout_s)
 
     async def call_node(self, node: Node, method: str, request: bytes, *, timeout_s: float) -> bytes:
@@ -174,10 +181,11 @@ class GrpcNodes:
             raise ConnectFailed(e.message, venue=self._venue) from e
         except GrpcStatus as e:
             error = error_of(e, venue=self._venue)
-            if not isinstance(error, RequestRefused | PermissionDenied):
+            if not isinstance(error, RequestRefused):
                 self._failed(node)
             raise error from e
         node.failures, node.rest_until = 0, 0.0
+        self.answered = node
         return answer
 
     def _failed(self, node: Node) -> None:
@@ -204,6 +212,9 @@ _MEANING: Final[Mapping[str, type[VenueError]]] = {
     "DEADLINE_EXCEEDED": RequestTimeout,
     "UNAVAILABLE": VenueUnavailable,
 }
+
+_NOT_SERVED: Final = frozenset({"grpc:UNAUTHENTICATED", "grpc:PERMISSION_DENIED", "grpc:UNIMPLEMENTED"})
+"""Nothing was executed, and another node may think otherwise."""
 
 
 def error_of(status: GrpcStatus, *, venue: str) -> VenueError:

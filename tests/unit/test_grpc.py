@@ -10,7 +10,16 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 import pytest
 
-from exchange_clients.errors import ConfigError, ConnectFailed, Outcome, RateLimited, RequestRefused, RequestTimeout, VenueUnavailable
+from exchange_clients.errors import (
+    ConfigError,
+    ConnectFailed,
+    Outcome,
+    PermissionDenied,
+    RateLimited,
+    RequestRefused,
+    RequestTimeout,
+    VenueUnavailable,
+)
 from exchange_clients.transport.grpc import GrpcNodes
 from exchange_clients.transport.runtime import Runtime
 
@@ -96,6 +105,30 @@ async def test_a_status_says_what_became_of_the_call_and_is_not_repeated(code: s
         assert [n.address for n in network.ranked()] == ([second, first] if blamed else [first, second])
 
 
+@pytest.mark.parametrize(
+    ("code", "kind", "blamed"),
+    [("PERMISSION_DENIED", PermissionDenied, True), ("UNAUTHENTICATED", PermissionDenied, True), ("UNIMPLEMENTED", RequestRefused, False)],
+)
+async def test_a_node_that_does_not_serve_us_is_passed_over_and_speaks_for_itself_alone(
+    code: str, kind: type[Exception], *, blamed: bool
+) -> None:
+    """What a proxy's 403, 401 or 404 becomes: nothing was executed, and other nodes work."""
+
+    async def refuse(request: bytes, context: Any) -> bytes:
+        context.set_code(grpc.StatusCode[code])
+        context.set_details("its own words")
+        return b""
+
+    async with server(refuse) as closed, server(echo) as alive, nodes(closed, alive) as network:
+        assert await network.call(METHOD, b"x", timeout_s=5) == b"echo x"
+        assert network.answered is network.nodes[1]
+        assert (network.ranked()[0].address == alive) is blamed
+    async with server(refuse) as one, server(refuse) as other, nodes(one, other) as network:
+        with pytest.raises(kind, match="its own words") as caught:
+            await network.call(METHOD, b"x", timeout_s=5)
+        assert getattr(caught.value, "outcome", None) is Outcome.REFUSED
+
+
 async def test_no_answer_in_time_is_unknown() -> None:
     async def sleep(request: bytes, context: Any) -> bytes:
         await asyncio.sleep(5)
@@ -113,10 +146,10 @@ async def test_a_node_that_lags_or_rests_is_used_last() -> None:
         def order() -> list[str]:
             return [n.address for n in network.ranked()]
 
-        first, second, third = network.nodes
-        first.height, second.height, third.height = 100, 111, 111
+        first, _, third = network.nodes
+        first.lag = 4
         assert order() == ["b", "c", "a"]
-        first.height = 101
+        first.lag, third.lag = 3, 1
         assert order() == ["a", "b", "c"]
         first.rest_until = asyncio.get_running_loop().time() + 60
         assert order() == ["b", "c", "a"]

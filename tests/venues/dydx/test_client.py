@@ -31,7 +31,7 @@ from exchange_clients.errors import (
     RateLimited,
     UnsupportedCapability,
 )
-from exchange_clients.model import NS_PER_S, Fill, OrderInfo, OrderIntent, OrderStatus, OrderType, Side, TimeInForce, WaitFor
+from exchange_clients.model import NS_PER_S, AccountState, Fill, OrderInfo, OrderIntent, OrderStatus, OrderType, Side, TimeInForce, WaitFor
 from exchange_clients.signing import Credentials
 from exchange_clients.spec import Stream
 from exchange_clients.transport.grpc import GrpcStatus, UnaryChannel
@@ -82,6 +82,10 @@ def is_broadcast(received: Received) -> bool:
 
 def is_broadcast_of(url: bytes) -> Callable[[Received], bool]:
     return lambda received: is_broadcast(received) and url in received.body
+
+
+def is_subaccount(received: Received) -> bool:
+    return received.path.startswith("/v4/addresses/")
 
 
 def bodies(bench: Bench) -> list[pb.Fields]:
@@ -343,7 +347,7 @@ def _stale(by: int, code: str) -> Callable[[], None]:
         bench.hands.push = lambda session, channel, payload: []
         await bench.runtime.clock.sleep(0.2)
         cache = cache_of(client)
-        cache.corrected(cache.height + by, bench.runtime.clock.monotonic())
+        cache.height, cache.height_s = cache.height + by, bench.runtime.clock.monotonic()
         result = await client.place_limit_order(
             BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC", client_order_id="77", wait_for="terminal"
         )
@@ -527,12 +531,62 @@ async def test_a_broadcast_that_may_have_been_heard_is_not_repeated_at_another_n
     await client.connect()
     failing = DeadNode(GrpcStatus("UNAVAILABLE", "connection reset"))
     first = client.context.rest.nodes.nodes[0]
-    first.channel, first.rest_until, first.height = failing, 0.0, 0
+    first.channel, first.rest_until, first.lag = failing, 0.0, 0
     with pytest.raises(OrderOutcomeUnknown):
         await client.place_limit_order(BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC")
     assert (failing.asked, bench.commands()) == (1, [])
     result = await client.place_limit_order(BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC", wait_for="terminal")
     assert result.status is OrderStatus.FILLED, "the next one goes to the other node"
+
+
+class LateNode:
+    """A node that stands still at `height`: it takes what its own height allows, and the chain never hears of it."""
+
+    def __init__(self, height: int, chain_id: str) -> None:
+        self.height, self.chain_id = height, chain_id
+        self.taken: list[int] = []
+        """Last blocks of the short-term orders that it took."""
+
+    async def call(self, method: str, request: bytes, *, timeout_s: float) -> bytes:
+        if method != BROADCAST:
+            return pb.data(2, pb.data(1, pb.text(2, self.chain_id) + pb.number(3, self.height)))
+        body = pb.message_of(pb.parse(pb.bytes_of(pb.parse(request), 1)), 1)
+        last = pb.number_of(pb.message_of(pb.message_of(pb.messages_of(body, 1)[0], 2), 1), 5)
+        refusal = b""
+        if last > self.height + 21:
+            refusal = pb.text(3, "clob") + pb.number(4, 11) + pb.text(6, "too far")
+        else:
+            self.taken.append(last)
+        return pb.data(1, pb.text(2, "A" * 64) + refusal)
+
+    async def close(self) -> None: ...
+
+
+@virtual
+async def test_a_node_that_is_behind_swallows_no_order(bench: Bench) -> None:
+    """It refuses the last block as too far ahead; believing its height, the order would be taken and never be in a block."""
+    client = with_node(bench, DeadNode(ConnectFailed("down")))
+    await client.connect()
+    cache = cache_of(client)
+    late = LateNode(cache.height - 30, bench.dialect.chain_id)
+    first = client.context.rest.nodes.nodes[0]
+    first.channel, first.rest_until, first.lag = late, 0.0, 0
+    before = cache.height
+    result = await client.place_limit_order(BTC, D("0.01"), D(50_100), "buy", time_in_force="IOC", wait_for="terminal")
+    assert result.status is OrderStatus.FILLED
+    assert (late.taken, cache.height >= before) == ([], True)
+    assert client.context.rest.nodes.ranked()[-1] is first
+
+
+@virtual
+async def test_a_node_that_is_behind_is_found_by_looking_at_all(bench: Bench) -> None:
+    client = with_node(bench, DeadNode(ConnectFailed("down")))
+    await client.connect()
+    first, second = client.context.rest.nodes.nodes
+    for behind, ranked in ((5, [second, first]), (1, [first, second])):
+        first.channel, first.rest_until = LateNode(cache_of(client).height - behind, bench.dialect.chain_id), 0.0
+        await client.account_manager.probe_nodes()
+        assert client.context.rest.nodes.ranked() == ranked
 
 
 @virtual
@@ -785,6 +839,47 @@ async def test_fills_of_the_socket_carry_the_fee_that_the_chain_charges(bench: B
     await bench.records_are_in()
     recorded = await client.get_user_trade_history(BTC, since_ns=0)
     assert [fill.fee for fill in heard] == [fill.fee for fill in recorded] == [D("0.325007")] * 2, "rounded up to a millionth"
+
+
+@virtual
+async def test_an_old_answer_does_not_bring_a_closed_position_back(bench: Bench) -> None:
+    client = await connected(bench)
+    bench.submit(core.Side.BUY, D("0.01"), D(50_100))
+    await bench.until(lambda: len(client.context.positions) == 1, "the position is told")
+    await bench.runtime.clock.sleep(5)
+    bench.hands.requests(RequestFault(after_s=3.0), when=is_subaccount)
+    asking = asyncio.ensure_future(client.position_manager.open_positions())
+    await bench.runtime.clock.sleep(0.1)
+    bench.submit(core.Side.SELL, D("0.01"), D(49_900))
+    await bench.until(lambda: not client.context.positions, "its end is told")
+    assert await asking == []
+    assert client.context.positions == {}
+    bench.submit(core.Side.SELL, D("0.02"), D(49_900))
+    await bench.runtime.clock.sleep(5)
+    assert [p.quantity for p in await client.position_manager.open_positions()] == [D("-0.02")]
+    client.context.positions.clear()
+    assert [p.quantity for p in await client.position_manager.open_positions()] == [D("-0.02")], "nothing later is known"
+
+
+@virtual
+async def test_the_balance_is_asked_for_until_it_is_of_the_last_change(bench: Bench) -> None:
+    """What changes while the question is on its way, or after an answer that failed."""
+    client = await connected(bench)
+    heard: list[AccountState] = []
+    client.context.hub.listen(event_key(Stream.ACCOUNT), lambda event: heard.append(event) if isinstance(event, AccountState) else None)
+
+    async def is_known() -> bool:
+        await bench.runtime.clock.sleep(15)
+        return bool(heard) and heard[-1].margin_used == (await client.account_manager.fetch_account()).margin_used
+
+    bench.hands.requests(RequestFault(after_s=3.0), when=is_subaccount)
+    bench.submit(core.Side.BUY, D("0.01"), D(50_100))
+    await bench.runtime.clock.sleep(2.5)
+    bench.submit(core.Side.BUY, D("0.05"), D(50_100))
+    assert await is_known(), "the second change came while the first answer was on its way"
+    bench.hands.requests(RequestFault(status=503), times=6, when=is_subaccount)
+    bench.submit(core.Side.SELL, D("0.03"), D(49_900))
+    assert await is_known(), "asked again after failures"
 
 
 @virtual

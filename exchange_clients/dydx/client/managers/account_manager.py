@@ -113,6 +113,8 @@ class DydxAccountManager(BaseAccountManager):
     async def probe_nodes(self) -> None:
         """The height of every node: one that is behind is used last."""
         endpoint = self.context.spec.endpoints["latestBlock"]
+        cache, clock = venue_cache(self.context), self.context.runtime.clock
+        answers: list[tuple[Node, int, float]] = []
 
         async def ask(node: Node) -> None:
             try:
@@ -123,12 +125,14 @@ class DydxAccountManager(BaseAccountManager):
                 return
             if block.chain_id != signer_of(self.context).chain_id:
                 self.context.log.error("node.foreign address=%s chain=%s", node.address, block.chain_id)
-                node.height = 1
+                node.lag = block.height
                 return
-            node.height = block.height
-            venue_cache(self.context).saw(block.height, self.context.runtime.clock.monotonic())
+            answers.append((node, block.height, clock.monotonic()))
+            cache.saw(block.height, clock.monotonic())
 
         await asyncio.gather(*(ask(node) for node in self.rest.nodes.nodes))
+        for node, height, at_s in answers:
+            node.lag = max(0, cache.expected(at_s) - height)
 
     async def fetch_account(self) -> AccountState:
         return converters.account(await fetch_subaccount(self.context), self.context.runtime.clock.time_ns())

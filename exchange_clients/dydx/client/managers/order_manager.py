@@ -24,7 +24,15 @@ from exchange_clients.dydx import messages as m
 from exchange_clients.dydx.chain import Flags, OrderRef
 from exchange_clients.dydx.client.managers.market_data import PAGE
 from exchange_clients.dydx.client.utils.bookkeeping import OrderBookkeeping
-from exchange_clients.dydx.client.utils.caching import BLOCK_S, GUARD_BLOCKS, OrderFacts, VenueCache, uuids_of, venue_cache
+from exchange_clients.dydx.client.utils.caching import (
+    BLOCK_S,
+    GUARD_BLOCKS,
+    HEIGHT_MAX_AGE_S,
+    OrderFacts,
+    VenueCache,
+    uuids_of,
+    venue_cache,
+)
 from exchange_clients.dydx.client.utils.encoding import chain_order, flags_for, transaction
 from exchange_clients.dydx.client.utils.fees import fetch_rates
 from exchange_clients.dydx.client.utils.helpers import iso_of, ns_of, order_uuid, seconds_after, subaccount_uuid
@@ -58,10 +66,10 @@ from exchange_clients.model import (
 from exchange_clients.orders import Order
 from exchange_clients.paging import newest_first
 from exchange_clients.signing import Command
+from exchange_clients.transport.grpc import MAX_LAG
 
 CANCEL_BLOCKS: Final = 10
 """A cancel lives so long at least: the order that it is to end may not have reached every validator yet."""
-HEIGHT_MAX_AGE_S: Final = 3.0
 NEXT_BLOCK_S: Final = 2.0
 OPEN_BLOCKS: Final = 3
 """Within so many blocks a stateful order is told."""
@@ -266,8 +274,14 @@ class DydxOrderManager(BaseOrderManager):
             await self._ask_height()
 
     async def _ask_height(self) -> None:
+        """Of the node that is asked first. One that is found far behind is not believed, and used last from then on."""
         block: chain.Block = await self.rest.query("latestBlock", lane=Lane.CANCEL)
-        self.cache.corrected(block.height, self.context.runtime.clock.monotonic())
+        node = self.rest.nodes.answered
+        behind = self.cache.corrected(block.height, self.context.runtime.clock.monotonic())
+        if node is not None:
+            node.lag = behind
+            if behind > MAX_LAG:
+                self.context.log.warning("node.behind address=%s blocks=%d", node.address, behind)
 
     # ---- encoding
 
@@ -348,7 +362,13 @@ class DydxOrderManager(BaseOrderManager):
         if timeout_s is None:
             order = self.context.tracker.find(any_id)
             timeout_s = self._patience_s([order] if order is not None else [])
-        return await super().cancel(any_id, instrument=instrument, timeout_s=timeout_s)
+        try:
+            return await super().cancel(any_id, instrument=instrument, timeout_s=timeout_s)
+        except NotReady as e:
+            if e.code not in STALE_HEIGHT:
+                raise
+            await self._ask_height()
+            return await super().cancel(any_id, instrument=instrument, timeout_s=timeout_s)
 
     async def cancel_many(self, ids: Sequence[str]) -> list[OrderInfo | VenueError]:
         """Short-term and stateful orders do not fit into one transaction; what befalls those of one kind does not concern the other."""
@@ -358,6 +378,16 @@ class DydxOrderManager(BaseOrderManager):
         told = await asyncio.gather(super().cancel_many(short), self._cancel_stateful(others))
         outcomes = dict(zip([*short, *others], [*told[0], *told[1]], strict=True))
         return [outcomes[any_id] for any_id in ids]
+
+    async def _send_cancels(self, orders: Sequence[Order]) -> None:
+        """Once more when the last block was too near or too far: nothing was done."""
+        try:
+            await super()._send_cancels(orders)
+        except NotReady as e:
+            if e.code not in STALE_HEIGHT:
+                raise
+            await self._ask_height()
+            await super()._send_cancels(orders)
 
     def _is_short_term(self, order: Order | None) -> bool:
         facts = self.cache.facts_of(order) if order is not None else None

@@ -16,7 +16,8 @@ from exchange_clients.dydx import messages as m
 from exchange_clients.dydx.chain import Flags, OrderRef
 from exchange_clients.dydx.client.utils.helpers import Grid, ns_of, order_uuid
 from exchange_clients.errors import DecodeError, UnknownInstrument
-from exchange_clients.model import NS_PER_S, FeeRates, Instrument, OrderStatus
+from exchange_clients.model import NS_PER_S, FeeRates, Instrument, InstrumentId, OrderStatus
+from exchange_clients.transport.grpc import MAX_LAG
 
 if TYPE_CHECKING:
     from exchange_clients.context import ClientContext
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 GUARD_BLOCKS: Final = 2
 """By so many blocks the indexer's own records may be older than the height it tells."""
 BLOCK_S: Final = 0.64
+HEIGHT_MAX_AGE_S: Final = 3.0
+"""So long a height is taken for the chain's, with the blocks that have followed since."""
 MAX_ORDERS: Final = 20_000
 
 
@@ -69,8 +72,12 @@ class VenueCache:
         """When (monotonic) the height rose last."""
         self.indexed = 0
         """The highest block that the indexer's socket told of."""
+        self.indexed_s = -1e9
+        """When (monotonic) it rose last."""
         self.fees: dict[str, tuple[FeeRates, float]] = {}
         """Our rates by market, and when (monotonic) they were asked for."""
+        self.positions: dict[InstrumentId, int] = {}
+        """The block of which the stream told each position last."""
         self._grids: dict[str, Grid] = {}
         self._facts: OrderedDict[str, OrderFacts] = OrderedDict()
 
@@ -88,14 +95,26 @@ class VenueCache:
     # ---- the chain
 
     def saw(self, height: int, now_s: float, *, indexer: bool = False) -> None:
-        if indexer:
-            self.indexed = max(self.indexed, height)
+        if indexer and height > self.indexed:
+            self.indexed, self.indexed_s = height, now_s
         if height > self.height:
             self.height, self.height_s = height, now_s
 
-    def corrected(self, height: int, now_s: float) -> None:
-        """A node's own word, against what was believed."""
-        self.height, self.height_s = height, now_s
+    def expected(self, now_s: float) -> int:
+        """The chain's height at that time, by the pace of blocks."""
+        return self.height + int(min(now_s - self.height_s, HEIGHT_MAX_AGE_S) // BLOCK_S)
+
+    def corrected(self, height: int, now_s: float) -> int:
+        """A node's own word, against what was believed: the number of blocks that the node itself is behind.
+
+        A node that is far behind what the indexer has just processed is not believed: what it takes, the chain may not.
+        """
+        behind = self.indexed - height if now_s - self.indexed_s <= HEIGHT_MAX_AGE_S else 0
+        if behind > MAX_LAG:
+            self.height, self.height_s = self.indexed, self.indexed_s
+        else:
+            self.height, self.height_s = height, now_s
+        return max(0, behind)
 
     # ---- orders
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from exchange_clients.base_managers import BasePositionManager
 from exchange_clients.dydx import messages as m
+from exchange_clients.dydx.client.managers.account_manager import fetch_subaccount
 from exchange_clients.dydx.client.managers.market_data import PAGE
 from exchange_clients.dydx.client.utils import converters
+from exchange_clients.dydx.client.utils.caching import GUARD_BLOCKS, venue_cache
 from exchange_clients.dydx.signing import signer_of
 from exchange_clients.model import FundingPayment, Instrument, Position
 from exchange_clients.paging import newest_first
@@ -13,9 +15,15 @@ from exchange_clients.paging import newest_first
 
 class DydxPositionManager(BasePositionManager):
     async def fetch_positions(self) -> list[Position]:
-        signer, now_ns = signer_of(self.context), self.context.runtime.clock.time_ns()
-        reply: m.SubaccountReply = await self.rest.query("subaccount", address=signer.address, number=signer.number)
-        return converters.positions(reply.subaccount.openPerpetualPositions.values(), self.context.instruments.by_contract, now_ns)
+        """As listed; but the list may be older than the stream, whose word on a later block counts."""
+        state, now_ns = await fetch_subaccount(self.context), self.context.runtime.clock.time_ns()
+        listed = converters.positions(state.openPerpetualPositions.values(), self.context.instruments.by_contract, now_ns)
+        if state.latestProcessedBlockHeight is None:
+            return listed
+        height, told = int(state.latestProcessedBlockHeight), venue_cache(self.context).positions
+        later = {key for key, block in told.items() if block > height - GUARD_BLOCKS}
+        streamed = self.context.positions
+        return [p for p in listed if p.instrument not in later] + [streamed[key] for key in later if key in streamed]
 
     async def fetch_funding_payments(
         self, *, since_ns: int, until_ns: int | None = None, instrument: Instrument | None = None

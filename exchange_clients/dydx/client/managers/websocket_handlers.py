@@ -9,7 +9,7 @@ from exchange_clients.dydx import messages as m
 from exchange_clients.dydx.client.managers.account_manager import fetch_subaccount
 from exchange_clients.dydx.client.utils import converters
 from exchange_clients.dydx.client.utils.bookkeeping import OrderBookkeeping
-from exchange_clients.dydx.client.utils.caching import venue_cache
+from exchange_clients.dydx.client.utils.caching import VenueCache, venue_cache
 from exchange_clients.dydx.client.utils.fees import fetch_rates, with_fee
 from exchange_clients.dydx.signing import signer_of
 from exchange_clients.errors import VenueError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ACCOUNT_EVERY_S: Final = 1.0
 """The indexer caches for a second."""
+ACCOUNT_AT_LEAST_S: Final = 16.0
+"""So often while the indexer fails, or tells what was before."""
 FORCED_TRIES: Final = 4
 
 
@@ -31,6 +33,11 @@ class DydxWebSocketHandlers:
         self.context = manager.context
         self.books = OrderBookkeeping(manager.context)
         self._asking: asyncio.Task[None] | None = None
+        self._changed_at = 0
+
+    @property
+    def cache(self) -> VenueCache:
+        return venue_cache(self.context)
 
     def contents(self, message: m.SubaccountContents, ts_recv_ns: int) -> None:
         if message.subaccount is not None:
@@ -45,13 +52,15 @@ class DydxWebSocketHandlers:
                 self.books.take(info)
         for position, instrument in self.context.instruments.known(message.perpetualPositions or (), lambda row: row.market):
             self.manager.position(converters.position(position, instrument, ts_recv_ns))
+            if message.blockHeight is not None:
+                self.cache.positions[instrument.id] = message.blockHeight
         if message.subaccount is None and (message.fills or message.perpetualPositions or message.assetPositions):
-            self._ask_account()
+            self._ask_account(message.blockHeight or self.cache.indexed)
 
     def _fill(self, row: m.FillRow, instrument: Instrument) -> None:
         """The socket tells no fee: it follows from our rates, which are asked for first where they are not known yet."""
         fill = self.books.fill(row, instrument)
-        known = venue_cache(self.context).fees.get(instrument.contract_id)
+        known = self.cache.fees.get(instrument.contract_id)
         if row.fee is not None:
             self._tell(fill)
         elif fill.kind is not FillKind.TRADE:
@@ -95,17 +104,21 @@ class DydxWebSocketHandlers:
             self.context.log.warning("fill.fee_unknown trade=%s reason=%s", fill.trade_id, e)
         self._tell(fill)
 
-    def _ask_account(self) -> None:
-        """Once a second at most, after the last change."""
+    def _ask_account(self, changed_at: int) -> None:
+        """Once a second at most, until an answer is of the block of the last change."""
+        self._changed_at = max(self._changed_at, changed_at)
         if self._asking is None or self._asking.done():
             self._asking = self.manager.errand(self._account())
 
     async def _account(self) -> None:
-        await self.context.runtime.clock.sleep(ACCOUNT_EVERY_S)
-        try:
-            state = await fetch_subaccount(self.context)
-        except VenueError as e:
-            self.context.log.info("account.not_told reason=%s", e)
-            return
-        now_ns = self.context.runtime.clock.time_ns()
-        self.manager.account(converters.account(state, now_ns))
+        wait_s, told = ACCOUNT_EVERY_S, -1
+        while told < self._changed_at:
+            await self.context.runtime.clock.sleep(wait_s)
+            wait_s = min(2 * wait_s, ACCOUNT_AT_LEAST_S)
+            try:
+                state = await fetch_subaccount(self.context)
+            except VenueError as e:
+                self.context.log.info("account.not_told reason=%s", e)
+                continue
+            told = int(state.latestProcessedBlockHeight or self._changed_at)
+            self.manager.account(converters.account(state, self.context.runtime.clock.time_ns()))

@@ -670,7 +670,7 @@ class BaseOrderManager(BaseManager):
         if not self.context.spec.capabilities.native_amend:
             ended = await self.cancel(any_id)
             left = intent.quantity - ended.filled_size
-            return await self.place(msgspec.structs.replace(intent, quantity=left, client_order_id=None))
+            return await self.place_instead(order, msgspec.structs.replace(intent, quantity=left, client_order_id=None))
         try:
             with self.context.tracker.amending(order):
                 reply = await self.context.port.send(self.encode_amend(order, intent, instrument), Progress())
@@ -687,6 +687,10 @@ class BaseOrderManager(BaseManager):
                 venue=self.context.name,
             ) from e
         return order.info()
+
+    async def place_instead(self, order: Order, intent: OrderIntent) -> OrderInfo:
+        """What takes the place of the canceled `order` where an amend is emulated: of the same kind, where a venue has several."""
+        return await self.place(intent)
 
     async def arm_dead_man_switch(self, timeout_s: float | None) -> None:
         """Have the venue cancel everything `timeout_s` from now; call again to move it, with None to disarm."""

@@ -214,7 +214,8 @@ class DydxSigner:
         return request
 
     async def sign_command(self, command: Command, context: SignContext) -> SignedCommand:
-        raw = self.sign_transaction(command.payload, context.nonce)
+        """The payload is a transaction, or makes one now."""
+        raw = self.sign_transaction(command.payload() if callable(command.payload) else command.payload, context.nonce)
         request = HttpRequest("GRPC", BROADCAST, body=chain.broadcast_request(raw))
         return SignedCommand(request=request, fingerprint=hashlib.sha256(raw).hexdigest().upper())
 

@@ -34,6 +34,7 @@ from exchange_clients.errors import (
 from exchange_clients.model import NS_PER_S, AccountState, Fill, OrderInfo, OrderIntent, OrderStatus, OrderType, Side, TimeInForce, WaitFor
 from exchange_clients.signing import Credentials
 from exchange_clients.spec import Stream
+from exchange_clients.transport.command import Progress
 from exchange_clients.transport.grpc import GrpcStatus, UnaryChannel
 from exchange_simulator import simloop
 from exchange_simulator.conformance.bench import BTC, ETH, Bench, set_up
@@ -312,7 +313,7 @@ async def test_an_immediate_order_that_found_nothing_has_ended_within_seconds(be
         D(0),
         "immediate_or_cancel_would_rest_on_book",
     )
-    assert bench.runtime.clock.monotonic() - started < 6
+    assert bench.runtime.clock.monotonic() - started < 8
 
 
 @virtual
@@ -338,6 +339,37 @@ async def test_without_trust_in_removals_the_last_block_is_waited_for(bench: Ben
     await bench.until(lambda: client.context.tracker.live() == (), "its last block passes")
     assert cache_of(client).height > facts.last_block
     assert (order.status, order.cancel_reason) == (OrderStatus.CANCELED, "immediate_or_cancel_would_rest_on_book")
+
+
+@virtual
+async def test_the_blocks_of_an_order_do_not_pass_while_it_waits_to_be_sent(bench: Bench) -> None:
+    """Nor while the stream is silent: blocks come all the same."""
+    client = await connected(bench)
+    chain, rules = bench.dialect.chain, client.order_manager.rules
+    order, instrument = client.order_manager.prepare(intent(client, time_in_force=TimeInForce.IOC))
+    command = client.order_manager.encode_place(order, instrument)
+    facts = cache_of(client).facts_of(order)
+    assert facts is not None
+    for silent in (False, True):
+        if silent:
+            bench.hands.push = lambda session, channel, payload: []
+        await bench.runtime.clock.sleep(2.9)  # what the limiter may take
+        await client.context.port.send(command, Progress())
+        last = pb.number_of(pb.message_of(messages(bench)[-1][1], 1), 5)
+        assert last == facts.last_block
+        assert last - chain.height >= rules.ioc_blocks - 2, "the indexer tells a block late"
+
+
+@virtual
+async def test_an_amended_quote_stays_a_quote(bench: Bench) -> None:
+    client = await connected(bench)
+    info = await rest_short(client)
+    amended = await client.order_manager.amend(info.client_order_id or "", price=D(49_100))
+    orders = [pb.message_of(fields, 1) for kind, fields in messages(bench) if kind == "MsgPlaceOrder"]
+    assert [flags_of(order) for order in orders] == [Flags.SHORT_TERM] * 2
+    facts = cache_of(client).facts(amended.order_id)
+    assert facts is not None
+    assert facts.blocks == 20
 
 
 def _stale(by: int, code: str) -> Callable[[], None]:
@@ -839,6 +871,46 @@ async def test_fills_of_the_socket_carry_the_fee_that_the_chain_charges(bench: B
     await bench.records_are_in()
     recorded = await client.get_user_trade_history(BTC, since_ns=0)
     assert [fill.fee for fill in heard] == [fill.fee for fill in recorded] == [D("0.325007")] * 2, "rounded up to a millionth"
+
+
+def is_about_fees(received: Received) -> bool:
+    return ".feetiers." in received.path
+
+
+@virtual
+async def test_a_fill_does_not_wait_for_nodes_that_do_not_tell_fees(bench: Bench) -> None:
+    client = await connected(bench)
+    heard: list[Fill] = []
+    client.context.hub.listen(event_key(Stream.FILLS), lambda event: heard.append(event) if isinstance(event, Fill) else None)
+    bench.hands.requests(RequestFault(lose=Lose.REPLY), times=1_000, when=is_about_fees)
+    bench.submit(core.Side.BUY, D("0.013"), D(50_001))
+    await bench.runtime.clock.sleep(2.5)
+    assert [fill.fee for fill in heard] == [D(0)]
+
+
+@virtual
+async def test_fees_that_nobody_tells_are_not_asked_for_with_every_order_and_fill(bench: Bench) -> None:
+    client = await connected(bench)
+    asked: list[str] = []
+
+    def failing(received: Received) -> bool:
+        if is_about_fees(received):
+            asked.append(received.path.rpartition("/")[2])
+        return is_about_fees(received)
+
+    bench.hands.requests(RequestFault(status=503), times=1_000, when=failing)
+    await asyncio.gather(*(client.place_limit_order(BTC, D("0.01"), D(50_001), "buy", time_in_force="IOC") for _ in range(5)))
+    for _ in range(5):
+        bench.submit(core.Side.BUY, D("0.01"), D(50_001))
+        await bench.runtime.clock.sleep(2)
+    first = len(asked)
+    assert 0 < first <= 3, "one question, as often as any question is repeated"
+    bench.hands.rest()
+    bench.hands.requests(RequestFault(), times=1_000, when=lambda r: failing(r) and False)
+    await bench.runtime.clock.sleep(60)
+    await asyncio.gather(*(client.place_limit_order(BTC, D("0.01"), D(50_001), "buy", time_in_force="IOC") for _ in range(5)))
+    await bench.until(lambda: bool(cache_of(client).fees), "after a minute it is asked again")
+    assert len(asked) == first + 3, "once for all"
 
 
 @virtual

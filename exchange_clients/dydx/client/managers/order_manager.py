@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -34,7 +35,7 @@ from exchange_clients.dydx.client.utils.caching import (
     venue_cache,
 )
 from exchange_clients.dydx.client.utils.encoding import chain_order, flags_for, transaction
-from exchange_clients.dydx.client.utils.fees import fetch_rates
+from exchange_clients.dydx.client.utils.fees import learn_rates
 from exchange_clients.dydx.client.utils.helpers import iso_of, ns_of, order_uuid, seconds_after, subaccount_uuid
 from exchange_clients.dydx.client.utils.options import MAX_BLOCKS, MAX_DAYS, Rules
 from exchange_clients.dydx.common import BATCH, BLOCK_IS_FULL, STALE_HEIGHT
@@ -176,8 +177,7 @@ class DydxOrderManager(BaseOrderManager):
         instrument = self.context.instruments.get(intent.instrument)
         self.check(intent, instrument)
         await self.ready()
-        if instrument.contract_id not in self.cache.fees:
-            self.context.websocket.errand(self._learn_rates(instrument))
+        learn_rates(self.context, instrument)  # before the first fill of a market: the stream tells no fees
         intent = msgspec.structs.replace(intent, client_order_id=intent.client_order_id or self.context.ids.next_id())
         key = intent.client_order_id or ""
         self._plans[key] = plan
@@ -195,13 +195,6 @@ class DydxOrderManager(BaseOrderManager):
                 return await super().place(intent, wait_for=wait_for, timeout_s=timeout_s)
         finally:
             self._plans.pop(key, None)
-
-    async def _learn_rates(self, instrument: Instrument) -> None:
-        """Before the first fill of a market: the stream tells no fees."""
-        try:
-            await fetch_rates(self.context, instrument)
-        except VenueError as e:
-            self.context.log.info("fees.not_known instrument=%s reason=%s", instrument.id, e)
 
     async def _next_block(self) -> None:
         """At most two seconds of waiting: then the node is asked."""
@@ -286,7 +279,10 @@ class DydxOrderManager(BaseOrderManager):
     # ---- encoding
 
     def encode_place(self, order: Order, instrument: Instrument) -> Command:
-        """The order's venue id follows from what is sent: streams and queries know it under that id from the start."""
+        """The order's venue id follows from what is sent: streams and queries know it under that id from the start.
+
+        The last block of a short-term order is chosen when it is signed: its blocks do not pass while it waits for its turn to be sent.
+        """
         intent = order.intent
         plan = self._plans.get(order.client_order_id or "", Plan(flags_for(intent), self.rules.short_term_blocks))
         signer, now_ns = signer_of(self.context), self.context.venue_time.now_ns()
@@ -296,7 +292,7 @@ class DydxOrderManager(BaseOrderManager):
             life_ns = self.rules.long_term_days * 86_400 * NS_PER_S
             good_til = seconds_after(intent.expire_ns if intent.expire_ns is not None else now_ns + life_ns)
         else:
-            good_til = self.cache.height + plan.blocks
+            good_til = self._last_block(plan)
         wire = chain_order(intent, ref, self.cache.grid(instrument), good_til)
         command = transaction(
             self.context,
@@ -307,7 +303,7 @@ class DydxOrderManager(BaseOrderManager):
             ids=ids_of([order]),
         )
         uuid = order_uuid(self.subaccount, ref)
-        self.cache.note(
+        facts = self.cache.note(
             uuid,
             OrderFacts(
                 ref,
@@ -315,10 +311,25 @@ class DydxOrderManager(BaseOrderManager):
                 good_til_block=0 if stateful else good_til,
                 good_til_s=good_til if stateful else 0,
                 last_block=command.payload.timeout_height if stateful else good_til,
+                blocks=plan.blocks,
             ),
         )
         self.context.tracker.named(order, uuid)
-        return command
+        if stateful:
+            return command
+
+        def when_signed() -> chain.Transaction:
+            facts.good_til_block = facts.last_block = self._last_block(plan)
+            fresh = msgspec.structs.replace(wire, good_til=facts.last_block)
+            payload: chain.Transaction = command.payload
+            return msgspec.structs.replace(payload, messages=(chain.place_order(signer.subaccount, fresh),))
+
+        return replace(command, payload=when_signed)
+
+    def _last_block(self, plan: Plan) -> int:
+        """Its blocks from now on; never more from the known height than a node takes."""
+        expected = self.cache.expected(self.context.runtime.clock.monotonic())
+        return min(expected + plan.blocks, self.cache.height + MAX_BLOCKS)
 
     def decode_place(self, reply: chain.Broadcast, order: Order) -> OrderAck:
         """Passed one node's check: not on a book, not in a block."""
@@ -369,6 +380,13 @@ class DydxOrderManager(BaseOrderManager):
                 raise
             await self._ask_height()
             return await super().cancel(any_id, instrument=instrument, timeout_s=timeout_s)
+
+    async def place_instead(self, order: Order, intent: OrderIntent) -> OrderInfo:
+        """A quote that was to die in seconds does not become an order of weeks."""
+        if not self._is_short_term(order):
+            return await super().place_instead(order, intent)
+        facts = self._facts(order)
+        return await self.submit_short_term_order(intent, blocks=facts.blocks or None)
 
     async def cancel_many(self, ids: Sequence[str]) -> list[OrderInfo | VenueError]:
         """Short-term and stateful orders do not fit into one transaction; what befalls those of one kind does not concern the other."""

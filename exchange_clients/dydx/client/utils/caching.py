@@ -6,6 +6,7 @@ is proved dead only when the indexer itself says that it has processed the last 
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, cast
@@ -52,6 +53,8 @@ class OrderFacts(msgspec.Struct):
     good_til_block: int = 0
     good_til_s: int = 0
     last_block: int = 0
+    blocks: int = 0
+    """How many a short-term order of ours was given, 0 where it is not known."""
     acked: bool = False
     cancel_asked: bool = False
     removal: Removal | None = None
@@ -76,6 +79,8 @@ class VenueCache:
         """When (monotonic) it rose last."""
         self.fees: dict[str, tuple[FeeRates, float]] = {}
         """Our rates by market, and when (monotonic) they were asked for."""
+        self.fees_asked: dict[str, tuple[asyncio.Task[None], float]] = {}
+        """The question for them that is under way, or failed last, and its time."""
         self.positions: dict[InstrumentId, int] = {}
         """The block of which the stream told each position last."""
         self._grids: dict[str, Grid] = {}

@@ -23,7 +23,7 @@ class Rules(msgspec.Struct, frozen=True):
     """
 
     short_term_blocks: int = 10
-    ioc_blocks: int = 5
+    ioc_blocks: int = 8
     long_term_days: int = 28
     tx_blocks: int = 25
     cancel_unfilled_after_s: float | None = 5.0

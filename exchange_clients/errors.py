@@ -246,10 +246,12 @@ def classify(
     """The error for a venue's answer: exact code, else the longest row text found in the message (any case), else the HTTP status.
 
     An answer that no row knows is a plain `ApiError` with outcome UNKNOWN: only words we understand refuse an order. Words under a status
-    that speaks of limits or outages, and pages of markup, are not looked at: they may be a proxy's, and the order may be in the book.
+    that speaks of limits or outages, and pages of markup, are not looked at: they may be a proxy's, and the order may be in the book. Nor
+    does such a page refuse a key.
     """
     kind = rows.get(code)
-    if kind is None and http_status < 500 and http_status not in (408, 418, 429) and not message.lstrip().startswith("<"):
+    page = message.lstrip().startswith("<")
+    if kind is None and http_status < 500 and http_status not in (408, 418, 429) and not page:
         text = message.lower()
         hits = [key for key in rows if not key.lstrip("-").isdigit() and key.lower() in text]
         kind = rows[max(hits, key=len)] if hits else None
@@ -258,7 +260,7 @@ def classify(
             kind = RateLimited
         elif http_status >= 500:
             kind = VenueUnavailable
-        elif http_status in (401, 403):
+        elif http_status in (401, 403) and not page:
             kind = PermissionDenied
         else:
             kind = ApiError

@@ -9,7 +9,7 @@ from exchange_clients import venues
 from exchange_clients.errors import ConnectFailed, NotReady
 from exchange_clients.model import OrderStatus
 from exchange_simulator.conformance.bench import BTC, Bench, buffered, rest_order, take, virtual
-from exchange_simulator.dialects.base import ConnectFault
+from exchange_simulator.dialects.base import ConnectFault, RequestFault
 
 pytestmark = pytest.mark.parametrize("venue", venues.names())
 
@@ -51,6 +51,22 @@ async def test_a_handshake_refused_at_the_first_connect_is_told(bench: Bench) ->
         await client.connect()
     assert not client.is_connected
     await client.connect()
+    await rest_order(client)
+
+
+@virtual
+async def test_a_page_of_a_proxy_instead_of_an_answer_ends_no_stream(bench: Bench) -> None:
+    """Whatever a connection needs by request (a listen key, a token) is answered with such a page for a while."""
+    client = await bench.connected()
+    for status in (401, 403):
+        if hasattr(bench.dialect, "expire_tokens"):
+            bench.dialect.expire_tokens()
+        bench.hands.requests(RequestFault(status=status, body=b"<!DOCTYPE html><title>Access denied</title>"), times=1_000)
+        bench.drop_sockets()
+        await bench.until(lambda: not client.context.entries_allowed, "the loss is seen")
+        await bench.runtime.clock.sleep(5)
+        bench.hands.rest()
+        await bench.until(lambda: client.context.entries_allowed, "streams are back and reconciled", timeout_s=120)
     await rest_order(client)
 
 

@@ -53,7 +53,7 @@ def test_words_count_where_the_status_lets_the_venue_speak(status: int, kind: ty
 
 
 @pytest.mark.parametrize("text", ["<html>id 9c1f2d34-2022-4a2b</html>", '<script nonce="x">insufficient margin'])
-@pytest.mark.parametrize("status", [200, 400, 404, 408, 413])
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 408, 413])
 def test_a_page_under_any_status_is_nobodys_word(status: int, text: str) -> None:
     rows: dict[str, type[VenueError]] = {"-2022": ReduceOnlyViolation, **ROWS}
     assert classify(rows, venue="toy", code="", message=text, http_status=status).outcome is Outcome.UNKNOWN

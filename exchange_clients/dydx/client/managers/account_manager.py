@@ -16,7 +16,7 @@ from exchange_clients.dydx.client.managers.market_data import DydxMarketData
 from exchange_clients.dydx.client.utils import converters
 from exchange_clients.dydx.client.utils.caching import GUARD_BLOCKS, venue_cache
 from exchange_clients.dydx.client.utils.encoding import transaction
-from exchange_clients.dydx.client.utils.fees import ask_or_none, fetch_rates
+from exchange_clients.dydx.client.utils.fees import ask_or_none, fetch_rates, learn_rates
 from exchange_clients.dydx.client.utils.options import Rules
 from exchange_clients.dydx.signing import DydxSigner, signer_of
 from exchange_clients.errors import ConfigError, DecodeError, PermissionDenied, RequestRefused, VenueError
@@ -106,9 +106,9 @@ class DydxAccountManager(BaseAccountManager):
         if clock.monotonic() - self._probed_s > PROBE_EVERY_S and len(self.rest.nodes.nodes) > 1:
             self._probed_s = clock.monotonic()
             await self.probe_nodes()
-        for contract_id, (_, asked_s) in tuple(venue_cache(self.context).fees.items()):
-            if clock.monotonic() - asked_s > RATES_EVERY_S:
-                await fetch_rates(self.context, self.context.instruments.get(contract_id))
+        for contract_id in venue_cache(self.context).fees:
+            if (instrument := self.context.instruments.by_contract(contract_id)) is not None:
+                learn_rates(self.context, instrument, older_than_s=RATES_EVERY_S)
 
     async def probe_nodes(self) -> None:
         """The height of every node: one that is behind is used last."""

@@ -10,7 +10,7 @@ from exchange_clients.dydx.client.managers.account_manager import fetch_subaccou
 from exchange_clients.dydx.client.utils import converters
 from exchange_clients.dydx.client.utils.bookkeeping import OrderBookkeeping
 from exchange_clients.dydx.client.utils.caching import VenueCache, venue_cache
-from exchange_clients.dydx.client.utils.fees import fetch_rates, with_fee
+from exchange_clients.dydx.client.utils.fees import learn_rates, with_fee
 from exchange_clients.dydx.signing import signer_of
 from exchange_clients.errors import VenueError
 from exchange_clients.model import Fill, FillKind, Instrument
@@ -22,6 +22,7 @@ ACCOUNT_EVERY_S: Final = 1.0
 """The indexer caches for a second."""
 ACCOUNT_AT_LEAST_S: Final = 16.0
 """So often while the indexer fails, or tells what was before."""
+FEE_WAIT_S: Final = 1.0
 FORCED_TRIES: Final = 4
 
 
@@ -98,10 +99,13 @@ class DydxWebSocketHandlers:
         self._tell(fill)
 
     async def _look_up_fee(self, fill: Fill, instrument: Instrument) -> None:
-        try:
-            fill = with_fee(fill, await fetch_rates(self.context, instrument))
-        except VenueError as e:
-            self.context.log.warning("fill.fee_unknown trade=%s reason=%s", fill.trade_id, e)
+        """A fill is told soon, with its fee or without."""
+        if (asking := learn_rates(self.context, instrument)) is not None:
+            await asyncio.wait([asking], timeout=FEE_WAIT_S)
+        if (known := self.cache.fees.get(instrument.contract_id)) is not None:
+            fill = with_fee(fill, known[0])
+        else:
+            self.context.log.warning("fill.fee_unknown trade=%s", fill.trade_id)
         self._tell(fill)
 
     def _ask_account(self, changed_at: int) -> None:

@@ -5,7 +5,9 @@ The stream tells no fees. They follow from the account's rates, which are theref
 
 from __future__ import annotations
 
+import asyncio
 from decimal import ROUND_CEILING, Decimal
+from math import inf
 from typing import Any, Final
 
 import msgspec
@@ -15,10 +17,11 @@ from exchange_clients.dydx import chain
 from exchange_clients.dydx.client.utils import converters
 from exchange_clients.dydx.client.utils.caching import venue_cache
 from exchange_clients.dydx.signing import signer_of
-from exchange_clients.errors import RequestRefused
+from exchange_clients.errors import RequestRefused, VenueError
 from exchange_clients.model import ZERO, FeeRates, Fill, FillKind, Instrument, Liquidity
 
 MICRO: Final = Decimal("0.000001")
+AGAIN_S: Final = 60.0
 _NODE_SAYS: Final = ("grpc:NOT_FOUND", "grpc:UNIMPLEMENTED")
 
 
@@ -42,6 +45,31 @@ async def fetch_rates(context: ClientContext, instrument: Instrument) -> FeeRate
     rates = converters.fee_rates(tier.maker_ppm, tier.taker_ppm, staking, discount, context.venue_time.now_ms() / 1000)
     cache.fees[instrument.contract_id] = (rates, context.runtime.clock.monotonic())
     return rates
+
+
+def learn_rates(context: ClientContext, instrument: Instrument, *, older_than_s: float = inf) -> asyncio.Task[None] | None:
+    """Ask beside the caller for rates that are not known, or old: once at a time for a market, after a failure not again within a minute.
+
+    The question that is under way, None when there is none.
+    """
+    cache, key, now_s = venue_cache(context), instrument.contract_id, context.runtime.clock.monotonic()
+    known, asked = cache.fees.get(key), cache.fees_asked.get(key)
+    if asked is not None and not asked[0].done():
+        return asked[0]
+    if (known is not None and now_s - known[1] <= older_than_s) or (asked is not None and now_s - asked[1] < AGAIN_S):
+        return None
+    task = context.websocket.errand(_learn_rates(context, instrument))
+    cache.fees_asked[key] = (task, now_s)
+    return task
+
+
+async def _learn_rates(context: ClientContext, instrument: Instrument) -> None:
+    try:
+        await fetch_rates(context, instrument)
+    except VenueError as e:
+        context.log.warning("fees.not_known instrument=%s reason=%s", instrument.id, e)
+    else:
+        venue_cache(context).fees_asked.pop(instrument.contract_id, None)
 
 
 def with_fee(fill: Fill, rates: FeeRates) -> Fill:

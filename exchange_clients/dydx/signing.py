@@ -91,7 +91,7 @@ def key_from_mnemonic(mnemonic: str) -> bytes:
     Raises:
         ConfigError: not 12, 15, 18, 21 or 24 words.
     """
-    words = unicodedata.normalize("NFKD", mnemonic).split()
+    words = unicodedata.normalize("NFKD", mnemonic).lower().split()
     if len(words) not in _WORDS:
         raise ConfigError(f"a mnemonic has 12 to 24 words, not {len(words)}", venue="dydx")
     seed = hashlib.pbkdf2_hmac("sha512", " ".join(words).encode(), b"mnemonic", 2048)

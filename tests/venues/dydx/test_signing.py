@@ -178,8 +178,10 @@ def test_the_indexers_ids_of_real_orders() -> None:
     assert order_uuid(subaccount_uuid(ADDRESS, 0), REF) == "7909fe4b-80e1-5a0d-9bb7-0f1d8dc9ab10"
 
 
-def test_a_mnemonic_is_read_whatever_its_spacing(curve: str) -> None:
+def test_a_mnemonic_is_read_whatever_its_spacing_and_case(curve: str) -> None:
     assert signing.key_from_mnemonic(f"  {MNEMONIC.replace(' ', '   ')}\n").hex() == KEY
+    for same in (MNEMONIC.capitalize(), MNEMONIC.upper()):
+        assert signing.key_from_mnemonic(same).hex() == KEY
 
 
 @pytest.mark.parametrize("words", ["", "one two three", "word " * 13, "word " * 25])

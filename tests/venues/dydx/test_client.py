@@ -882,7 +882,7 @@ async def test_a_fill_does_not_wait_for_nodes_that_do_not_tell_fees(bench: Bench
     client = await connected(bench)
     heard: list[Fill] = []
     client.context.hub.listen(event_key(Stream.FILLS), lambda event: heard.append(event) if isinstance(event, Fill) else None)
-    bench.hands.requests(RequestFault(lose=Lose.REPLY), times=1_000, when=is_about_fees)
+    bench.hands.requests(RequestFault(before_s=30.0), times=1_000, when=is_about_fees)
     bench.submit(core.Side.BUY, D("0.013"), D(50_001))
     await bench.runtime.clock.sleep(2.5)
     assert [fill.fee for fill in heard] == [D(0)]

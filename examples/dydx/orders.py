@@ -18,7 +18,7 @@ from exchange_clients.signing import Credentials
 
 def config(arguments: argparse.Namespace) -> dict[str, Any]:
     endpoints = {"rest": arguments.rest, "ws": {"public": arguments.ws}, "grpc": arguments.grpc} if arguments.rest else {}
-    return {"environment": arguments.environment, "endpoints": endpoints, "venue_options": {"cancel_unfilled_after_s": 1}}
+    return {"environment": arguments.environment, "endpoints": endpoints}
 
 
 async def main(arguments: argparse.Namespace) -> None:

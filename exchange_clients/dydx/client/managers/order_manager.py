@@ -124,13 +124,14 @@ class DydxOrderManager(BaseOrderManager):
     ) -> OrderInfo:
         """An order that lives in the validators' memory for at most `blocks` (1 to 20) more: IOC, or resting (GTC) until then.
 
-        One that rests is canceled when it is not filled within `cancel_unfilled_after_s`.
+        One that rests and was given no number of `blocks` is canceled when it is not filled within `cancel_unfilled_after_s`.
 
         Raises:
             OrderDenied: too many blocks, or a trigger.
             VenueError: as `place`.
         """
         intent = self.bounded(intent)
+        wait_s = self.rules.cancel_unfilled_after_s if blocks is None else None
         if blocks is None:
             blocks = self.rules.ioc_blocks if intent.time_in_force is TimeInForce.IOC else self.rules.short_term_blocks
         if not 1 <= blocks <= MAX_BLOCKS:
@@ -138,7 +139,6 @@ class DydxOrderManager(BaseOrderManager):
         if intent.order_type in TRIGGER_TYPES or intent.time_in_force is TimeInForce.GTT:
             raise OrderDenied("short-term orders are IOC, or rest until their last block", venue=self.context.name)
         info = await self._submit(intent, Plan(Flags.SHORT_TERM, blocks), wait_for, timeout_s)
-        wait_s = self.rules.cancel_unfilled_after_s
         if wait_s is not None and intent.time_in_force is not TimeInForce.IOC and not info.status.is_terminal:
             self.context.websocket.errand(self._cancel_unfilled(info.client_order_id or "", wait_s))
         return info
@@ -464,6 +464,19 @@ class DydxOrderManager(BaseOrderManager):
 
     # ---- finding out
 
+    async def _refresh_quietly(self, order: Order) -> None:
+        """Of a short-term order on the book nothing can be concluded before its last block has passed, and the stream tells the rest: while
+        it speaks, nobody is asked.
+        """
+        facts = self.cache.facts_of(order)
+        alive = self.context.runtime.clock.monotonic() - self.cache.indexed_s <= HEIGHT_MAX_AGE_S
+        if alive and facts is not None and facts.is_short_term and not order.is_unresolved and not self._is_over(facts):
+            return
+        await super()._refresh_quietly(order)
+
+    def _is_over(self, facts: OrderFacts) -> bool:
+        return max(self.cache.indexed, self.cache.height) > facts.last_block + GUARD_BLOCKS
+
     async def refresh(self, order: Order) -> OrderInfo:
         """Ask the indexer, and when it has processed the order's last block, conclude.
 
@@ -472,7 +485,7 @@ class DydxOrderManager(BaseOrderManager):
         facts = self.cache.facts_of(order)
         if facts is None or order.status.is_terminal or not facts.last_block:
             return await super().refresh(order)
-        over = self.cache.indexed > facts.last_block + GUARD_BLOCKS or self.cache.height > facts.last_block + GUARD_BLOCKS
+        over = self._is_over(facts)
         if over:
             told: m.Height = await self.rest.query("height")
             self.cache.saw(told.number, self.context.runtime.clock.monotonic())

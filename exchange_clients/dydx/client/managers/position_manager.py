@@ -15,15 +15,21 @@ from exchange_clients.paging import newest_first
 
 class DydxPositionManager(BasePositionManager):
     async def fetch_positions(self) -> list[Position]:
-        """As listed; but the list may be older than the stream, whose word on a later block counts."""
+        """As listed; but the list may be older than the stream, whose word on the size of a later block counts."""
         state, now_ns = await fetch_subaccount(self.context), self.context.runtime.clock.time_ns()
-        listed = converters.positions(state.openPerpetualPositions.values(), self.context.instruments.by_contract, now_ns)
+        rows = converters.positions(state.openPerpetualPositions.values(), self.context.instruments.by_contract, now_ns)
         if state.latestProcessedBlockHeight is None:
-            return listed
-        height, told = int(state.latestProcessedBlockHeight), venue_cache(self.context).positions
-        later = {key for key, block in told.items() if block > height - GUARD_BLOCKS}
-        streamed = self.context.positions
-        return [p for p in listed if p.instrument not in later] + [streamed[key] for key in later if key in streamed]
+            return rows
+        listed, height = {row.instrument: row for row in rows}, int(state.latestProcessedBlockHeight)
+        for key, block in venue_cache(self.context).positions.items():
+            if block <= height - GUARD_BLOCKS:
+                continue
+            streamed = self.context.positions.get(key)
+            if streamed is None:
+                listed.pop(key, None)
+            elif key not in listed or listed[key].quantity != streamed.quantity:
+                listed[key] = streamed
+        return list(listed.values())
 
     async def fetch_funding_payments(
         self, *, since_ns: int, until_ns: int | None = None, instrument: Instrument | None = None

@@ -253,9 +253,10 @@ class BaseExchangeClient:
     async def _keep_proven(self) -> None:
         """Looks up orders that stay unproven: an accepted order that no stream ever mentions is not assumed to exist.
 
-        Also measures the venue's clock again when somebody has set ours, and now and then: what is signed names a time.
+        Also measures the venue's clock again when somebody has set ours, when the venue refused a time of ours, and now and then: what is
+        signed names a time.
         """
-        clock = self.context.runtime.clock
+        clock, venue_time = self.context.runtime.clock, self.context.venue_time
         set_to, measured_s = self._wall_ahead_s(), clock.elapsed()
         while True:
             await clock.sleep(_INFLIGHT_EVERY_S)
@@ -267,7 +268,8 @@ class BaseExchangeClient:
                 self.context.log.exception("session.broken")
             try:
                 ahead, now_s = self._wall_ahead_s(), clock.elapsed()
-                if abs(ahead - set_to) > _CLOCK_JUMP_S or now_s - measured_s > _CLOCK_EVERY_S:
+                doubted, venue_time.doubted = venue_time.doubted, False
+                if doubted or abs(ahead - set_to) > _CLOCK_JUMP_S or now_s - measured_s > _CLOCK_EVERY_S:
                     await self.measure_clock_offset()
                     set_to, measured_s = ahead, now_s
                 await self.order_manager.check_unresolved()

@@ -155,6 +155,7 @@ class VenuePort:
                 try:
                     reply = await self._sign_and_send(command, self._signer, lease, progress)
                 except NonceError as e:
+                    self._venue_time.doubted = True
                     self._judge(lease, e)
                     if not (
                         resign

@@ -22,6 +22,7 @@ from exchange_clients.errors import (
     DecodeError,
     Disconnected,
     MissingCredentials,
+    NonceError,
     Outcome,
     RateLimited,
     RequestTimeout,
@@ -271,6 +272,8 @@ class RestTransport:
         )
         if isinstance(error, RateLimited):
             self._limiter.penalise(error.retry_after_s)
+        elif isinstance(error, NonceError):
+            self._venue_time.doubted = True
         raise error
 
     def decode(self, endpoint: Endpoint, body: bytes) -> Any:

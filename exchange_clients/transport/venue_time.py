@@ -27,6 +27,8 @@ class VenueTime:
         self._bounds: deque[tuple[int, int, int]] = deque(maxlen=_KEEP)
         self._resolution_ns: int | None = None
         self._low = self._high = 0
+        self.doubted = False
+        """The venue refused a nonce or a time of ours: whoever measures may do so soon, and takes this back."""
 
     @property
     def offset_ns(self) -> int | None:

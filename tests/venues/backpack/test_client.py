@@ -77,6 +77,21 @@ async def test_a_late_request_is_refused_and_proves_that_nothing_happened(bench:
     assert not bench.exchange.open_orders(bench.account.account)
 
 
+@virtual
+async def test_a_time_that_the_venue_refuses_has_its_clock_measured_soon(bench: Bench) -> None:
+    client = await bench.connected()
+    for method in ("GET", "POST"):
+        measured = len(bench.asked("/api/v1/time"))
+        bench.faults.request = lambda r, m=method: RequestFault(before_s=9.0) if (r.method, r.path) == (m, "/api/v1/order") else None  # type: ignore[misc]
+        if method == "GET":
+            with pytest.raises(NonceError):
+                await client.get_order_info("123", contract_id=BTC)
+        else:
+            await client.place_limit_order(BTC, D("0.01"), D(49_000), "buy")
+        await bench.sleep(10)
+        assert len(bench.asked("/api/v1/time")) == measured + 1
+
+
 # ---- what is sent
 
 

@@ -272,9 +272,12 @@ class BaseExchangeClient:
                 if doubted or abs(ahead - set_to) > _CLOCK_JUMP_S or now_s - measured_s > _CLOCK_EVERY_S:
                     await self.measure_clock_offset()
                     set_to, measured_s = ahead, now_s
-                await self.order_manager.check_unresolved()
             except VenueError as e:
                 self.context.log.warning("clock.not_measured reason=%s", e)
+            except Exception:
+                self.context.log.exception("clock.broken")
+            try:
+                await self.order_manager.check_unresolved()
             except Exception:
                 self.context.log.exception("in_flight.broken")  # an order that cannot be read must not end the look-out for the others
 

@@ -92,6 +92,23 @@ async def test_a_time_that_the_venue_refuses_has_its_clock_measured_soon(bench: 
         assert len(bench.asked("/api/v1/time")) == measured + 1
 
 
+@virtual
+async def test_a_clock_that_cannot_be_measured_keeps_no_order_unproven(bench: Bench) -> None:
+    client = await bench.connected()
+    bench.faults.push = lambda channel, payload: [] if channel.startswith("account.") else None
+    bench.faults.request = lambda r: RequestFault(status=503) if r.path == "/api/v1/time" else None
+    await bench.sleep(700)
+    bench.faults.request = lambda r: (
+        RequestFault(status=503) if r.path == "/api/v1/time" else RequestFault(lose=Lose.REPLY) if r.method == "POST" else None
+    )
+    with pytest.raises(OrderOutcomeUnknown) as caught:
+        await client.place_limit_order(BTC, D("0.01"), D(49_000), "buy")
+    await bench.sleep(30)
+    order = client.context.tracker.find(caught.value.client_order_id)
+    assert order is not None
+    assert order.status is OrderStatus.OPEN
+
+
 # ---- what is sent
 
 

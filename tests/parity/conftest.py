@@ -11,13 +11,7 @@ import pytest
 from tests.parity import peers
 
 os.environ.setdefault("PERPKIT_PARITY_ENVS", str(peers.folder()))
-_failed: dict[str, str] = {}
-if os.environ.get("CI") == "true":
-    for _name in peers.PEERS:
-        try:
-            peers.build(_name)
-        except peers.PeerUnavailable as _e:
-            _failed[_name] = str(_e)
+_failed = peers.build_all() if os.environ.get("CI") == "true" else {}
 
 
 @pytest.fixture

@@ -10,19 +10,19 @@ import os
 import subprocess
 import sys
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 _TYPING = ("typing-extensions>=4.12", "typing-inspection>=0.4", "annotated-types>=0.6")
 PEERS: dict[str, tuple[str, ...]] = {
     "bpx-py": ("bpx-py==2.0.11",),
-    "ccxt": ("ccxt==4.5.90",),
+    "ccxt": ("ccxt==4.5.90", "protobuf==5.29.5", "pycryptodome"),  # the last two for its dYdX
     "python-okx": ("python-okx==0.4.4",),
     "lighter-sdk": ("lighter-sdk==1.1.8",),
     # The SDK's frame decoder alone: what signs in it has no wheel for these interpreters.
     "paradex-sdk": ("--no-deps", "paradex-py==0.8.2", "pydantic==2.11.7", "pydantic-core==2.33.2", *_TYPING),
     "hyperliquid-sdk": ("hyperliquid-python-sdk==0.24.0", "coincurve>=21"),
     "dydx-sdk": ("dydx-v4-client==1.1.5",),
-    "ccxt-dydx": ("ccxt==4.5.90", "protobuf==5.29.5", "pycryptodome"),
 }
 BUILD_S = 600
 
@@ -50,6 +50,21 @@ def python_of(name: str) -> Path:
     return python
 
 
+def build_all() -> dict[str, str]:
+    """Makes what is missing, a few at a time: waiting for the registry is most of it. Returns why those that failed did."""
+    failed: dict[str, str] = {}
+
+    def one(name: str) -> None:
+        try:
+            build(name)
+        except PeerUnavailable as e:
+            failed[name] = str(e)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(one, PEERS))
+    return failed
+
+
 def build(name: str) -> Path:
     """Makes the environment unless it is there; one process at a time.
 
@@ -66,7 +81,16 @@ def build(name: str) -> Path:
         scratch = home.with_name(f"{name}.part")
         try:
             venv.create(scratch, clear=True, with_pip=True, symlinks=True)
-            command = [str(scratch / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-qq", *PEERS[name]]
+            command = [
+                str(scratch / "bin" / "python"),
+                "-m",
+                "pip",
+                "--disable-pip-version-check",
+                "install",
+                "-qq",
+                "--no-compile",
+                *PEERS[name],
+            ]
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=BUILD_S)
         except (OSError, subprocess.SubprocessError) as e:
             said = getattr(e, "stderr", None) or e

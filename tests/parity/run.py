@@ -12,11 +12,12 @@ from tests.parity import peers
 
 
 def main(arguments: list[str]) -> int:
+    failed = peers.build_all()
     for name in peers.PEERS:
-        try:
-            print(f"{name}: {peers.build(name)}")
-        except peers.PeerUnavailable as e:
-            print(f"{name}: {e}; its tests will be skipped", file=sys.stderr)
+        if name in failed:
+            print(f"{name}: {failed[name]}; its tests will be skipped", file=sys.stderr)
+        else:
+            print(f"{name}: {peers.python_of(name)}")
     return subprocess.call([sys.executable, "-m", "pytest", "tests/parity", *arguments])
 
 

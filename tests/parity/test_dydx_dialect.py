@@ -328,7 +328,7 @@ async def test_the_venues_own_sdk_trades_from_a_mnemonic(simulated_venue: MakeVe
 
 
 async def test_ccxt_trades_through_the_nodes_http(simulated_venue: MakeVenue, peer: Callable[[str], Path]) -> None:
-    python = peer("ccxt-dydx")
+    python = peer("ccxt")
     venue = await simulated_venue("dydx")
     assert isinstance(venue.dialect, DydxDialect)
     venue.dialect.open_address(PRIVATE_KEY, Decimal(50_000))

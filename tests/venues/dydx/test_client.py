@@ -862,6 +862,20 @@ async def test_history_is_paged_until_what_was_over_before(bench: Bench) -> None
 
 
 @virtual
+async def test_fees_take_few_questions_from_what_orders_need(bench: Bench) -> None:
+    """Nodes answer 250 requests a minute, transactions included."""
+    client = await connected(bench)
+    before = len(bench.dialect.received)
+    market = {BTC: (D("0.01"), D(48_000)), ETH: (D("0.1"), D(2_000))}
+    await asyncio.gather(
+        *(client.place_limit_order(base, *market[base], "buy", time_in_force="IOC") for base in (BTC, ETH) for _ in range(10))
+    )
+    await bench.until(lambda: len(cache_of(client).fees) == 2, "the rates are told")
+    asked = [received.path.rpartition("/")[2] for received in list(bench.dialect.received)[before:] if "feetiers" in received.path]
+    assert sorted(asked) == ["PerMarketFeeDiscountParams", "PerMarketFeeDiscountParams", "UserFeeTier", "UserStakingTier"]
+
+
+@virtual
 async def test_fees_come_from_the_chain_with_the_markets_discount(bench: Bench) -> None:
     client = await connected(bench)
     plain = await client.get_fee_rates(BTC)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 import msgspec
 
 from exchange_clients.dydx import messages as m
-from exchange_clients.dydx.chain import Flags, OrderRef
+from exchange_clients.dydx.chain import FeeTier, Flags, OrderRef
 from exchange_clients.dydx.client.utils.helpers import Grid, ns_of, order_uuid
 from exchange_clients.errors import DecodeError, UnknownInstrument
 from exchange_clients.model import NS_PER_S, FeeRates, Instrument, InstrumentId, OrderStatus
@@ -83,6 +83,9 @@ class VenueCache:
         """The question for them that is under way, or failed last, and its time."""
         self.positions: dict[InstrumentId, int] = {}
         """The block of which the stream told each position last."""
+        self.tier: tuple[FeeTier, int, float] | None = None
+        """The account's tier and staking discount, and when (monotonic) they were told."""
+        self.tier_lock = asyncio.Lock()
         self._grids: dict[str, Grid] = {}
         self._facts: OrderedDict[str, OrderFacts] = OrderedDict()
 

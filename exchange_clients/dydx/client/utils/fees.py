@@ -37,14 +37,25 @@ async def ask_or_none(context: ClientContext, name: str, **arguments: Any) -> An
 
 async def fetch_rates(context: ClientContext, instrument: Instrument) -> FeeRates:
     """The account's tier with the market's and the staker's discounts; remembered for fills to come."""
-    address, cache = signer_of(context).address, venue_cache(context)
-    tier: chain.FeeTier = await context.rest.query("userFeeTier", address=address)
-    staking: int = await ask_or_none(context, "userStakingTier", address=address) or 0
+    cache = venue_cache(context)
+    tier, staking = await _fetch_tier(context)
     pair = cache.grid(instrument).clob_pair_id
     discount: chain.MarketDiscount | None = await ask_or_none(context, "marketFeeDiscount", clob_pair_id=pair)
     rates = converters.fee_rates(tier.maker_ppm, tier.taker_ppm, staking, discount, context.venue_time.now_ms() / 1000)
     cache.fees[instrument.contract_id] = (rates, context.runtime.clock.monotonic())
     return rates
+
+
+async def _fetch_tier(context: ClientContext) -> tuple[chain.FeeTier, int]:
+    """The account's, whatever the market: asked for once a minute at most."""
+    cache, clock = venue_cache(context), context.runtime.clock
+    async with cache.tier_lock:
+        if cache.tier is None or clock.monotonic() - cache.tier[2] >= AGAIN_S:
+            address = signer_of(context).address
+            tier: chain.FeeTier = await context.rest.query("userFeeTier", address=address)
+            staking: int = await ask_or_none(context, "userStakingTier", address=address) or 0
+            cache.tier = (tier, staking, clock.monotonic())
+        return cache.tier[0], cache.tier[1]
 
 
 def learn_rates(context: ClientContext, instrument: Instrument, *, older_than_s: float = inf) -> asyncio.Task[None] | None:

@@ -368,7 +368,6 @@ FEE_TIERS: Final[Schema] = {"tiers": message(1, FEE_TIER, many=True)}
 FEE_PARAMS_RESPONSE: Final[Schema] = {"params": message(1, FEE_TIERS)}
 STAKING_TIER_RESPONSE: Final[Schema] = {"fee_tier_name": text(1), "staked_base_tokens": text(2), "discount_ppm": uint(3)}
 CLOB_PAIR_ID_REQUEST: Final[Schema] = {"clob_pair_id": uint(1)}
-TIMESTAMP: Final[Schema] = {"seconds": uint(1), "nanos": uint(2)}
 FEE_DISCOUNT: Final[Schema] = {
     "clob_pair_id": uint(1),
     "start_time": message(2, TIMESTAMP),

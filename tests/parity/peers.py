@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -66,7 +67,7 @@ def build_all() -> dict[str, str]:
 
 
 def build(name: str) -> Path:
-    """Makes the environment unless it is there; one process at a time.
+    """Makes the environment unless it is there with these pins; one process at a time.
 
     Raises:
         PeerUnavailable: it cannot be made here (no registry, no wheel for this interpreter).
@@ -75,8 +76,8 @@ def build(name: str) -> Path:
     home.parent.mkdir(parents=True, exist_ok=True)
     with (home.parent / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        python = home / "bin" / "python"
-        if python.exists():
+        python, stamp, pins = home / "bin" / "python", home / "pins", " ".join(PEERS[name])
+        if python.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == pins:
             return python
         scratch = home.with_name(f"{name}.part")
         try:
@@ -95,5 +96,8 @@ def build(name: str) -> Path:
         except (OSError, subprocess.SubprocessError) as e:
             said = getattr(e, "stderr", None) or e
             raise PeerUnavailable(f"{name} cannot be installed with {sys.executable}: {said}") from e
+        (scratch / stamp.name).write_text(pins, encoding="utf-8")
+        if home.exists():
+            shutil.rmtree(home)
         scratch.rename(home)  # scripts in bin keep the old path; only the interpreter is used
         return python

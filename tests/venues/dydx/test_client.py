@@ -15,6 +15,7 @@ import pytest
 
 from exchange_clients.base_websocket import event_key
 from exchange_clients.dydx import DydxClient
+from exchange_clients.dydx import messages as m
 from exchange_clients.dydx import protobuf as pb
 from exchange_clients.dydx.chain import Flags
 from exchange_clients.dydx.client.managers import order_manager
@@ -23,6 +24,7 @@ from exchange_clients.errors import (
     AuthError,
     ConfigError,
     ConnectFailed,
+    DecodeError,
     InsufficientMargin,
     OrderDenied,
     OrderOutcomeUnknown,
@@ -761,6 +763,14 @@ async def test_the_same_client_id_in_another_market_is_another_order(bench: Benc
     ended = await first.cancel_order(theirs.order_id)
     assert ended.status is OrderStatus.CANCELED
     assert [order.order_id for order in first.context.tracker.live()] == [mine.order_id]
+
+
+def test_a_row_whose_last_block_is_no_number_is_not_understood() -> None:
+    cache = VenueCache()
+    row = m.OrderRow(id="x", status="OPEN", clientId="1", orderFlags="0", clobPairId="0", goodTilBlock="Infinity")
+    with pytest.raises(DecodeError):
+        cache.learn(row)
+    assert cache.facts("x") is None
 
 
 # ---- reads

@@ -140,18 +140,23 @@ class VenueCache:
         return self.facts(order.order_id)
 
     def learn(self, row: m.OrderRow) -> OrderFacts | None:
-        """What a row of the indexer says of the order's identity and life; None when it says too little."""
+        """What a row of the indexer says of the order's identity and life; None when it says too little. Raises DecodeError."""
+        try:
+            block = int(row.goodTilBlock or 0)
+        except ValueError as e:
+            raise DecodeError(f"order {row.id}: {e}", venue="dydx") from e
+        good_til_s = ns_of(row.goodTilBlockTime) // NS_PER_S if row.goodTilBlockTime else 0
         facts = self._facts.get(row.id)
         if facts is None:
             if row.clientId is None or row.orderFlags is None or row.clobPairId is None:
                 return None
             facts = self.note(row.id, OrderFacts(ref_of(row)))
-        if row.goodTilBlock:
-            facts.good_til_block = max(facts.good_til_block, int(row.goodTilBlock))
+        if block:
+            facts.good_til_block = max(facts.good_til_block, block)
             if facts.is_short_term:
                 facts.last_block = facts.good_til_block
-        if row.goodTilBlockTime:
-            facts.good_til_s = ns_of(row.goodTilBlockTime) // NS_PER_S
+        if good_til_s:
+            facts.good_til_s = good_til_s
         return facts
 
     def client_order_id(self, uuid: str | None) -> str | None:

@@ -297,7 +297,7 @@ def test_the_table_has_no_row_beside_the_catalogue() -> None:
     [
         (503, b"", e.VenueUnavailable),
         (502, b"<html>bad gateway</html>", e.VenueUnavailable),
-        (403, b"<html>blocked</html>", e.PermissionDenied),
+        (403, b"<html>blocked</html>", e.ApiError),
         (418, b'{"code":-1003,"msg":"Way too many requests; IP banned until 1573000000000."}', e.RateLimited),
         (429, b"slow down", e.RateLimited),
         (400, b'{"code":-9999,"msg":"something new"}', e.ApiError),

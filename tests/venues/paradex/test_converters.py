@@ -141,7 +141,7 @@ def test_the_catalogue_is_all_that_the_spec_knows() -> None:
         (401, b'{"message":"missing or malformed jwt"}', TokenRefused),
         (401, b"unauthorized", TokenRefused),
         (401, b'{"error":"INVALID_TOKEN","message":"x"}', TokenRefused),
-        (401, b"<html>unauthorized</html>", PermissionDenied),
+        (401, b"<html>unauthorized</html>", ApiError),
         (429, b'{"error":"TOO_MANY","message":"DUPLICATED_CLIENT_ID"}', RateLimited),
         (503, b"<html>", VenueUnavailable),
         (502, b'{"error":"NOT_FOUND_IN_THE_TABLE","message":"x"}', VenueUnavailable),

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 LOCK := requirements/dev.txt
 BIN := $(VENV)/bin
-JOBS ?= 2
+JOBS ?= 3
 ARGS ?=
 SEEDS ?= 0:10000
 
@@ -30,8 +30,8 @@ check: env ## lint, format, types, import contracts
 suite: env ## the tests without the gates (ARGS="tests/unit -k book")
 	$(BIN)/python -m pytest -n $(JOBS) -m "not soak" $(ARGS)
 
-smoke: env ## a quick look whether an interpreter works: import everything, start the command, run the quick tests
-	$(BIN)/python -m pytest -q -n $(JOBS) -m "not soak" tests/smoke tests/unit exchange_simulator/conformance/test_requests.py $(ARGS)
+smoke: env ## a quick look whether an interpreter works: import everything, start the command, ask every venue
+	$(BIN)/python -m pytest -q -n $(JOBS) -m "not soak" tests/smoke exchange_simulator/conformance/test_requests.py $(ARGS)
 
 format: env ## let ruff format and sort
 	$(BIN)/ruff check --fix .

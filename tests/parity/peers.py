@@ -97,7 +97,9 @@ def build(name: str) -> Path:
             said = getattr(e, "stderr", None) or e
             raise PeerUnavailable(f"{name} cannot be installed with {sys.executable}: {said}") from e
         (scratch / stamp.name).write_text(pins, encoding="utf-8")
-        if home.exists():
+        if home.is_symlink():
+            home.unlink()  # somebody's own environment, lent: it is not ours to delete
+        elif home.exists():
             shutil.rmtree(home)
         scratch.rename(home)  # scripts in bin keep the old path; only the interpreter is used
         return python

@@ -18,7 +18,9 @@ from exchange_clients.model import ZERO, Fill, Gap, Instrument, OrderInfo
 from exchange_clients.transport.runtime import Runtime
 
 from . import recovery
+from .guard import NO_GUARD, Guard
 from .journaling import AsyncJournal, Observer, nobody
+from .ownership import Ownership
 from .pair import PairRunner
 from .plan import PairPlan, recall
 
@@ -45,7 +47,8 @@ class EntryRefused(Exception):
 class ExecutionEngine:
     """Opens, holds and closes pairs. Start it before use: nothing is entered until every pair in the journal is proved (E10).
 
-    `clients` by venue name, connected by the caller. One engine per journal: the journal's owner lock sees to that.
+    `clients` by venue name, connected by the caller. `ownership` is shared by everybody who trades over the same journal; `guard` is asked
+    before anything is entered, never about what reduces.
     """
 
     def __init__(
@@ -58,8 +61,12 @@ class ExecutionEngine:
         account: str,
         observer: Observer = nobody,
         check_s: float = CHECK_S,
+        guard: Guard = NO_GUARD,
+        ownership: Ownership | None = None,
     ) -> None:
         self.strategy, self.account = strategy, account
+        self.guard = guard
+        self.ownership = Ownership(journal) if ownership is None else ownership
         self.clients = dict(clients)
         self.clock = runtime.clock
         self.journal = AsyncJournal(journal, runtime.offload, observer)
@@ -122,7 +129,7 @@ class ExecutionEngine:
         for venue in venues or self.clients:
             if venue in self._unproved:
                 return f"{venue}: {self._unproved[venue]}"
-        return None
+        return self.guard.entry_block(*venues)
 
     def halt(self, reason: str) -> None:
         """No entry from now on; exits go on (E42)."""

@@ -15,14 +15,20 @@ from .errors import JournalBroken, JournalConflict, JournalError
 from .fallback import FallbackFile
 from .owner import OwnerLock
 from .records import (
+    ApiKeyRecord,
+    AuditRecord,
+    DeadLetterRecord,
     DecisionRecord,
     FillRecord,
     FundingRecord,
+    HoldingRecord,
+    HoldingState,
     IntentRecord,
     LedgerLine,
     OrderRecord,
     PairRecord,
     PairState,
+    RunRecord,
     StateRecord,
 )
 
@@ -31,7 +37,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("database")
 
-Record = PairRecord | IntentRecord | OrderRecord | FillRecord | FundingRecord | LedgerLine | DecisionRecord | StateRecord
+Record = (
+    PairRecord
+    | HoldingRecord
+    | IntentRecord
+    | OrderRecord
+    | FillRecord
+    | FundingRecord
+    | LedgerLine
+    | DecisionRecord
+    | StateRecord
+    | RunRecord
+    | DeadLetterRecord
+    | ApiKeyRecord
+    | AuditRecord
+)
 R = TypeVar("R", bound=Record)
 
 _TABLES: dict[type[Any], tuple[str, bool]] = {
@@ -43,6 +63,11 @@ _TABLES: dict[type[Any], tuple[str, bool]] = {
     LedgerLine: ("pair_ledger", False),
     DecisionRecord: ("decisions", False),
     StateRecord: ("strategy_state", True),
+    HoldingRecord: ("holdings", True),
+    RunRecord: ("strategy_runs", True),
+    DeadLetterRecord: ("dead_letters", False),
+    ApiKeyRecord: ("api_keys", True),
+    AuditRecord: ("audit_log", False),
 }
 _BY_NAME = {name: record for record, (name, _) in _TABLES.items()}
 
@@ -51,7 +76,7 @@ class Journal:
     """Single writer over one database; every `write` is one transaction and is on disk when it returns.
 
     Calls are synchronous and may come from any thread, one at a time: inline under virtual time, through `Offload` live.
-    Pairs, intents, orders and states are replaced by key; fills, payments, ledger lines and decisions are taken once and never changed.
+    Fills, payments, ledger lines, decisions, dead letters and audit entries are taken once and never changed; all else is replaced by key.
     """
 
     def __init__(self, connection: "Connection", *, fallback: FallbackFile | None = None, lock: OwnerLock | None = None) -> None:
@@ -223,6 +248,15 @@ class Journal:
         """Pairs in any of the states (none given: all), oldest first."""
         return self._read(PairRecord, "created_at", state=list(states)) if states else self._read(PairRecord, "created_at")
 
+    def holding(self, holding_id: str) -> HoldingRecord | None:
+        """One holding."""
+        found = self._read(HoldingRecord, "created_at", holding_id=holding_id)
+        return found[0] if found else None
+
+    def holdings(self, *states: HoldingState) -> list[HoldingRecord]:
+        """Holdings in any of the states (none given: all), oldest first."""
+        return self._read(HoldingRecord, "created_at", state=list(states)) if states else self._read(HoldingRecord, "created_at")
+
     def intents(self, pair_id: str) -> list[IntentRecord]:
         """Intents of a pair, oldest first."""
         return self._read(IntentRecord, "created_at", pair_id=pair_id)
@@ -256,6 +290,22 @@ class Journal:
         """A saved value of a strategy."""
         found = self._read(StateRecord, "key", strategy=strategy, account=account, key=key)
         return found[0] if found else None
+
+    def runs(self) -> list[RunRecord]:
+        """Lives of strategies, oldest first."""
+        return self._read(RunRecord, "started_at")
+
+    def dead_letters(self, strategy: str, account: str) -> list[DeadLetterRecord]:
+        """Events of a strategy whose handler raised, oldest first."""
+        return self._read(DeadLetterRecord, "ts", strategy=strategy, account=account)
+
+    def api_keys(self) -> list[ApiKeyRecord]:
+        """Keys of the control API, revoked ones too."""
+        return self._read(ApiKeyRecord, "name")
+
+    def audit(self) -> list[AuditRecord]:
+        """What operators did, oldest first."""
+        return self._read(AuditRecord, "ts")
 
     def states(self, strategy: str, account: str) -> list[StateRecord]:
         """All saved values of a strategy on an account."""
@@ -291,5 +341,9 @@ def _once_key(record: Record) -> tuple[str, ...] | None:
             return ("ledger", record.pair_id, record.kind, record.venue, record.record_id)
         case DecisionRecord():
             return ("decision", record.decision_id)
+        case DeadLetterRecord():
+            return ("dead_letter", record.letter_id)
+        case AuditRecord():
+            return ("audit", record.entry_id)
         case _:
             return None

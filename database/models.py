@@ -1,4 +1,7 @@
-"""Tables. One class per record of `database.records`, same field names; a test holds the two together."""
+"""Tables. One class per record of `database.records`, same field names; a test holds the two together.
+
+Where orders, fills, payments and ledger lines say `pair_id`, that is their owner: a pair, or a holding of one market.
+"""
 
 from decimal import Decimal
 from typing import ClassVar
@@ -59,7 +62,7 @@ class IntentRow(Base):
     __tablename__ = "intents"
     __table_args__ = (UniqueConstraint("venue", "account", "client_order_id"), Index(None, "pair_id", "created_at"))
     intent_id: Mapped[str] = mapped_column(ID, primary_key=True)
-    pair_id: Mapped[str] = mapped_column(ForeignKey("pairs.pair_id"))
+    pair_id: Mapped[str] = mapped_column(ID)
     leg: Mapped[str] = mapped_column(String(8))
     venue: Mapped[str] = mapped_column(NAME)
     account: Mapped[str] = mapped_column(NAME)
@@ -88,7 +91,7 @@ class OrderRow(Base):
     account: Mapped[str] = mapped_column(NAME, primary_key=True)
     client_order_id: Mapped[str] = mapped_column(String(96), primary_key=True)
     intent_id: Mapped[str] = mapped_column(ForeignKey("intents.intent_id"))
-    pair_id: Mapped[str] = mapped_column(ForeignKey("pairs.pair_id"))
+    pair_id: Mapped[str] = mapped_column(ID)
     order_id: Mapped[str | None] = mapped_column(String(96))
     status: Mapped[str] = mapped_column(String(32))
     filled_size: Mapped[Decimal]
@@ -105,7 +108,7 @@ class FillRow(Base):
     venue: Mapped[str] = mapped_column(NAME, primary_key=True)
     account: Mapped[str] = mapped_column(NAME, primary_key=True)
     trade_id: Mapped[str] = mapped_column(String(96), primary_key=True)
-    pair_id: Mapped[str] = mapped_column(ForeignKey("pairs.pair_id"))
+    pair_id: Mapped[str] = mapped_column(ID)
     leg: Mapped[str] = mapped_column(String(8))
     instrument: Mapped[str] = mapped_column(String(96))
     intent_id: Mapped[str | None] = mapped_column(ForeignKey("intents.intent_id"))
@@ -130,7 +133,7 @@ class FundingPaymentRow(Base):
     venue: Mapped[str] = mapped_column(NAME, primary_key=True)
     account: Mapped[str] = mapped_column(NAME, primary_key=True)
     record_id: Mapped[str] = mapped_column(String(128), primary_key=True)
-    pair_id: Mapped[str] = mapped_column(ForeignKey("pairs.pair_id"))
+    pair_id: Mapped[str] = mapped_column(ID)
     leg: Mapped[str] = mapped_column(String(8))
     instrument: Mapped[str] = mapped_column(String(96))
     amount: Mapped[Decimal]
@@ -146,7 +149,7 @@ class LedgerRow(Base):
     __tablename__ = "pair_ledger"
     __table_args__ = (UniqueConstraint("pair_id", "kind", "venue", "record_id"),)
     line_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
-    pair_id: Mapped[str] = mapped_column(ForeignKey("pairs.pair_id"))
+    pair_id: Mapped[str] = mapped_column(ID)
     kind: Mapped[str] = mapped_column(String(16))
     venue: Mapped[str] = mapped_column(NAME)
     record_id: Mapped[str] = mapped_column(String(128))
@@ -185,3 +188,71 @@ class StrategyStateRow(Base):
     version: Mapped[int] = mapped_column(Integer)
     value: Mapped[str] = mapped_column(Text)
     updated_at: Mapped[int] = mapped_column(UtcNs)
+
+
+class HoldingRow(Base):
+    """One market, one owner, many orders."""
+
+    __tablename__ = "holdings"
+    holding_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    strategy: Mapped[str] = mapped_column(NAME)
+    account: Mapped[str] = mapped_column(NAME)
+    venue: Mapped[str] = mapped_column(NAME)
+    instrument: Mapped[str] = mapped_column(String(96))
+    foreign_quantity: Mapped[Decimal]
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    plan: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[int] = mapped_column(UtcNs)
+    updated_at: Mapped[int] = mapped_column(UtcNs)
+    closed_at: Mapped[int | None] = mapped_column(UtcNs)
+
+
+class RunRow(Base):
+    """Lives of a strategy's process."""
+
+    __tablename__ = "strategy_runs"
+    run_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    strategy: Mapped[str] = mapped_column(NAME)
+    account: Mapped[str] = mapped_column(NAME)
+    environment: Mapped[str] = mapped_column(String(16))
+    config: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[int] = mapped_column(UtcNs)
+    heartbeat_at: Mapped[int] = mapped_column(UtcNs)
+    ended_at: Mapped[int | None] = mapped_column(UtcNs)
+    ending: Mapped[str] = mapped_column(Text)
+
+
+class DeadLetterRow(Base):
+    """Events whose handler raised."""
+
+    __tablename__ = "dead_letters"
+    letter_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    strategy: Mapped[str] = mapped_column(NAME)
+    account: Mapped[str] = mapped_column(NAME)
+    kind: Mapped[str] = mapped_column(String(32))
+    event: Mapped[str] = mapped_column(Text)
+    error: Mapped[str] = mapped_column(Text)
+    ts: Mapped[int] = mapped_column(UtcNs)
+
+
+class ApiKeyRow(Base):
+    """Who may speak to the control API; of a key only its hash is kept."""
+
+    __tablename__ = "api_keys"
+    name: Mapped[str] = mapped_column(NAME, primary_key=True)
+    hash: Mapped[str] = mapped_column(String(256))
+    scopes: Mapped[str] = mapped_column(String(256))
+    created_at: Mapped[int] = mapped_column(UtcNs)
+    revoked_at: Mapped[int | None] = mapped_column(UtcNs)
+
+
+class AuditRow(Base):
+    """What operators did."""
+
+    __tablename__ = "audit_log"
+    entry_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    actor: Mapped[str] = mapped_column(NAME)
+    action: Mapped[str] = mapped_column(NAME)
+    detail: Mapped[str] = mapped_column(Text)
+    ts: Mapped[int] = mapped_column(UtcNs)

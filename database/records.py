@@ -79,6 +79,15 @@ class LedgerKind(StrEnum):
     UNEXPLAINED = "unexplained"
 
 
+class HoldingState(StrEnum):
+    """Where a holding stands; only CLOSED is final."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+    ALERT = "alert"
+
+
 class PairRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One two-leg position of one strategy, from plan to close."""
 
@@ -240,3 +249,70 @@ class StateRecord(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     value: str
     updated_at: int
+
+
+class HoldingRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One market held by one owner with many orders (a grid, a protected position), from its first order to its end.
+
+    Its id stands where orders, fills, payments and ledger lines name their pair; their leg is LONG, quantities count long as positive.
+    `foreign_quantity` is what the account held there before, signed.
+    """
+
+    holding_id: str
+    strategy: str
+    account: str
+    venue: str
+    instrument: str
+    foreign_quantity: Decimal
+    state: HoldingState
+    plan: str
+    reason: str
+    created_at: int
+    updated_at: int
+    closed_at: int | None = None
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One life of a strategy's process; `ending` is empty while it runs, and after a crash."""
+
+    run_id: str
+    strategy: str
+    account: str
+    environment: str
+    config: str
+    started_at: int
+    heartbeat_at: int
+    ended_at: int | None = None
+    ending: str = ""
+
+
+class DeadLetterRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An event whose handler raised, with the traceback; `event` is JSON."""
+
+    letter_id: str
+    strategy: str
+    account: str
+    kind: str
+    event: str
+    error: str
+    ts: int
+
+
+class ApiKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A key of the control API; `scopes` are words with spaces between."""
+
+    name: str
+    hash: str
+    scopes: str
+    created_at: int
+    revoked_at: int | None = None
+
+
+class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody had done to the bot; `detail` is JSON without secrets."""
+
+    entry_id: str
+    actor: str
+    action: str
+    detail: str
+    ts: int

@@ -64,7 +64,7 @@ def test_e05_a_fill_is_taken_once_whatever_comes_again(url: str) -> None:
 def test_one_write_is_all_or_nothing(url: str) -> None:
     journal = Journal.open(url)
     with pytest.raises(JournalBroken):
-        journal.write(pair(), intent(pair_id="no such pair"))
+        journal.write(pair(), fill(intent_id="no such intent"))
     assert journal.pairs() == []
     journal.close()
 

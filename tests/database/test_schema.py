@@ -12,18 +12,50 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.schema import CreateTable
 
 from database import migrate
-from database.journal import _TABLES, upsert
+from database.connect import connect
+from database.errors import JournalBroken
+from database.journal import _TABLES, Journal, upsert
 from database.models import Base
 from database.times import ns_to_text, text_to_ns
 from database.types import DecimalText, UtcNs
+from tests.database.rows import fill, intent, pair
 
 
-def test_migrations_build_what_the_models_declare() -> None:
+@pytest.mark.parametrize("from_the_first", [True, False])
+def test_migrations_and_a_new_database_are_what_the_models_declare(from_the_first: bool) -> None:
     with create_engine("sqlite://").connect() as connection:
+        if from_the_first:
+            migrate.upgrade(connection, "0001")
         migrate.upgrade(connection)
         context = MigrationContext.configure(connection, opts={"compare_type": True, "target_metadata": Base.metadata})
         assert compare_metadata(context, Base.metadata) == []
         assert migrate.current(connection) == migrate.HEAD
+
+
+def test_the_rows_of_the_first_version_live_on(url: str) -> None:
+    with create_engine(url).connect() as connection, connection.begin():
+        migrate.upgrade(connection, "0001")
+    opened = connect(url)
+    with opened.connection.begin():
+        for record in (pair(), intent(), fill()):
+            opened.connection.execute(
+                upsert("sqlite", Base.metadata.tables[_TABLES[type(record)][0]], replace=True), msgspec.structs.asdict(record)
+            )
+    opened.connection.close()
+    opened.connection.engine.dispose()
+    journal = Journal.open(url)
+    assert (journal.pairs(), journal.intents("p1"), journal.fills("p1")) == ([pair()], [intent()], [fill()])
+    journal.write(msgspec.structs.replace(intent("i2", client_order_id="78"), pair_id="a holding"))
+    with pytest.raises(JournalBroken, match="FOREIGN KEY"):
+        journal.write(msgspec.structs.replace(fill("t2"), intent_id="no such intent"))
+    journal.close()
+    opened = connect(url)
+    with opened.connection.begin():
+        migrate.downgrade(opened.connection, "0001")
+    left = opened.connection.execute(select(Base.metadata.tables["intents"].c.intent_id)).scalars().all()
+    opened.connection.close()
+    opened.connection.engine.dispose()
+    assert left == ["i1"], "what belongs to no pair has no place in the first version"
 
 
 def test_migrations_go_back_to_nothing_and_forward_again() -> None:
@@ -45,8 +77,9 @@ def test_records_and_tables_have_the_same_columns() -> None:
         assert {c.name for c in table.c if c.nullable} == optional, name
 
 
-def test_the_names_of_the_first_tables() -> None:
+def test_the_names_of_the_tables() -> None:
     wanted = {"pairs", "intents", "orders", "fills", "funding_payments", "pair_ledger", "decisions", "strategy_state"}
+    wanted |= {"holdings", "strategy_runs", "dead_letters", "api_keys", "audit_log"}
     assert set(Base.metadata.tables) == wanted
 
 

@@ -80,6 +80,9 @@ class IntentRow(Base):
     created_at: Mapped[int] = mapped_column(UtcNs)
     updated_at: Mapped[int] = mapped_column(UtcNs)
     note: Mapped[str] = mapped_column(Text)
+    tag: Mapped[str] = mapped_column(NAME, server_default="")
+    order_type: Mapped[str] = mapped_column(String(32), server_default="limit")
+    trigger_price: Mapped[Decimal | None]
 
 
 class OrderRow(Base):

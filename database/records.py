@@ -148,6 +148,10 @@ class IntentRecord(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     updated_at: int
     note: str = ""
+    tag: str = ""
+    """What a strategy calls the order."""
+    order_type: str = "limit"
+    trigger_price: Decimal | None = None
 
 
 class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,9 @@ FOLLOWERS = ("orders", "fills")
 def upgrade() -> None:
     """Forward."""
     _rebuild(to_pairs=False)
+    op.add_column("intents", sa.Column("tag", sa.String(length=64), server_default="", nullable=False))
+    op.add_column("intents", sa.Column("order_type", sa.String(length=32), server_default="limit", nullable=False))
+    op.add_column("intents", sa.Column("trigger_price", DecimalText(length=80), nullable=True))
     op.create_table(
         "holdings",
         sa.Column("holding_id", sa.String(length=64), nullable=False),
@@ -89,6 +92,8 @@ def downgrade() -> None:
         op.drop_table(table)
     op.drop_index(op.f("ix_holdings_state"), table_name="holdings")
     op.drop_table("holdings")
+    for column in ("trigger_price", "order_type", "tag"):
+        op.drop_column("intents", column)
     _rebuild(to_pairs=True)
 
 

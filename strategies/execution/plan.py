@@ -48,6 +48,30 @@ LADDERS: dict[Mode, tuple[Tactic, ...]] = {
 }
 
 
+EXIT_LADDERS: dict[Mode, tuple[Tactic, ...]] = {
+    Mode.LIMIT_ONLY: (Tactic.TOUCH, Tactic.TOUCH, Tactic.INSIDE, Tactic.CROSS),
+    Mode.LIMIT_WITH_FALLBACK: (Tactic.TOUCH, Tactic.CROSS),
+    Mode.MARKET_ONLY: (Tactic.CROSS,),
+    Mode.AGGRESSIVE_LIMIT: (Tactic.TOUCH, Tactic.INSIDE, Tactic.CROSS),
+}
+"""The same for the leg that leads a patient exit. Each ends by taking: an exit that may only rest might never end."""
+
+
+class OfflinePolicy(StrEnum):
+    """What becomes of a hedged pair while one venue cannot be reached. HOLD_HEDGED: nothing. REDUCE: after a time the leg that can be
+    reached is reduced to what may stand naked, as if the other one were gone."""
+
+    HOLD_HEDGED = "hold_hedged"
+    REDUCE = "reduce"
+
+
+class ExternalPolicy(StrEnum):
+    """What is done when somebody else changed our share of a position. REBALANCE: the larger leg follows. ALERT: a human looks first."""
+
+    REBALANCE = "rebalance"
+    ALERT = "alert"
+
+
 def ladder(mode: Mode, *, spread_bps: Decimal, wide_bps: Decimal = Decimal(5)) -> tuple[Tactic, ...]:
     """The tactics of a mode; ADAPTIVE crosses a tight spread and works a wide one."""
     if mode is Mode.ADAPTIVE:
@@ -55,10 +79,19 @@ def ladder(mode: Mode, *, spread_bps: Decimal, wide_bps: Decimal = Decimal(5)) -
     return LADDERS[mode]
 
 
+def exit_ladder(mode: Mode, *, spread_bps: Decimal, wide_bps: Decimal = Decimal(5)) -> tuple[Tactic, ...]:
+    """The tactics of a mode for a patient exit."""
+    if mode is Mode.ADAPTIVE:
+        return EXIT_LADDERS[Mode.AGGRESSIVE_LIMIT if spread_bps > wide_bps else Mode.MARKET_ONLY]
+    return EXIT_LADDERS[mode]
+
+
 class ExecutionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of one pair's execution; every loop of the engine ends by one of them (E20).
 
-    `*_bps` are worst prices away from the touch, by attempt (the last repeats). Times are seconds of asyncio time.
+    `*_bps` are worst prices away from the touch, by attempt (the last repeats). Times are seconds of asyncio time. `maker_offset` is the
+    fraction of the price by which a TOUCH order sits behind its own best price. `hedge_overrun_bps` is by how much a hedge may miss the
+    plan's `max_price_cost` before the first leg is unwound instead. `offline_reduce_s` belongs to OfflinePolicy.REDUCE.
     """
 
     naked_cap_usd: Decimal = Decimal(500)
@@ -75,13 +108,22 @@ class ExecutionLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_hedge_attempts: int = 3
     max_reduce_attempts: int = 8
     max_orders: int = 200
+    maker_offset: Decimal = Decimal(0)
+    hedge_overrun_bps: Decimal = Decimal(20)
+    offline_policy: OfflinePolicy = OfflinePolicy.HOLD_HEDGED
+    offline_reduce_s: float = 300.0
+    external_policy: ExternalPolicy = ExternalPolicy.REBALANCE
 
 
 class PairPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a strategy wants executed; journaled with the pair.
 
-    `quantity` is exact on both venues. `slice_quantity` bounds what may be filled on the first leg before it is hedged. `listings` are the
-    two markets as they were, put in by the engine: after a delisting and a restart the venue may not know them any more.
+    `quantity` is exact on both venues. `slice_quantity` bounds what may be filled on the first leg before it is hedged.
+    `max_price_cost` protects the break-even: (long price - short price) / short price is never above it, for the first leg at the price at
+    which the other one can be hedged, for the hedge at what the first leg paid; None leaves only the bounds by basis points.
+    `exit_tactics` are for the leg that leads a patient exit; an urgent one takes.
+    The engine puts in: `listings`, the two markets as they were, because after a delisting and a restart the venue may not know them any
+    more; `prices`, the mids when the plan was taken; `keep`, to what both legs are being reduced after `begin_shrink`.
     """
 
     symbol: str
@@ -94,7 +136,11 @@ class PairPlan(msgspec.Struct, frozen=True, kw_only=True):
     worst_naked_usd: Decimal
     expected: dict[str, str] = {}
     limits: ExecutionLimits = ExecutionLimits()
+    max_price_cost: Decimal | None = None
+    exit_tactics: tuple[Tactic, ...] = (Tactic.CROSS,)
     listings: dict[Leg, Instrument] = {}
+    prices: dict[Leg, Decimal] = {}
+    keep: Decimal | None = None
 
 
 async def recall(plan: PairPlan, leg: Leg, client: "BaseExchangeClient") -> Instrument:

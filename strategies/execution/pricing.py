@@ -42,16 +42,49 @@ def bound(side: Side, quote: Quote, bps: Decimal) -> Decimal:
     return quote.ask * (1 + bps / BPS) if side is Side.BUY else quote.bid * (1 - bps / BPS)
 
 
-def terms(instrument: Instrument, side: Side, tactic: Tactic, quote: Quote, bps: Decimal) -> OrderTerms:
-    """The order for a tactic; prices are valid for the instrument and never worse than the tactic says."""
+def worst_lead(side: Side, hedge: Quote, max_price_cost: Decimal | None) -> Decimal | None:
+    """The worst price of the first leg that still breaks even when the other leg is done at its present opposite touch."""
+    if max_price_cost is None:
+        return None
+    return hedge.bid * (1 + max_price_cost) if side is Side.BUY else hedge.ask / (1 + max_price_cost)
+
+
+def worst_hedge(side: Side, paid: Decimal, max_price_cost: Decimal | None, overrun_bps: Decimal) -> Decimal | None:
+    """The worst price of a hedge after the first leg got `paid` on average; beyond it, unwinding the first leg costs less."""
+    if max_price_cost is None:
+        return None
+    cost = max_price_cost + overrun_bps / BPS
+    return paid * (1 + cost) if side is Side.BUY else paid / (1 + cost)
+
+
+def terms(
+    instrument: Instrument,
+    side: Side,
+    tactic: Tactic,
+    quote: Quote,
+    bps: Decimal,
+    *,
+    worst: Decimal | None = None,
+    offset: Decimal = Decimal(0),
+) -> OrderTerms:
+    """The order for a tactic; prices are valid for the instrument and never worse than the tactic says, nor than `worst`.
+
+    `offset` is the fraction of the price by which a TOUCH order sits behind its own best price.
+    """
+    wanted = _wanted(instrument, side, tactic, quote, bps, offset)
+    if worst is not None:
+        wanted = min(wanted, worst) if side is Side.BUY else max(wanted, worst)
+    return OrderTerms(instrument.price_for(side, wanted), TimeInForce.GTC if tactic.rests else TimeInForce.IOC, tactic.rests)
+
+
+def _wanted(instrument: Instrument, side: Side, tactic: Tactic, quote: Quote, bps: Decimal, offset: Decimal) -> Decimal:
+    own = quote.bid if side is Side.BUY else quote.ask
     match tactic:
         case Tactic.CROSS | Tactic.MARKET:
-            return OrderTerms(instrument.price_for(side, bound(side, quote, bps)), TimeInForce.IOC, False)
+            return bound(side, quote, bps)
         case Tactic.INSIDE:
-            own = quote.bid if side is Side.BUY else quote.ask
-            step = instrument.price_increment(own) * side.sign
-            inside = own + step
+            inside = own + instrument.price_increment(own) * side.sign
             free = inside < quote.ask if side is Side.BUY else inside > quote.bid
-            return OrderTerms(instrument.price_for(side, inside if free else own), TimeInForce.GTC, True)
+            return inside if free else own
         case Tactic.TOUCH:
-            return OrderTerms(instrument.price_for(side, quote.bid if side is Side.BUY else quote.ask), TimeInForce.GTC, True)
+            return own * (1 - side.sign * offset)

@@ -4,9 +4,9 @@ import asyncio
 import difflib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -73,7 +73,7 @@ class BaseStrategy(ABC, Generic[C]):
         try:
             return cls.config_class.model_validate(dict(values))
         except ValidationError as e:
-            raise InvalidParameters("\n".join(_explain(cls.config_class, dict(item)) for item in e.errors())) from None
+            raise InvalidParameters("\n".join(explain(cls.config_class, dict(item)) for item in e.errors())) from None
 
     @abstractmethod
     async def initialize(self) -> None:
@@ -174,14 +174,28 @@ def _texts(values: Mapping[str, object] | None) -> str:
     return msgspec.json.encode({k: v if isinstance(v, int | bool) or v is None else str(v) for k, v in (values or {}).items()}).decode()
 
 
-def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
+def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in words: where, what, and for an unknown name the nearest valid one. Nothing of the input is repeated."""
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] != "extra_forbidden":
-        return f"{where}: {error['msg']}"
-    fields: Any = model
-    for part in error["loc"][:-1]:
-        field = fields.model_fields.get(part) if isinstance(fields, type) and issubclass(fields, BaseModel) else None
-        fields = field.annotation if field is not None else None
-    names = list(fields.model_fields) if isinstance(fields, type) and issubclass(fields, BaseModel) else []
+        return f"{where or 'the configuration'}: {str(error['msg']).removeprefix('Value error, ')}"
+    names = sorted(_fields(model, error["loc"][:-1]))
     near = difflib.get_close_matches(str(error["loc"][-1]), names, n=1)
-    return f"{where}: unknown parameter" + (f", did you mean {near[0]}?" if near else "")
+    return f"{where}: unknown parameter, " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}")
+
+
+def _fields(model: type[BaseModel], path: Sequence[str | int]) -> set[str]:
+    """Names that are valid at a place inside a model."""
+    models = [model]
+    for part in path:
+        if not isinstance(part, int):
+            inner = [_models(m.model_fields[part].annotation) for m in models if part in m.model_fields]
+            models = [found for group in inner for found in group] or models  # else a key of a mapping: its values' model is known already
+    return {name for m in models for name in m.model_fields}
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models an annotation speaks of: alone, optional, in a container."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models(part)]

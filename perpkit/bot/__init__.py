@@ -1,0 +1,1 @@
+"""Bots: their configuration, the surroundings they run in, and how they are put together, run and stopped."""

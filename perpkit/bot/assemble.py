@@ -1,0 +1,254 @@
+"""Puts bots together over given clients, journal and runtime: what `run`, the demo, backtests and tests all use.
+
+    async with assembled([config], {"main": clients}, journal, runtime, environment="demo") as bots:
+        await bots.run()
+
+Order of the start: clients connect, engines recover what the journal says, strategies initialize. Order of the stop: no new cycles, resting
+entries come off, every pair is left in a declared state, which is logged and written to `strategy_runs`; clients go last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from database.errors import JournalError
+from database.journal import Journal
+from database.records import PairState, RunRecord
+from exchange_clients.base_client import BaseExchangeClient
+from exchange_clients.transport.runtime import Runtime
+from perpkit.bot.config import BotConfig, InvalidConfig
+from strategies.base_strategy import BaseStrategy, StrategyContext
+from strategies.execution.engine import SHUTDOWN_S, ExecutionEngine
+from strategies.execution.journaling import Observer, nobody
+from strategies.execution.ownership import Ownership
+
+log = logging.getLogger("perpkit.bot")
+
+Clients = Mapping[str, Mapping[str, BaseExchangeClient]]
+"""Account -> venue -> client."""
+ENDINGS = {PairState.CLOSED: "flat", PairState.HEDGED: "hedged hold", PairState.ALERT: "alert"}
+"""The states a pair may be left in (E35); whatever else is found at the end is told as unsettled."""
+CYCLE_GRACE_S = 1.0
+"""A cycle that is still busy this long after its engine has stopped is cut short."""
+
+
+@dataclass(slots=True)
+class Bot:
+    """One strategy with what it needs."""
+
+    config: BotConfig
+    clients: Mapping[str, BaseExchangeClient]
+    engine: ExecutionEngine
+    strategy: BaseStrategy[Any]
+    run: RunRecord
+    endings: dict[str, str] = field(default_factory=dict)
+    """Pair -> the state it was left in; filled by the stop."""
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def left_unsettled(self) -> bool:
+        """Something was neither hedged nor flat at the end."""
+        return any(ending not in ("flat", "hedged hold") for ending in self.endings.values())
+
+
+class Bots:
+    """All bots of a process."""
+
+    def __init__(self, bots: Sequence[Bot], journal: Journal, runtime: Runtime, ownership: Ownership, environment: str) -> None:
+        self.all = tuple(bots)
+        self.journal = journal
+        self.runtime = runtime
+        self.ownership = ownership
+        self.environment = environment
+        self._stopping = asyncio.Event()
+        self._cycles: list[asyncio.Task[None]] = []
+        self._beating: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    def __iter__(self) -> Iterator[Bot]:
+        return iter(self.all)
+
+    def __getitem__(self, name: str) -> Bot:
+        """By `strategy:account`."""
+        return next(bot for bot in self.all if bot.name == name)
+
+    async def run(self) -> None:
+        """Cycles of all strategies until `ask_to_stop`. A strategy that ends by itself lets the others go on.
+
+        Raises:
+            Exception: a strategy could not go on; the others are stopped too.
+        """
+        self._cycles = [asyncio.create_task(bot.strategy.start(), name=f"strategy:{bot.name}") for bot in self.all]
+        asked = asyncio.create_task(self._stopping.wait())
+        try:
+            waiting: set[asyncio.Task[Any]] = {asked, *self._cycles}
+            while waiting - {asked} and not asked.done():
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done - {asked}:
+                    task.result()
+        finally:
+            asked.cancel()
+
+    def ask_to_stop(self) -> None:
+        """`run` returns; what follows is the stop."""
+        self._stopping.set()
+
+    def beat(self, every_s: float) -> None:
+        """Write a sign of life into every run."""
+        self._beating = asyncio.create_task(self._beat(every_s), name="heartbeat")
+
+    async def _beat(self, every_s: float) -> None:
+        while True:
+            await self.runtime.clock.sleep(every_s)
+            for bot in self.all:
+                bot.run = msgspec.structs.replace(bot.run, heartbeat_at=self.runtime.clock.time_ns())
+                try:
+                    await bot.engine.journal.write(bot.run)
+                except JournalError as e:
+                    log.warning("heartbeat.lost bot=%s reason=%s", bot.name, e)
+
+    async def stop(self, grace_s: float = SHUTDOWN_S) -> None:
+        """The declared end; a second call does nothing."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._stopping.set()
+        for bot in self.all:
+            await bot.strategy.stop()
+        await asyncio.gather(*(self._stop_one(bot, grace_s) for bot in self.all))
+        await self._end_cycles()
+        for bot in self.all:
+            try:
+                await bot.strategy.cleanup()
+            except Exception:
+                log.exception("cleanup.failed bot=%s", bot.name)
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+        for bot in self.all:
+            self._declare(bot)
+
+    async def _stop_one(self, bot: Bot, grace_s: float) -> None:
+        states = await bot.engine.stop(grace_s)
+        bot.endings = {pair_id: ENDINGS.get(state, f"unsettled ({state})") for pair_id, state in states.items()}
+
+    async def _end_cycles(self) -> None:
+        running = [task for task in self._cycles if not task.done()]
+        if running:
+            _, late = await asyncio.wait(running, timeout=CYCLE_GRACE_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def _declare(self, bot: Bot) -> None:
+        """Synchronously, as the last word: also when the loop is about to go."""
+        for pair_id, ending in bot.endings.items():
+            if ending != "flat":
+                log.info("pair.left bot=%s pair=%s state=%s", bot.name, pair_id, ending)
+        now_ns = self.runtime.clock.time_ns()
+        left = "; ".join(f"{pair_id}: {ending}" for pair_id, ending in bot.endings.items() if ending != "flat") or "flat"
+        bot.run = msgspec.structs.replace(bot.run, heartbeat_at=now_ns, ended_at=now_ns, ending=left)
+        try:
+            self.journal.write(bot.run, or_fallback=True)
+        except JournalError as e:
+            log.error("run.ending_lost bot=%s ending=%s reason=%s", bot.name, left, e)
+
+
+@asynccontextmanager
+async def assembled(
+    configs: Sequence[BotConfig],
+    clients: Clients,
+    journal: Journal,
+    runtime: Runtime,
+    *,
+    environment: str,
+    observer: Observer = nobody,
+    engine_class: Callable[..., ExecutionEngine] = ExecutionEngine,
+    heartbeat_s: float | None = None,
+) -> AsyncIterator[Bots]:
+    """Bots that are started but do not cycle yet (`Bots.run`); stopped in order when the block ends, whatever ended it.
+
+    Clients that are not connected are connected here and disconnected at the end; connected ones stay as they are. The journal stays open.
+
+    Raises:
+        InvalidConfig: two bots that could not be told apart, or a venue without a client.
+        VenueError: a client does not connect.
+    """
+    _check(configs, clients)
+    async with AsyncExitStack() as stack:
+        for client in _needed(configs, clients):
+            if not client.is_connected:
+                stack.push_async_callback(client.disconnect)
+                await client.connect()
+        ownership = Ownership(journal)
+        bots = [
+            _build(config, clients[config.account], journal, runtime, ownership, environment, observer, engine_class) for config in configs
+        ]
+        together = Bots(bots, journal, runtime, ownership, environment)
+        stack.push_async_callback(together.stop)
+        for bot in bots:
+            journal.write(bot.run)
+        for bot in bots:
+            await bot.engine.start()
+        for bot in bots:
+            await bot.strategy.initialize()
+        if heartbeat_s is not None:
+            together.beat(heartbeat_s)
+        yield together
+
+
+def _build(
+    config: BotConfig,
+    clients: Mapping[str, BaseExchangeClient],
+    journal: Journal,
+    runtime: Runtime,
+    ownership: Ownership,
+    environment: str,
+    observer: Observer,
+    engine_class: Callable[..., ExecutionEngine],
+) -> Bot:
+    own = {venue: clients[venue] for venue in config.venues}
+    engine = engine_class(journal, own, runtime, strategy=config.strategy, account=config.account, observer=observer, ownership=ownership)
+    context = StrategyContext(clients=own, engine=engine, journal=engine.journal, clock=runtime.clock, account=config.account)
+    strategy = config.strategy_class(config.strategy_config, context)
+    now_ns = runtime.clock.time_ns()
+    run = RunRecord(
+        run_id=f"r{engine.ids.next(now_ns)}",
+        strategy=config.strategy,
+        account=config.account,
+        environment=environment,
+        config=config.text or msgspec.json.encode(config.model_dump(mode="json")).decode(),
+        started_at=now_ns,
+        heartbeat_at=now_ns,
+    )
+    return Bot(config, own, engine, strategy, run)
+
+
+def _check(configs: Sequence[BotConfig], clients: Clients) -> None:
+    names = [config.name for config in configs]
+    problems = [
+        f"{names.count(name)} bots are {name}, and the journal could not tell them apart: give one another account name"
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]
+    for config in configs:
+        missing = [venue for venue in config.venues if venue not in clients.get(config.account, {})]
+        problems += [f"{config.name}: no client for {venue} on account {config.account}" for venue in missing]
+    if problems:
+        raise InvalidConfig(problems)
+
+
+def _needed(configs: Sequence[BotConfig], clients: Clients) -> list[BaseExchangeClient]:
+    """Each client once."""
+    found = {id(clients[c.account][venue]): clients[c.account][venue] for c in configs for venue in c.venues}
+    return list(found.values())

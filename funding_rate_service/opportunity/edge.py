@@ -1,11 +1,13 @@
 """The edge of holding long on one venue and short on another, each leg by its own interval (E25, E29)."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 import msgspec
 
-from exchange_clients.model import HOURS_PER_YEAR, NS_PER_HOUR, FundingRateSample
+from exchange_clients.model import HOURS_PER_YEAR
 
+from .clock import paid_by_long
 from .quotes import Costs, FundingQuote
 
 
@@ -50,32 +52,13 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     horizon: Horizon
 
 
-def settlements(sample: FundingRateSample, now_ns: int, hours: Decimal) -> int | None:
-    """How many settlements fall within `hours` from now; None where the venue has no next time (continuous funding)."""
-    if sample.next_funding_time is None:
-        return None
-    interval_ns = int(sample.interval_hours * NS_PER_HOUR)
-    first = sample.next_funding_time
-    if first < now_ns:
-        first += -(-(now_ns - first) // interval_ns) * interval_ns
-    end = now_ns + int(hours * NS_PER_HOUR)
-    return 0 if first > end else (end - first) // interval_ns + 1
-
-
-def _funding(sample: FundingRateSample, now_ns: int, hours: Decimal) -> tuple[Decimal, int | None]:
-    """What a long pays over the horizon, at an unchanged rate."""
-    count = settlements(sample, now_ns, hours)
-    paid = per_hour(sample.raw_rate, sample.interval_hours) * hours if count is None else sample.raw_rate * count
-    return paid, count
-
-
 def edge(long: FundingQuote, short: FundingQuote, costs: Costs, *, now_ns: int, horizon_hours: Decimal) -> Edge:
     """The edge of being long at `long` and short at `short`, with rates as quoted and the settlements that really fall into the horizon."""
     long_hourly = per_hour(long.sample.raw_rate, long.sample.interval_hours)
     short_hourly = per_hour(short.sample.raw_rate, short.sample.interval_hours)
     hourly = short_hourly - long_hourly
-    long_paid, long_count = _funding(long.sample, now_ns, horizon_hours)
-    short_paid, short_count = _funding(short.sample, now_ns, horizon_hours)
+    long_paid, long_count = paid_by_long(long.sample, now_ns, horizon_hours)
+    short_paid, short_count = paid_by_long(short.sample, now_ns, horizon_hours)
     funding = short_paid - long_paid
     return Edge(
         long_hourly=long_hourly,
@@ -85,4 +68,22 @@ def edge(long: FundingQuote, short: FundingQuote, costs: Costs, *, now_ns: int, 
         costs=costs,
         break_even_hours=costs.total / hourly if hourly > 0 else None,
         horizon=Horizon(horizon_hours, funding, funding - costs.total, long_count, short_count),
+    )
+
+
+HORIZONS: tuple[int, ...] = (1, 2, 4, 8, 12, 24, 48, 72, 96, 120, 144, 168)
+"""Hours."""
+
+
+def curve(
+    long: FundingQuote, short: FundingQuote, costs: Costs, *, now_ns: int, horizons: Iterable[int | Decimal] = HORIZONS
+) -> tuple[Horizon, ...]:
+    """What each holding time brings, with the settlements that really fall into it: the expected value of the pair over time."""
+    return tuple(edge(long, short, costs, now_ns=now_ns, horizon_hours=Decimal(hours)).horizon for hours in horizons)
+
+
+def break_even(long: FundingQuote, short: FundingQuote, costs: Costs, *, now_ns: int, most_hours: int = 168) -> int | None:
+    """The first whole hour after which settled funding has paid the costs; None: not within `most_hours` at these rates."""
+    return next(
+        (h for h in range(1, most_hours + 1) if edge(long, short, costs, now_ns=now_ns, horizon_hours=Decimal(h)).horizon.net >= 0), None
     )

@@ -9,6 +9,7 @@ import msgspec
 
 from exchange_clients.model import NS_PER_S
 
+from .clock import disbelief
 from .edge import Edge, edge
 from .quotes import Costs, FundingQuote
 
@@ -43,8 +44,8 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
     """A pair that did not pass: every rule it failed, with the figures."""
 
     symbol: str
-    long_venue: str
-    short_venue: str
+    long: FundingQuote
+    short: FundingQuote
     rules: tuple[tuple[str, str], ...]
 
 
@@ -70,17 +71,21 @@ def scan(quotes: Iterable[FundingQuote], filters: Filters, *, now_ns: int) -> Sc
     left: list[Rejection] = []
     for base in sorted(by_base):
         for long, short in permutations(sorted(by_base[base], key=lambda q: str(q.instrument)), 2):
-            if long.instrument.venue == short.instrument.venue or long.sample.hourly_rate > short.sample.hourly_rate:
+            if long.instrument.venue == short.instrument.venue or _rate(long) > _rate(short):
                 continue
-            rules, result = _judge(long, short, filters, now_ns)
+            rules, result = judge_pair(long, short, filters, now_ns)
             if result is not None and not rules:
                 found.append(Opportunity(symbol=base, long=long, short=short, edge=result))
             else:
-                left.append(
-                    Rejection(symbol=base, long_venue=long.instrument.venue, short_venue=short.instrument.venue, rules=tuple(rules))
-                )
+                left.append(Rejection(symbol=base, long=long, short=short, rules=tuple(rules)))
     found.sort(key=lambda o: (-o.edge.horizon.net, o.symbol, str(o.long.instrument), str(o.short.instrument)))
     return Scan(tuple(found), tuple(left))
+
+
+def _rate(quote: FundingQuote) -> Decimal:
+    """For the direction only: a rate that is no number counts as nothing and is refused by its rule."""
+    rate, hours = quote.sample.raw_rate, quote.sample.interval_hours
+    return rate / hours if rate.is_finite() and hours.is_finite() and hours > 0 else Decimal(0)
 
 
 def round_trip_costs(long: FundingQuote, short: FundingQuote, *, maker_entry: bool) -> Costs | None:
@@ -99,7 +104,8 @@ def round_trip_costs(long: FundingQuote, short: FundingQuote, *, maker_entry: bo
     )
 
 
-def _judge(long: FundingQuote, short: FundingQuote, filters: Filters, now_ns: int) -> tuple[list[tuple[str, str]], Edge | None]:
+def judge_pair(long: FundingQuote, short: FundingQuote, filters: Filters, now_ns: int) -> tuple[list[tuple[str, str]], Edge | None]:
+    """Every rule that the pair fails, each with its figures, and its edge as far as it can be told."""
     rules: list[tuple[str, str]] = []
     venues = {long.instrument.venue, short.instrument.venue}
     if filters.required_venue is not None and filters.required_venue not in venues:
@@ -132,9 +138,9 @@ def _leg_rules(quote: FundingQuote, filters: Filters, now_ns: int) -> list[tuple
     age_s = Decimal(now_ns - quote.observed_ns) / NS_PER_S
     if not 0 <= age_s <= filters.max_rate_age_s:
         rules.append(("max_rate_age_s", f"rate on {where} is {age_s:.1f} s old, at most {filters.max_rate_age_s}"))
-    cap = quote.sample.cap
-    if cap is not None and abs(quote.sample.raw_rate) > cap:
-        rules.append(("cap", f"{quote.sample.raw_rate} on {where} is beyond the venue's own cap {cap}"))
+    doubt = disbelief(quote.sample)
+    if doubt is not None:
+        rules.append(("cap", f"{where}: {doubt}"))
     for rule, value, limit, at_least in (
         ("max_spread", quote.spread, filters.max_spread, False),
         ("min_volume_24h", quote.volume_24h_usd, filters.min_volume_24h, True),

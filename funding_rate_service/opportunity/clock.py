@@ -1,0 +1,53 @@
+"""The settlement clock: what falls due between two moments, for legs that settle at their own times."""
+
+from decimal import Decimal
+
+from exchange_clients.model import NS_PER_HOUR, FundingRateSample
+
+MAX_HOURLY = Decimal("0.05")
+"""No venue lets a rate move more than this in an hour; where it names its own cap, that counts."""
+
+
+def disbelief(sample: FundingRateSample) -> str | None:
+    """Why a rate is not believed: then it is unknown, neither a reason to enter nor to leave (PAINS 9). None: it is believed."""
+    rate, hours = sample.raw_rate, sample.interval_hours
+    if not rate.is_finite() or not hours.is_finite() or hours <= 0:
+        return f"rate {rate} per {hours} h"
+    if sample.cap is not None and abs(rate) > sample.cap:
+        return f"{rate} is beyond the venue's own cap {sample.cap}"
+    if abs(rate) / hours > MAX_HOURLY:
+        return f"{rate} per {hours} h is more than {MAX_HOURLY} an hour"
+    return None
+
+
+def next_settlement(sample: FundingRateSample, now_ns: int) -> int | None:
+    """The first settlement after now, ns UTC; None where funding is continuous. A time that has passed is moved on by whole intervals."""
+    first = sample.next_funding_time
+    if first is None:
+        return None
+    interval_ns = int(sample.interval_hours * NS_PER_HOUR)
+    if first <= now_ns:
+        first += ((now_ns - first) // interval_ns + 1) * interval_ns
+    return first
+
+
+def settlements(sample: FundingRateSample, now_ns: int, hours: Decimal) -> int | None:
+    """How many settlements fall within `hours` from now; None where the venue has no next time (continuous funding)."""
+    first = next_settlement(sample, now_ns)
+    if first is None:
+        return None
+    interval_ns = int(sample.interval_hours * NS_PER_HOUR)
+    end = now_ns + int(hours * NS_PER_HOUR)
+    return 0 if first > end else (end - first) // interval_ns + 1
+
+
+def paid_by_long(sample: FundingRateSample, now_ns: int, hours: Decimal) -> tuple[Decimal, int | None]:
+    """What a long pays within `hours`, as a fraction of its notional at an unchanged rate, and in how many settlements."""
+    count = settlements(sample, now_ns, hours)
+    paid = sample.raw_rate / sample.interval_hours * hours if count is None else sample.raw_rate * count
+    return paid, count
+
+
+def pair_funding(long: FundingRateSample, short: FundingRateSample, now_ns: int, hours: Decimal) -> Decimal:
+    """What the pair receives within `hours`, as a fraction of one leg's notional at unchanged rates."""
+    return paid_by_long(short, now_ns, hours)[0] - paid_by_long(long, now_ns, hours)[0]

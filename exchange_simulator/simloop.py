@@ -99,6 +99,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._now_ns = 0
         self._clock_resolution = 1e-9
         self._selector = _VirtualSelector(self)
+        self._ready: deque[asyncio.Handle]
+        self._scheduled: list[asyncio.TimerHandle]
         self.unhandled: list[dict[str, Any]] = []
         self.set_exception_handler(lambda _, context: self.unhandled.append(context))
 
@@ -112,6 +114,22 @@ class SimLoop(asyncio.BaseEventLoop):
     def advance(self, seconds: float) -> None:
         """Rounded up to whole nanoseconds, so that a timer is never left a fraction short."""
         self._now_ns += max(1, -int(-seconds * NS_PER_S // 1))
+
+    def busy_by(self, ts_ns: int) -> bool:
+        """Whether anything is ready now, or due until `ts_ns` (of `time_ns`)."""
+        if self._ready:
+            return True
+        return bool(self._scheduled) and self._scheduled[0].when() * NS_PER_S <= ts_ns + 1
+
+    @property
+    def ready(self) -> bool:
+        """Whether anything waits for its turn at this instant, besides whoever asks."""
+        return bool(self._ready)
+
+    def jump(self, ts_ns: int) -> None:
+        """Time passes without a turn of the loop. For a driver of markets that knows (`busy_by`) that nobody else has anything to do."""
+        if ts_ns > self._now_ns:
+            self._now_ns = ts_ns
 
     def _process_events(self, event_list: list[Any]) -> None:
         """No file descriptors, no events."""

@@ -102,12 +102,12 @@ class SimulatedPort:
     async def send(self, command: Command, progress: Progress) -> Any:
         venue = self.venue
         progress.wrote = True
-        if venue.entry_latency_s:
-            await venue.clock.sleep(venue.entry_latency_s)
+        if delay_s := venue.entry_delay_s():
+            await venue.clock.sleep(delay_s)
         action: Action = command.payload
         reply = action(venue.now_ns())
-        if venue.report_latency_s:
-            await venue.clock.sleep(venue.report_latency_s)
+        if delay_s := venue.report_delay_s():
+            await venue.clock.sleep(delay_s)
         return reply
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from decimal import Decimal
@@ -219,6 +220,7 @@ class SimulatedVenue:
     """Instruments, exchange and records of one simulated venue.
 
     `entry_latency_s` passes before a command reaches the exchange, `report_latency_s` before its answer and its events reach the client.
+    To each way up to `jitter_s` is added, drawn from `rng`; events keep their order.
     While clients are connected, what the exchange has due is done on time by itself.
     """
 
@@ -233,12 +235,19 @@ class SimulatedVenue:
         publish_book: bool = True,
         entry_latency_s: float = 0.0,
         report_latency_s: float = 0.0,
+        jitter_s: float = 0.0,
+        rng: random.Random | None = None,
         keep: int = 20_000,
     ) -> None:
+        if jitter_s and rng is None:
+            raise ValueError("jitter needs an rng")
         self.spec = spec
         self.clock = clock
         self.entry_latency_s = entry_latency_s
         self.report_latency_s = report_latency_s
+        self.jitter_s = jitter_s
+        self._rng = rng
+        self._told_at = 0.0
         self.exchange = Exchange(rules, funding=funding, publish_book=publish_book, closed_orders_kept=keep)
         self.history = History(keep=keep)
         self.instruments = {i.contract_id: i for i in instruments}
@@ -250,6 +259,17 @@ class SimulatedVenue:
         for instrument in self.instruments.values():
             self.exchange.add_market(self.now_ns(), market_of(instrument))
         self.exchange.subscribe(self._on_event)
+
+    def entry_delay_s(self) -> float:
+        """How long the next command is under way."""
+        return self.entry_latency_s + self._jitter_s()
+
+    def report_delay_s(self) -> float:
+        """How long the next answer or event is under way."""
+        return self.report_latency_s + self._jitter_s()
+
+    def _jitter_s(self) -> float:
+        return self._rng.random() * self.jitter_s if self._rng is not None else 0.0
 
     def now_ns(self) -> int:
         """The clock's time, but never before what the exchange has seen."""
@@ -302,8 +322,10 @@ class SimulatedVenue:
         if isinstance(event, ev.MarketStatusChanged | ev.MarketChanged):
             self._update_instrument(event)
         if self._listeners:
-            if self.report_latency_s:
-                asyncio.get_running_loop().call_later(self.report_latency_s, self._tell, event)
+            if delay_s := self.report_delay_s():
+                loop = asyncio.get_running_loop()
+                self._told_at = max(self._told_at, loop.time() + delay_s)
+                loop.call_at(self._told_at, self._tell, event)
             else:
                 self._tell(event)
         due = self.exchange.next_due_ns

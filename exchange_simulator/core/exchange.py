@@ -4,7 +4,7 @@ Every call that changes something takes `ts_ns` first; time never goes back. Bef
 (settlements, expiries, dead-man switches), each at its own time. A driver that must not be late reads `next_due_ns` and calls `advance`.
 Nothing here waits, reads a clock or draws a random number: the same calls give the same events.
 
-Funding settles at whole multiples of the market's interval in UTC. Marks and indices are set from outside, before the time they count.
+Funding settles at whole multiples of the market's interval in UTC, plus its offset. Marks and indices are set from outside, before the time they count.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Exchange(Engine):
     def change_market(self, ts_ns: int, market: Market) -> None:
         """Any of its parameters but tick, step and status: fees, tiers, caps, bands, minima, funding interval.
 
-        A new funding interval counts from the next whole multiple of it.
+        A new funding interval counts from the next whole multiple of it (plus the offset).
         """
         self.advance(ts_ns)
         state = self.markets[market.symbol]
@@ -164,7 +164,7 @@ class Exchange(Engine):
         if (market.tick_size, market.step_size, market.status) != (old.tick_size, old.step_size, old.status):
             raise ValueError("tick, step and status of a listed market do not change here")
         state.spec = market
-        if market.funding_interval_ns != old.funding_interval_ns:
+        if (market.funding_interval_ns, market.funding_offset_ns) != (old.funding_interval_ns, old.funding_offset_ns):
             self._schedule_funding(state)
         self._tell_market(state)
         self._expose_holders(state)
@@ -703,7 +703,8 @@ class Exchange(Engine):
 
     def _schedule_funding(self, market: MarketState) -> None:
         interval = market.spec.funding_interval_ns
-        due = (self.log.now // interval + 1) * interval
+        offset = market.spec.funding_offset_ns
+        due = ((self.log.now - offset) // interval + 1) * interval + offset
         market.next_funding_ns = due
         self._at(due, lambda: self._settle_funding(market, due))
 

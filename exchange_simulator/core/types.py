@@ -284,6 +284,8 @@ class Market:
     """Largest order in steps, 0 for none."""
     min_notional: int = 0
     funding_interval_ns: int = NANOS_PER_HOUR
+    funding_offset_ns: int = 0
+    """How long after whole multiples of the interval in UTC it settles: 4 h for settlements at 04, 12 and 20 o'clock."""
     funding_cap: int = 0
     """Largest absolute rate per interval, 0 for none."""
     funding_price: PriceSource = PriceSource.INDEX
@@ -313,6 +315,8 @@ class Market:
             raise ValueError("0 < maintenance <= initial <= 1 must hold in every margin tier")
         if self.funding_interval_ns <= 0 or self.min_size < 1:
             raise ValueError("funding_interval_ns and min_size must be positive")
+        if not 0 <= self.funding_offset_ns < self.funding_interval_ns:
+            raise ValueError("funding_offset_ns must be less than the interval")
 
     @property
     def max_leverage(self) -> Decimal:

@@ -76,6 +76,7 @@ class LedgerKind(StrEnum):
     SLIPPAGE = "slippage"
     FEE = "fee"
     FUNDING = "funding"
+    UNWIND = "unwind"
     UNEXPLAINED = "unexplained"
 
 

@@ -1,0 +1,111 @@
+"""A changed configuration for what is open already: limits may get tighter, never looser (E39).
+
+Each field of a configuration says which way is tighter: `Field(json_schema_extra={"tighter": "lower"})`. Words: "lower" and "higher" (for switches,
+"higher" says that on protects more), "none" (limits nothing that is open: takes effect at once). A field that says nothing is fixed: what is
+open keeps its value. None means no limit, the loosest of all.
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+C = TypeVar("C", bound=BaseModel)
+
+
+class Tighter(StrEnum):
+    """Which way a value protects more."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+    NONE = "none"
+    FIXED = "fixed"
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One field that differs. `applies` to what is open already; otherwise only to what is opened from now on, and `why` says so."""
+
+    name: str
+    before: str
+    after: str
+    applies: bool
+    why: str
+
+    def __str__(self) -> str:
+        end = "" if self.applies else f"; what is open keeps {self.before}: {self.why}"
+        return f"{self.name}: {self.before} -> {self.after}{end}"
+
+
+class Tightened(msgspec.Struct, Generic[C], frozen=True):
+    """The configuration for what is open, and every difference between old and new with what became of it."""
+
+    config: C
+    changes: tuple[Change, ...]
+
+    @property
+    def refused(self) -> tuple[Change, ...]:
+        """What does not reach open positions."""
+        return tuple(change for change in self.changes if not change.applies)
+
+
+def tighten(old: C, new: C) -> Tightened[C]:
+    """The new configuration as far as it is tighter than the old one, field by field, nested ones too.
+
+    Raises:
+        TypeError: the two are of different classes: another strategy is no change of parameters.
+    """
+    if type(old) is not type(new):
+        raise TypeError(f"{type(old).__name__} cannot be changed into {type(new).__name__}")
+    values: dict[str, Any] = {}
+    changes: list[Change] = []
+    for name, field in type(old).model_fields.items():
+        before, after = getattr(old, name), getattr(new, name)
+        if isinstance(before, BaseModel) and isinstance(after, BaseModel) and type(before) is type(after):
+            inner = tighten(before, after)
+            values[name] = inner.config
+            changes.extend(msgspec.structs.replace(change, name=f"{name}.{change.name}") for change in inner.changes)
+            continue
+        why = "" if before == after else refusal(direction(field), before, after)
+        values[name] = before if why else after
+        if before != after:
+            changes.append(Change(name=name, before=_text(before), after=_text(after), applies=not why, why=why))
+    # Not validated again: rules that tie two fields together judge what a human wrote, and both sides of the mix were valid.
+    return Tightened(old.model_copy(update=values), tuple(changes))
+
+
+def direction(field: FieldInfo) -> Tighter:
+    """What a field says of itself."""
+    extra = field.json_schema_extra
+    told = extra.get("tighter") if isinstance(extra, dict) else None
+    return Tighter.FIXED if told is None else Tighter(str(told))
+
+
+def refusal(way: Tighter, before: Any, after: Any) -> str:
+    """Why a change does not reach what is open; empty when it does."""
+    match way:
+        case Tighter.NONE:
+            return ""
+        case Tighter.FIXED:
+            return "it belongs to a position as long as it lives"
+    if after is None:
+        return "it would take a limit away"
+    if before is None:
+        return ""
+    tighter = after < before if way is Tighter.LOWER else after > before
+    return "" if tighter else f"it is looser, only a {way} value is tighter"
+
+
+def directions(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Tighter]]:
+    """Every field with its direction, nested ones by their full name."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from directions(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", direction(field)
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value)

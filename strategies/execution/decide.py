@@ -7,14 +7,14 @@ both to nothing. No order reduces more than its leg holds (E15, E17).
 """
 
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 
 from database.records import Leg, PairState
 from exchange_clients.model import Instrument, Purpose
 
 from .lots import floor_to, tradable
-from .plan import ExecutionLimits
+from .plan import ExecutionLimits, ExternalPolicy, OfflinePolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class LegView:
     """What is proved about one leg.
 
     `adding`: busy with an order that adds. `stuck`: busy for longer than an outcome may stay unknown. `*_failures`: orders in a row
-    that changed nothing. `venue_up` False: reads from the venue fail at present. `price` is the last that is known, for values only.
+    that changed nothing. `venue_up` False: reads from the venue fail at present, since `offline_s`. `paused`: the venue refuses orders of
+    everybody for now; `was_paused`: it did so last time. `price` is the last that is known, for values only.
     """
 
     instrument: Instrument
@@ -34,6 +35,14 @@ class LegView:
     add_failures: int = 0
     reduce_failures: int = 0
     venue_up: bool = True
+    offline_s: float = 0.0
+    paused: bool = False
+    was_paused: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """The venue answers and takes orders."""
+        return self.venue_up and not self.paused
 
     @property
     def small(self) -> bool:
@@ -46,7 +55,8 @@ class PairView:
     """What is proved about a pair.
 
     `open_delta_s`: how long the delta has been outside its tolerance; `tactics`: rungs of the first leg's ladder; `opened`: it was
-    hedged once.
+    hedged once. `mispriced`: the first leg's resting order would not break even any more. `keep`: both legs are wanted down to this.
+    `changed`: somebody else changed our share of a position.
     """
 
     state: PairState
@@ -62,6 +72,9 @@ class PairView:
     opening_s: float = 0.0
     may_enter: bool = True
     opened: bool = False
+    mispriced: bool = False
+    keep: Decimal | None = None
+    changed: bool = False
 
     def leg(self, leg: Leg) -> LegView:
         """One side."""
@@ -147,10 +160,22 @@ def decide(view: PairView) -> list[Step]:
             return _repairing(view)
         case PairState.CLOSING:
             return _closing(view)
-        case PairState.HEDGED if view.idle and not view.balanced:
-            return [Move(PairState.REPAIRING, f"delta {view.delta} is not less than one step of {view.tolerance}")]
+        case PairState.HEDGED if view.idle:
+            return [_hedged(view)]
         case _:
             return [Pause.REST]
+
+
+def _hedged(view: PairView) -> Step:
+    if not view.balanced:
+        if view.changed and view.limits.external_policy is ExternalPolicy.ALERT:
+            return Move(PairState.ALERT, f"externally changed: long {view.long.own}, short {view.short.own} remain")
+        cause = "externally changed: " if view.changed else ""
+        return Move(PairState.REPAIRING, f"{cause}delta {view.delta} is not less than one step of {view.tolerance}")
+    alone = _alone(view)
+    if alone is not None and _beyond_cap(view, alone) > 0:
+        return Move(PairState.REPAIRING, f"the {alone.other} leg's venue is offline; by policy the {alone} leg is reduced")
+    return Pause.REST
 
 
 def _opening(view: PairView) -> list[Step]:
@@ -159,7 +184,7 @@ def _opening(view: PairView) -> list[Step]:
     ahead = lead.own - follow.own
     if view.balanced:
         if not view.idle:
-            return [Cancel(lead_leg)] if lead.busy and not view.may_enter else [Pause.WAIT]
+            return [Cancel(lead_leg)] if lead.busy and (view.mispriced or not view.may_enter) else [Pause.WAIT]
         more = min(view.slice_quantity, floor_to(view.target - lead.own, lead.instrument.step_size))
         stop = _why_stop(view, more)
         return [_opened(view, stop) if stop else Send(lead_leg, more, False, Purpose.ENTRY, lead.add_failures)]
@@ -185,7 +210,7 @@ def _why_stop(view: PairView, more: Decimal) -> str:
         return "the rest is below a minimum"
     if not view.may_enter:
         return "entries are blocked"
-    if not (lead.venue_up and follow.venue_up):
+    if not (lead.usable and follow.usable):
         return "a venue is down"
     if view.opening_s >= view.limits.open_deadline_s:
         return "opening took too long"
@@ -202,7 +227,7 @@ def _why_not_hedge(view: PairView, follow: LegView, hedge: Decimal, *, lead_busy
         return "hedge attempts spent"
     if view.spent:
         return "order budget spent"
-    if not follow.venue_up:
+    if not follow.usable:
         return "the venue of the hedge is down"
     if not lead_busy and not tradable(follow.instrument, hedge, follow.price):
         return "the hedge is below a minimum"
@@ -228,12 +253,15 @@ def _repairing(view: PairView) -> list[Step]:
     waiting = _stop_adding(view)
     if waiting:
         return waiting
+    alone = _alone(view)
+    if alone is not None:
+        return [_lighten(view, alone)]
     if view.balanced:
         if view.flat:
             return [Move(PairState.CLOSED, "ended flat" if view.opened else "failed open: ended flat")]
         if view.long.small or view.short.small:
             return [Move(PairState.CLOSING, "too little is left to hold")]
-        return [Move(PairState.HEDGED, "balanced")]
+        return [_shrunk(view)]
     leg = Leg.LONG if view.delta > 0 else Leg.SHORT
     side = view.leg(leg)
     if side.reduce_failures > 0 and not tradable(side.instrument, abs(view.delta), side.price):
@@ -241,20 +269,67 @@ def _repairing(view: PairView) -> list[Step]:
     return [_reduce(view, leg, abs(view.delta), Purpose.UNWIND)]
 
 
+def _shrunk(view: PairView) -> Step:
+    """Balanced: the next slice of a decided reduction of both legs, or back to rest."""
+    lead = _lead(view)
+    more = view.leg(lead).own - (view.leg(lead).own if view.keep is None else view.keep)
+    if more < view.tolerance:
+        return Move(PairState.HEDGED, "balanced" if view.keep is None else f"both legs reduced to {view.keep}")
+    if not (view.long.usable and view.short.usable):
+        return Pause.WAIT
+    slices = (more / view.slice_quantity).to_integral_value(ROUND_CEILING)
+    even = floor_to(more / slices, view.tolerance)
+    return _reduce(view, lead, even if even > 0 else min(more, view.slice_quantity), Purpose.CLOSE)
+
+
+def _lead(view: PairView) -> Leg:
+    """Which leg goes first: the plan's, but a venue that refused everybody's orders lately has to show first that it takes them."""
+    lead = view.first_leg if view.leg(view.first_leg).own > 0 else view.first_leg.other
+    other = view.leg(lead.other)
+    return lead.other if other.was_paused and other.own > 0 else lead
+
+
+def _alone(view: PairView) -> Leg | None:
+    """The leg that is treated as if it were the only one: by policy, after the other one's venue was not reached for too long."""
+    if view.limits.offline_policy is not OfflinePolicy.REDUCE:
+        return None
+    gone = [leg for leg in Leg if not view.leg(leg).venue_up and view.leg(leg).offline_s >= view.limits.offline_reduce_s]
+    return gone[0].other if len(gone) == 1 and view.leg(gone[0].other).usable else None
+
+
+def _beyond_cap(view: PairView, alone: Leg) -> Decimal:
+    """What a leg holds beyond what may stand naked."""
+    side = view.leg(alone)
+    allowed = Decimal(0) if not side.price else floor_to(view.limits.naked_cap_usd / side.price, view.tolerance)
+    return max(side.own - allowed, Decimal(0))
+
+
+def _lighten(view: PairView, alone: Leg) -> Step:
+    more = _beyond_cap(view, alone)
+    return _reduce(view, alone, min(more, view.slice_quantity), Purpose.UNWIND) if more > 0 else Pause.WAIT
+
+
 def _closing(pair: PairView) -> list[Step]:
     view = replace(pair, long=_without_dust(pair.long, pair.limits), short=_without_dust(pair.short, pair.limits))
     if view.long.adding or view.short.adding:
         return _stop_adding(view)
+    alone = _alone(view)
+    if alone is not None and view.leg(alone.other).own > 0:
+        return [Pause.WAIT] if view.leg(alone).busy else [_lighten(view, alone)]
     if not view.balanced:
         leg = Leg.LONG if view.delta > 0 else Leg.SHORT
-        return [Pause.WAIT] if view.leg(leg).busy else [_reduce(view, leg, _excess(view, leg), Purpose.CLOSE)]
+        if view.leg(leg).busy or (
+            view.leg(leg.other).busy and not tradable(view.leg(leg).instrument, abs(view.delta), view.leg(leg).price)
+        ):
+            return [Pause.WAIT]
+        return [_reduce(view, leg, _excess(view, leg), Purpose.CLOSE)]
     if not view.idle:
         return [Pause.WAIT]
     if view.flat:
         dust = [f"{pair.leg(leg).own} on the {leg} leg" for leg in Leg if pair.leg(leg).own > 0]
         return [Move(PairState.CLOSED, f"dust below the venue's minimum: {', '.join(dust)}" if dust else "closed")]
-    lead = view.first_leg if view.leg(view.first_leg).own > 0 else view.first_leg.other
-    both_up = view.long.venue_up and view.short.venue_up
+    lead = _lead(view)
+    both_up = view.long.usable and view.short.usable
     if not both_up and view.long.own > 0 and view.short.own > 0:
         return [Pause.WAIT]  # hedged while one venue is down: reducing only one leg would open the delta (E18)
     return [_reduce(view, lead, _piece(view, lead), Purpose.CLOSE)]

@@ -1,8 +1,8 @@
 """A changed configuration for what is open already: limits may get tighter, never looser (E39).
 
-Each field of a configuration says which way is tighter: `Field(json_schema_extra={"tighter": "lower"})`. Words: "lower" and "higher" (for switches,
-"higher" says that on protects more), "none" (limits nothing that is open: takes effect at once). A field that says nothing is fixed: what is
-open keeps its value. None means no limit, the loosest of all.
+Each field of a configuration says which way is tighter: `Field(json_schema_extra={"tighter": "lower"})`. Words: "lower" and "higher" (of a
+switch, "higher" says that on protects more), "none" (limits nothing that is open: takes effect at once). A field that says nothing is
+fixed: what is open keeps its value. None means no limit, the loosest of all.
 """
 
 from collections.abc import Iterator

@@ -334,9 +334,9 @@ def _once_key(record: Record) -> tuple[str, ...] | None:
     """Identity of a once-only record, None for those that are replaced."""
     match record:
         case FillRecord():
-            return ("fill", record.venue, record.account, record.trade_id)
+            return ("fill", record.venue, record.account, record.trade_id, record.side, record.pair_id)
         case FundingRecord():
-            return ("funding", record.venue, record.account, record.record_id)
+            return ("funding", record.venue, record.account, record.record_id, record.pair_id)
         case LedgerLine():
             return ("ledger", record.pair_id, record.kind, record.venue, record.record_id)
         case DecisionRecord():

@@ -104,20 +104,20 @@ class OrderRow(Base):
 
 
 class FillRow(Base):
-    """Executions, once per venue trade id."""
+    """Executions, once per venue trade id, side and owner: two owners may trade with each other, or share a liquidation."""
 
     __tablename__ = "fills"
     __table_args__ = (Index(None, "pair_id", "ts_venue"),)
     venue: Mapped[str] = mapped_column(NAME, primary_key=True)
     account: Mapped[str] = mapped_column(NAME, primary_key=True)
     trade_id: Mapped[str] = mapped_column(String(96), primary_key=True)
-    pair_id: Mapped[str] = mapped_column(ID)
+    pair_id: Mapped[str] = mapped_column(ID, primary_key=True)
     leg: Mapped[str] = mapped_column(String(8))
     instrument: Mapped[str] = mapped_column(String(96))
     intent_id: Mapped[str | None] = mapped_column(ForeignKey("intents.intent_id"))
     client_order_id: Mapped[str | None] = mapped_column(String(96))
     order_id: Mapped[str | None] = mapped_column(String(96))
-    side: Mapped[str] = mapped_column(String(8))
+    side: Mapped[str] = mapped_column(String(8), primary_key=True)
     price: Mapped[Decimal]
     quantity: Mapped[Decimal]
     fee: Mapped[Decimal]
@@ -129,14 +129,14 @@ class FillRow(Base):
 
 
 class FundingPaymentRow(Base):
-    """Funding as booked by the venue."""
+    """Funding as booked by the venue, once per record and owner, who may have a share of it."""
 
     __tablename__ = "funding_payments"
     __table_args__ = (Index(None, "pair_id", "ts_venue"),)
     venue: Mapped[str] = mapped_column(NAME, primary_key=True)
     account: Mapped[str] = mapped_column(NAME, primary_key=True)
     record_id: Mapped[str] = mapped_column(String(128), primary_key=True)
-    pair_id: Mapped[str] = mapped_column(ID)
+    pair_id: Mapped[str] = mapped_column(ID, primary_key=True)
     leg: Mapped[str] = mapped_column(String(8))
     instrument: Mapped[str] = mapped_column(String(96))
     amount: Mapped[Decimal]

@@ -172,7 +172,7 @@ class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FillRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One execution, once per (venue, account, trade id)."""
+    """One execution, or an owner's share of one, once per (venue, account, trade id, side, owner)."""
 
     venue: str
     account: str
@@ -200,7 +200,7 @@ class FillRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FundingRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One funding payment as the venue booked it; amount > 0 was received."""
+    """One funding payment as the venue booked it, or an owner's share of one; amount > 0 was received."""
 
     venue: str
     account: str

@@ -29,6 +29,8 @@ def test_migrations_and_a_new_database_are_what_the_models_declare(from_the_firs
         migrate.upgrade(connection)
         context = MigrationContext.configure(connection, opts={"compare_type": True, "target_metadata": Base.metadata})
         assert compare_metadata(context, Base.metadata) == []
+        for table in Base.metadata.sorted_tables:
+            assert set(inspect(connection).get_pk_constraint(table.name)["constrained_columns"]) == set(table.primary_key.columns.keys())
         assert migrate.current(connection) == migrate.HEAD
 
 
@@ -46,6 +48,7 @@ def test_the_rows_of_the_first_version_live_on(url: str) -> None:
     journal = Journal.open(url)
     assert (journal.pairs(), journal.intents("p1"), journal.fills("p1")) == ([pair()], [intent()], [fill()])
     journal.write(msgspec.structs.replace(intent("i2", client_order_id="78"), pair_id="a holding"))
+    assert journal.write(msgspec.structs.replace(fill(), pair_id="a holding"), fill()) == (True, False)
     with pytest.raises(JournalBroken, match="FOREIGN KEY"):
         journal.write(msgspec.structs.replace(fill("t2"), intent_id="no such intent"))
     journal.close()

@@ -16,6 +16,13 @@ FOLLOWERS = ("orders", "fills")
 """Tables that point at intents; SQLite rebuilds a table to change it, which nothing may point at meanwhile."""
 
 
+KEYS = {
+    "fills": (("venue", "account", "trade_id"), ("side", "pair_id")),
+    "funding_payments": (("venue", "account", "record_id"), ("pair_id",)),
+}
+"""What names a row: first version, and what came to it, since several owners share one market, its liquidations and its payments."""
+
+
 def upgrade() -> None:
     """Forward."""
     _rebuild(to_pairs=False)
@@ -88,6 +95,10 @@ def downgrade() -> None:
     kept = "pair_id IN (SELECT pair_id FROM pairs)"
     for table in (*FOLLOWERS, "intents", *OWNED):
         op.execute(f"DELETE FROM {table} WHERE NOT ({kept})")  # noqa: S608 - names of our own tables
+    for table, (first, added) in KEYS.items():
+        same = " AND ".join(f"other.{column} = {table}.{column}" for column in first)
+        less = " || ".join(f"other.{column}" for column in added), " || ".join(f"{table}.{column}" for column in added)
+        op.execute(f"DELETE FROM {table} WHERE EXISTS (SELECT 1 FROM {table} other WHERE {same} AND {less[0]} < {less[1]})")  # noqa: S608
     for table in ("audit_log", "api_keys", "dead_letters", "strategy_runs"):
         op.drop_table(table)
     op.drop_index(op.f("ix_holdings_state"), table_name="holdings")
@@ -103,9 +114,11 @@ def _rebuild(*, to_pairs: bool) -> None:
         with op.batch_alter_table(table) as batch:
             batch.drop_constraint(f"fk_{table}_intent_id_intents", type_="foreignkey")
             _reference(batch, table, to_pairs=to_pairs)
+            _key(batch, table, shared=not to_pairs)
     for table in ("intents", *OWNED):
         with op.batch_alter_table(table) as batch:
             _reference(batch, table, to_pairs=to_pairs)
+            _key(batch, table, shared=not to_pairs)
     for table in FOLLOWERS:
         with op.batch_alter_table(table) as batch:
             batch.create_foreign_key(f"fk_{table}_intent_id_intents", "intents", ["intent_id"], ["intent_id"])
@@ -117,3 +130,10 @@ def _reference(batch: BatchOperations, table: str, *, to_pairs: bool) -> None:
         batch.create_foreign_key(name, "pairs", ["pair_id"], ["pair_id"])
     else:
         batch.drop_constraint(name, type_="foreignkey")
+
+
+def _key(batch: BatchOperations, table: str, *, shared: bool) -> None:
+    if table in KEYS:
+        first, added = KEYS[table]
+        batch.drop_constraint(f"pk_{table}", type_="primary")
+        batch.create_primary_key(f"pk_{table}", [*first, *added] if shared else list(first))

@@ -1,0 +1,82 @@
+"""From what engines tell to what a human is told."""
+
+import asyncio
+from decimal import Decimal
+
+from database.records import FillCause, PairState
+from exchange_clients.transport.clock import Clock
+from perpkit.bot.notify import NoticeKind, Notifier
+
+OFFLINE_S = 30.0
+"""A venue that answers again within this time was no news."""
+FORCED = frozenset({FillCause.LIQUIDATION, FillCause.ADL, FillCause.SETTLEMENT})
+
+
+class Watch:
+    """An observer of engines and desks (`strategies.execution.journaling.Observer`) that posts what matters. Returns at once."""
+
+    def __init__(self, notifier: Notifier, clock: Clock, *, offline_s: float = OFFLINE_S) -> None:
+        self._notifier, self._clock, self._offline_s = notifier, clock, offline_s
+        self._opened: set[str] = set()
+        self._gone: dict[str, asyncio.TimerHandle] = {}
+
+    def __call__(self, event: str, pair_id: str, **facts: object) -> None:
+        """As the Observer protocol."""
+        match event:
+            case "pair.state":
+                self._state(pair_id, str(facts.get("before")), str(facts.get("state")), str(facts.get("reason")))
+            case "holding.state":
+                self._state(pair_id, str(facts.get("before")), str(facts.get("state")), str(facts.get("reason")))
+            case "fill" if facts.get("cause") in FORCED:
+                where = f" on {facts['venue']}" if "venue" in facts else ""
+                text = f"{facts.get('cause')}{where}: {facts.get('side')} {facts.get('quantity')} at {facts.get('price')}"
+                self._notifier.post(NoticeKind.LIQUIDATION, f"{pair_id}: the venue closed a position", text, key=f"{pair_id}:{facts}")
+            case "fill.after_close":
+                self._notifier.post(
+                    NoticeKind.ALERT, f"{pair_id}: a fill came after the end", f"own {facts.get('own')}", key=f"{pair_id}:late"
+                )
+            case "venue.gap":
+                self._gap(str(facts.get("venue")), str(facts.get("reason")))
+            case "venue.proved":
+                self._back(str(facts.get("venue")))
+
+    def liquidation_risk(self, owner_id: str, venue: str, distance: Decimal) -> None:
+        """The mark is this fraction away from the liquidation price."""
+        title = f"{owner_id}: liquidation is {distance * 100:.1f} % away on {venue}"
+        self._notifier.post(NoticeKind.LIQUIDATION_RISK, title, key=f"{owner_id}:{venue}")
+
+    def halted(self, reason: str) -> None:
+        """Entries stopped everywhere."""
+        self._notifier.post(NoticeKind.HALT, f"halted: {reason}", "exits go on; `perpkit resume` when you have looked", key=reason)
+
+    def stopped(self, bot: str, ending: str) -> None:
+        """A bot came to its end."""
+        self._notifier.post(NoticeKind.BOT_STOPPED, f"{bot} stopped", ending, key=f"{bot}:{ending}")
+
+    def close(self) -> None:
+        """No timer is left."""
+        for timer in self._gone.values():
+            timer.cancel()
+        self._gone.clear()
+
+    def _state(self, owner_id: str, before: str, state: str, reason: str) -> None:
+        if state == PairState.HEDGED and before == PairState.OPENING and owner_id not in self._opened:
+            self._opened.add(owner_id)
+            self._notifier.post(NoticeKind.OPENED, f"{owner_id} opened", reason, key=owner_id)
+        elif state == PairState.CLOSED:
+            self._opened.discard(owner_id)
+            self._notifier.post(NoticeKind.CLOSED, f"{owner_id} closed", reason, key=owner_id)
+        elif state == PairState.ALERT:
+            self._notifier.post(NoticeKind.ALERT, f"{owner_id} needs you", f"{reason}; run perpkit recover", key=f"{owner_id}:{reason}")
+
+    def _gap(self, venue: str, reason: str) -> None:
+        if venue not in self._gone:
+            self._gone[venue] = asyncio.get_running_loop().call_later(self._offline_s, self._offline, venue, reason)
+
+    def _offline(self, venue: str, reason: str) -> None:
+        self._notifier.post(NoticeKind.VENUE_OFFLINE, f"{venue} is offline", f"{reason}; nothing is entered there", key=venue)
+
+    def _back(self, venue: str) -> None:
+        timer = self._gone.pop(venue, None)
+        if timer is not None:
+            timer.cancel()

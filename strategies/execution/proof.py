@@ -37,6 +37,7 @@ MIN_PULL_GAP_S = 1.0
 MAX_PULL_GAP_S = 16.0
 LOOKBACK_NS = 60 * 1_000_000_000
 FEE_UNIT = Decimal("1e-12")
+ON_BOOK = frozenset({OrderStatus.PENDING, OrderStatus.OPEN, OrderStatus.PARTIALLY_FILLED})
 
 Execution = tuple[str, str]
 """Trade id and side: an account that trades with itself has both sides of one trade."""
@@ -71,8 +72,11 @@ class Share:
         self.fills: dict[Execution, FillRecord] = {}
         self.proofs: dict[str, OrderProof] = {}
         """Orders that are not proved finished, by client order id."""
+        self.version = 0
+        """Counts what was learned: fills, and changes in what is proved of orders."""
         self._clients: dict[str, str] = {}
         self._held = ZERO
+        self._filled: dict[str, tuple[Decimal, Decimal]] = {}
 
     @property
     def own(self) -> Decimal:
@@ -86,7 +90,11 @@ class Share:
 
     def filled(self, client_order_id: str) -> Decimal:
         """Cumulative own fill of one order."""
-        return sum((f.quantity for f in self.fills.values() if f.client_order_id == client_order_id), ZERO)
+        return self._filled.get(client_order_id, (ZERO, ZERO))[0]
+
+    def cost(self, client_order_id: str) -> Decimal:
+        """Price times quantity, summed over the fills of one order."""
+        return self._filled.get(client_order_id, (ZERO, ZERO))[1]
 
     def owner_of(self, fill: Fill) -> str | None:
         """The client order id of ours that a fill belongs to."""
@@ -113,9 +121,14 @@ class Share:
             self._keep(fill)
 
     def _keep(self, fill: FillRecord) -> None:
-        known = self.fills.get((fill.trade_id, fill.side))
-        self._held += fill.signed - (ZERO if known is None else known.signed)
+        if (fill.trade_id, fill.side) in self.fills:
+            return
+        self.version += 1
         self.fills[fill.trade_id, fill.side] = fill
+        self._held += fill.signed
+        if fill.client_order_id is not None:
+            filled, cost = self._filled.get(fill.client_order_id, (ZERO, ZERO))
+            self._filled[fill.client_order_id] = (filled + fill.quantity, cost + fill.quantity * fill.price)
 
     async def book(self, fill: Fill, client_order_id: str | None, cause: FillCause) -> None:
         """A fill is ours: on disk, or at least in memory; what happened at the venue is not undone by a full disk."""
@@ -366,6 +379,8 @@ class OrderProof:
         self._last_query_s: float | None = None
         self._short_since_s: float | None = None
         """Since when the venue has reported more filled than we have fills of."""
+        self._steady = False
+        """Known to stand on the book, with every fill it reports booked."""
         self._wake = asyncio.Event()
         share.intents[intent.client_order_id] = intent
         share.proofs[intent.client_order_id] = self
@@ -428,10 +443,17 @@ class OrderProof:
             if self.resolved:
                 return
             try:
-                async with asyncio.timeout(self._limits.poll_s if self.market.venue_up else self._limits.poll_s * 4):
+                async with asyncio.timeout(self._pause_s):
                     await self._wake.wait()
             except TimeoutError:
                 pass
+
+    @property
+    def _pause_s(self) -> float:
+        """Until the next look, if nothing comes in: short while something is expected, long for an order that only waits on the book."""
+        if self._steady and not self.cancel_wanted and self._look_s > FIRST_LOOK_S:
+            return self._look_s
+        return self._limits.poll_s if self.market.venue_up else self._limits.poll_s * 4
 
     def wake(self) -> None:
         """Something about the order came in: look now."""
@@ -445,6 +467,7 @@ class OrderProof:
     async def look(self) -> None:
         """One look at what is known, asking the venue where that may be too little."""
         now, intent = self._clock.monotonic(), self.intent
+        self._steady = False
         info = self.market.client.known_order(intent.client_order_id)
         if self._must_ask(info):
             self._last_query_s = now
@@ -470,8 +493,11 @@ class OrderProof:
             refused = info.status is OrderStatus.REJECTED and booked == 0
             await self._become(IntentState.REFUSED if refused else IntentState.SETTLED, info.cancel_reason or "")
             self.share.say("order.done", id=intent.client_order_id, filled=booked, status=info.status.value)
-        elif not info.status.is_terminal and (self.cancel_wanted or self._overdue(info)) and now >= self._next_cancel_s:
-            await self._cancel()
+        elif not info.status.is_terminal and (self.cancel_wanted or self._overdue(info)):
+            if now >= self._next_cancel_s:
+                await self._cancel()
+        else:
+            self._steady = booked >= info.filled_size and info.status in ON_BOOK
 
     def _must_ask(self, known: OrderInfo | None) -> bool:
         """Streams tell; the venue is asked where they may have lost something: at once after a lost answer, then with growing pauses."""
@@ -480,8 +506,7 @@ class OrderProof:
         now, last = self._clock.monotonic(), self._last_query_s
         if last is None and (known is None or self.intent.state is IntentState.UNKNOWN):
             return True
-        on_book = known is not None and known.status not in (OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.NOT_SENT)
-        if on_book:
+        if known is not None and known.status in ON_BOOK:
             pause = FIRST_LOOK_S if self.cancel_wanted else self._look_s
         elif self._absent_since_s is not None:
             pause = FIRST_LOOK_S
@@ -569,6 +594,7 @@ class OrderProof:
     async def _become(self, state: IntentState, note: str) -> None:
         if self.resolved:
             return
+        self.share.version += 1
         intent = msgspec.structs.replace(self.intent, state=state, note=note[:500], updated_at=self._clock.time_ns())
         self.share.intents[self.client_order_id] = intent
         if not state.resolved:

@@ -116,21 +116,20 @@ def neighbours(owner: Owner, market: Market, journal: Journal, since_ns: int) ->
 def _share(
     owner: Owner, market: Market, payment: FundingPayment, mine: list[FillRecord], others: list[FillRecord], now_ns: int
 ) -> FundingRecord | None:
-    """The owner's part of a payment, None when it has none; a shared payment is booked under an id of its own for each owner."""
+    """The owner's part of a payment by what each held when it was made; None when it has none."""
     foreign = owner.foreign_quantity if isinstance(owner, HoldingRecord) else owner.foreign(market.leg)
     theirs = _held(others, payment.ts_venue_ns)
-    amount, record_id = payment.amount, payment.payment_id
+    amount = payment.amount
     if theirs != 0 or foreign != 0:
         own = _held(mine, payment.ts_venue_ns)
         whole = payment.position_quantity or own + theirs + foreign
         if own == 0 or whole == 0:
             return None
         amount *= own / whole
-        record_id = f"{record_id}#{owner_id(owner)}" if theirs != 0 else record_id
     return FundingRecord(
         venue=market.venue,
         account=owner.account,
-        record_id=record_id,
+        record_id=payment.payment_id,
         pair_id=owner_id(owner),
         leg=market.leg,
         instrument=market.instrument,

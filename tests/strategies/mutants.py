@@ -447,6 +447,13 @@ def survives(mutant: Mutant, root: Path) -> bool:
     return done.returncode == 0
 
 
+def every() -> tuple[Mutant, ...]:
+    """Those of the engine and those of the clients it stands on."""
+    from tests.strategies.client_mutants import CLIENT_MUTANTS
+
+    return (*MUTANTS, *CLIENT_MUTANTS)
+
+
 def main(wanted: list[str]) -> int:
     """How many survive."""
     alive = 0
@@ -455,7 +462,7 @@ def main(wanted: list[str]) -> int:
         for package in PACKAGES:
             shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
-        for mutant in MUTANTS:
+        for mutant in every():
             if wanted and mutant.invariant not in wanted:
                 continue
             lives = survives(mutant, copy)

@@ -60,7 +60,7 @@ async def test_stepping_clock_never_goes_back() -> None:
     assert clock.time_ns() >= HOUR_NS
 
 
-async def test_thread_offload_leaves_the_loop_free_and_returns_the_result() -> None:
+async def test_e36_thread_offload_leaves_the_loop_free_and_returns_the_result() -> None:
     offload: Offload = ThreadOffload()
     release = threading.Event()
     waiting = asyncio.create_task(offload.run(lambda: (release.wait(5), threading.current_thread().name)))

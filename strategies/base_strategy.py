@@ -1,4 +1,4 @@
-"""What every strategy is: a checked configuration, a life, decisions that explain themselves, state that survives a restart."""
+"""What every strategy is: a checked configuration, a life, events, decisions that explain themselves, state that survives a restart."""
 
 import asyncio
 import difflib
@@ -12,8 +12,11 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 
 from database.records import DecisionRecord, StateRecord
+from exchange_clients.book import BookChange
+from exchange_clients.model import Bbo, Candle, Fill, FundingRateSample, Gap, LiquidationEvent, OrderInfo, Position, Trade
 from exchange_clients.transport.clock import Clock
 
+from .events import DeadLetters, EventFeed, EventKind, TimerEvent, Timers, VenueEvent
 from .execution.engine import ExecutionEngine
 from .execution.journaling import AsyncJournal
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("strategies")
 
 C = TypeVar("C", bound=BaseModel)
+S = TypeVar("S")
 
 
 class InvalidParameters(ValueError):
@@ -40,8 +44,18 @@ class StrategyContext:
     account: str
 
 
+class StateNotReadable(Exception):
+    """Saved state is of a version that this code does not understand; going on would lose it."""
+
+
 class BaseStrategy(ABC, Generic[C]):
-    """A life in four steps: `initialize` (ask, load, prove), `start` (run until stopped), `stop`, `cleanup`."""
+    """A life in four steps: `initialize` (ask, load, prove), `start` (run until stopped), `stop`, `cleanup`.
+
+    Two ways to work, together or alone: `run_cycle` every `interval_s` (and after `wake`), and the handlers `on_...`, which are called
+    with one event at a time in order of arrival while `start` runs. Handlers are synchronous: they note, decide, set timers, `wake()`. One
+    that raises costs its event, which goes to the dead letters. Only what a strategy overrides is subscribed; market events come from the
+    markets given to `follow`.
+    """
 
     config_class: ClassVar[type[BaseModel]]
     name: ClassVar[str]
@@ -51,7 +65,24 @@ class BaseStrategy(ABC, Generic[C]):
         self.config = config
         self.context = context
         self.failed_cycles = 0
+        self.cycles = 0
+        self.handled = 0
         self._stopping = asyncio.Event()
+        self._woken = asyncio.Event()
+        wanted = frozenset(kind for kind in EventKind if self._overrides(f"on_{kind}"))
+        self.events = EventFeed(context.clients, context.clock, wanted, self._handle)
+        self.timers = Timers(context.clock, lambda event: self.events.put(EventKind.TIMER, event))
+        self.dead_letters = DeadLetters(
+            context.journal,
+            context.clock,
+            strategy=self.name,
+            account=context.account,
+            new_id=lambda now_ns: f"l{context.engine.ids.next(now_ns)}",
+        )
+
+    @classmethod
+    def _overrides(cls, method: str) -> bool:
+        return getattr(cls, method) is not getattr(BaseStrategy, method)
 
     @classmethod
     def get_strategy_name(cls) -> str:
@@ -75,9 +106,11 @@ class BaseStrategy(ABC, Generic[C]):
         except ValidationError as e:
             raise InvalidParameters("\n".join(explain(cls.config_class, dict(item)) for item in e.errors())) from None
 
+    # ---- life
+
     @abstractmethod
     async def initialize(self) -> None:
-        """Before the first cycle."""
+        """Before the first cycle, once; whoever assembles the bot calls it, before `start`."""
 
     @abstractmethod
     async def run_cycle(self) -> None:
@@ -89,25 +122,43 @@ class BaseStrategy(ABC, Generic[C]):
         """Seconds of wall time between two cycles."""
 
     async def start(self) -> None:
-        """Cycles until `stop`. A cycle that fails is logged with its traceback and counted; the next one is due all the same."""
-        await self.initialize()
-        while not self._stopping.is_set():
-            try:
-                await self.run_cycle()
-            except Exception:
-                self.failed_cycles += 1
-                log.exception("cycle.failed strategy=%s count=%d", self.name, self.failed_cycles)
-            await self._sleep()
+        """Events and cycles until `stop`. A cycle that fails is logged with its traceback and counted; the next one is due all the same."""
+        self.events.open()
+        tasks = [asyncio.create_task(self.events.run(), name=f"events:{self.name}")]
+        tasks.append(asyncio.create_task(self.timers.run(), name=f"timers:{self.name}"))
+        if any(self._overrides(f"on_{kind}") for kind in (EventKind.VENUE_OFFLINE, EventKind.VENUE_ONLINE, EventKind.RESET)):
+            tasks.append(asyncio.create_task(self.events.watch_venues(), name=f"venues:{self.name}"))
+        try:
+            while not self._stopping.is_set():
+                self._woken.clear()
+                try:
+                    await self.run_cycle()
+                except Exception:
+                    self.failed_cycles += 1
+                    log.exception("cycle.failed strategy=%s count=%d", self.name, self.failed_cycles)
+                self.cycles += 1
+                await self._sleep()
+        finally:
+            self.events.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.dead_letters.flush()
 
     async def _sleep(self) -> None:
         until = asyncio.create_task(self.context.clock.sleep_until_ns(self.context.clock.time_ns() + int(self.interval_s * 1_000_000_000)))
         stop = asyncio.create_task(self._stopping.wait())
+        woken = asyncio.create_task(self._woken.wait())
         try:
-            await asyncio.wait({until, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({until, stop, woken}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (until, stop):
+            for task in (until, stop, woken):
                 task.cancel()
-            await asyncio.gather(until, stop, return_exceptions=True)
+            await asyncio.gather(until, stop, woken, return_exceptions=True)
+
+    def wake(self) -> None:
+        """The next cycle begins now; if one is running, right after it."""
+        self._woken.set()
 
     async def stop(self) -> None:
         """No cycle after the running one."""
@@ -120,9 +171,72 @@ class BaseStrategy(ABC, Generic[C]):
         """For humans and the control API."""
         return {
             "strategy": self.name,
+            "cycles": self.cycles,
             "failed_cycles": self.failed_cycles,
+            "events": self.handled,
+            "dead_letters": self.dead_letters.count,
+            "timers": self.timers.names,
             "pairs": {pair_id: r.state.value for pair_id, r in self.context.engine.pairs.items()},
         }
+
+    # ---- events
+
+    def follow(self, venue: str, symbol: str, *, bars: str = "1m") -> None:
+        """Hear the market events of one market, as far as handlers for them are written; `bars` is the interval of `on_bar`."""
+        self.events.follow(venue, symbol, bars=bars)
+
+    def _handle(self, kind: EventKind, event: Any) -> None:
+        self.handled += 1
+        try:
+            self._call(kind, event)
+        except Exception as e:
+            self.dead_letters.add(kind, event, e)
+
+    def _call(self, kind: EventKind, event: Any) -> None:
+        getattr(self, f"on_{kind}")(event)
+
+    def replay_dead_letter(self, letter_id: str) -> None:
+        """Hand an event that failed to its handler again, also one of an earlier run. What the handler raises is raised.
+
+        Raises:
+            LookupError: there is no such letter.
+        """
+        self._call(*self.dead_letters.find(letter_id))
+
+    def on_book(self, change: BookChange) -> None:
+        """The book of a followed market changed; read it from the client."""
+
+    def on_bbo(self, bbo: Bbo) -> None: ...
+
+    def on_trade(self, trade: Trade) -> None: ...
+
+    def on_bar(self, bar: Candle) -> None: ...
+
+    def on_funding(self, sample: FundingRateSample) -> None:
+        """The funding rate of a followed market as the venue tells it."""
+
+    def on_order(self, order: OrderInfo) -> None:
+        """An order of the account changed; refused ones come to `on_rejection`."""
+
+    def on_rejection(self, order: OrderInfo) -> None: ...
+
+    def on_fill(self, fill: Fill) -> None: ...
+
+    def on_position(self, position: Position) -> None: ...
+
+    def on_liquidation(self, event: LiquidationEvent) -> None: ...
+
+    def on_gap(self, gap: Gap) -> None:
+        """Something may have been missed."""
+
+    def on_venue_offline(self, event: VenueEvent) -> None: ...
+
+    def on_venue_online(self, event: VenueEvent) -> None: ...
+
+    def on_reset(self, event: VenueEvent) -> None:
+        """What was built from that venue's events must be built anew: it was offline, or events were dropped."""
+
+    def on_timer(self, event: TimerEvent) -> None: ...
 
     # ---- decisions and state
 
@@ -168,6 +282,31 @@ class BaseStrategy(ABC, Generic[C]):
             ),
             or_fallback=True,
         )
+
+    def load_state(self, key: str, kind: type[S]) -> S | None:
+        """What `save_state` kept under that key, brought to the present version; None when there is none.
+
+        Raises:
+            StateNotReadable: it is of a newer version, or of an older one that `migrate_state` does not bring here.
+        """
+        held = self.context.journal.sync.state(self.name, self.context.account, key)
+        if held is None:
+            return None
+        if held.version > self.state_version:
+            raise StateNotReadable(
+                f"{self.name}: state {key!r} is of version {held.version}, this code knows {self.state_version}: update it"
+            )
+        value = msgspec.json.decode(held.value)
+        for version in range(held.version, self.state_version):
+            value = self.migrate_state(key, version, value)
+        try:
+            return msgspec.convert(value, kind, strict=False)
+        except msgspec.ValidationError as e:
+            raise StateNotReadable(f"{self.name}: state {key!r} of version {held.version} cannot be read: {e}") from e
+
+    def migrate_state(self, key: str, version: int, value: Any) -> Any:
+        """A value saved by `version` as `version + 1` would have saved it. Override it when `state_version` grows."""
+        raise StateNotReadable(f"{self.name}: state {key!r} of version {version} has no migration to {version + 1}")
 
 
 def _texts(values: Mapping[str, object] | None) -> str:

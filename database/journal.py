@@ -11,7 +11,7 @@ import msgspec
 
 from . import migrate
 from .connect import connect, error_of
-from .errors import JournalBroken, JournalConflict, JournalError
+from .errors import JournalBroken, JournalConflict, JournalError, JournalOwned, JournalReadOnly
 from .fallback import FallbackFile
 from .owner import OwnerLock
 from .records import (
@@ -79,10 +79,13 @@ class Journal:
     Fills, payments, ledger lines, decisions, dead letters and audit entries are taken once and never changed; all else is replaced by key.
     """
 
-    def __init__(self, connection: "Connection", *, fallback: FallbackFile | None = None, lock: OwnerLock | None = None) -> None:
+    def __init__(
+        self, connection: "Connection", *, fallback: FallbackFile | None = None, lock: OwnerLock | None = None, beside: bool = False
+    ) -> None:
         self._connection = connection
         self._fallback = fallback
         self._lock = lock
+        self._beside = beside
         self._guard = threading.RLock()
         self._closed = False
         self._statements: dict[type[Any], Any] = {}
@@ -126,6 +129,30 @@ class Journal:
             raise
         return journal
 
+    @classmethod
+    def beside(cls, url: str, *, busy_timeout_s: float = 5.0) -> "Journal":
+        """For an operator's command, whether or not a bot runs: reads everything, writes keys of the control API and audit entries only.
+
+        No engine writes those two tables from what it remembers, so a second writer cannot mislead it.
+
+        Raises:
+            JournalError: it cannot be used, or is of an older version and owned, so that it cannot be brought forward now.
+        """
+        opened = connect(url, busy_timeout_s=busy_timeout_s)
+        try:
+            with error_of(url), opened.connection.begin():
+                at = migrate.current(opened.connection)
+            if at != migrate.HEAD:
+                try:
+                    cls.open(url, busy_timeout_s=busy_timeout_s).close()  # made, or brought forward
+                except JournalOwned as e:
+                    raise JournalBroken(f"the journal is of version {at}, this is {migrate.HEAD}: stop the bot that owns it first") from e
+        except BaseException:
+            opened.connection.close()
+            opened.connection.engine.dispose()
+            raise
+        return cls(opened.connection, beside=True)
+
     def close(self) -> None:
         """Give up the database and its ownership; what was written stays."""
         with self._guard:
@@ -158,6 +185,8 @@ class Journal:
         Raises:
             JournalError: nothing was written; an intent among the records must not be sent.
         """
+        if self._beside and not all(isinstance(r, ApiKeyRecord | AuditRecord) for r in records):
+            raise JournalReadOnly("only the journal's owner writes records of trading")
         with self._guard:
             self._check_open()
             try:

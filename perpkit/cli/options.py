@@ -93,11 +93,24 @@ class Store:
         """The journal, opened as its one writer."""
         return self._open(read_only=False)
 
+    def beside(self) -> "Journal":
+        """The journal for keys and audit entries, whether or not a bot owns it; made where there is none."""
+        from database.connect import sqlite_url
+        from database.journal import Journal
+
+        place = self.place
+        return Journal.beside(place if "://" in place else sqlite_url(Path(place)))
+
+    @property
+    def place(self) -> str:
+        """File or URL of the journal."""
+        return self.journal or str(self.folder() / JOURNAL_FILE)
+
     def _open(self, *, read_only: bool) -> "Journal":
         from database.connect import sqlite_url
         from database.journal import Journal
 
-        place = self.journal or str(self.folder() / JOURNAL_FILE)
+        place = self.place
         if "://" not in place and not Path(place).exists():
             hint = "name another with --home or --journal (after `make demo`: --home .perpkit-demo)"
             raise Failure(f"there is no journal at {place}", hint=hint)

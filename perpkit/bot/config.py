@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -136,8 +136,8 @@ def load(path: Path) -> BotConfig:
     return parse(values, text=text, where=str(path))
 
 
-def parse(values: Any, *, text: str = "", where: str = "") -> BotConfig:
-    """Check what a file says.
+def parse(values: Any, *, text: str = "", where: str = "", also: Collection[str] = ()) -> BotConfig:
+    """Check what a file says. `also`: venue names that are good besides the installed ones; a backtest has data of venues without a client.
 
     Raises:
         InvalidConfig: everything that is wrong with it.
@@ -151,16 +151,18 @@ def parse(values: Any, *, text: str = "", where: str = "") -> BotConfig:
         config = BotConfig.model_validate(dict(values))
     except ValidationError as e:
         raise InvalidConfig([explain(BotConfig, dict(item)) for item in e.errors()], where) from None
-    problems = [*_check_venues(config), *_check_strategy(config)]
+    problems = [*_check_venues(config, also), *_check_strategy(config)]
     if problems:
         raise InvalidConfig(problems, where)
     config._text = text
     return config
 
 
-def _check_venues(config: BotConfig) -> Iterator[str]:
+def _check_venues(config: BotConfig, also: Collection[str]) -> Iterator[str]:
     there = venues.names()
     for name, settings in config.venues.items():
+        if name in also and name not in there:
+            continue
         if name not in there:
             near = difflib.get_close_matches(name.lower(), there, n=1)
             yield f"venues.{name}: no such venue, " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(there)}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from database.records import DecisionRecord, StateRecord
+from database.records import DecisionRecord, PairState, StateRecord
 from exchange_clients.book import BookChange
 from exchange_clients.model import Bbo, Candle, Fill, FundingRateSample, Gap, LiquidationEvent, OrderInfo, Position, Trade
 from exchange_clients.transport.clock import Clock
@@ -19,6 +19,7 @@ from exchange_clients.transport.clock import Clock
 from .events import DeadLetters, EventFeed, EventKind, TimerEvent, Timers, VenueEvent
 from .execution.engine import ExecutionEngine
 from .execution.journaling import AsyncJournal
+from .reload import Change, HeldConfigs
 
 if TYPE_CHECKING:
     from exchange_clients.base_client import BaseExchangeClient
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("strategies")
 
 C = TypeVar("C", bound=BaseModel)
+HELD_CONFIGS = "held_configs"
 S = TypeVar("S")
 
 
@@ -62,7 +64,7 @@ class BaseStrategy(ABC, Generic[C]):
     state_version: ClassVar[int] = 1
 
     def __init__(self, config: C, context: StrategyContext) -> None:
-        self.config = config
+        self._configs = HeldConfigs(config)
         self.context = context
         self.failed_cycles = 0
         self.cycles = 0
@@ -178,6 +180,52 @@ class BaseStrategy(ABC, Generic[C]):
             "timers": self.timers.names,
             "pairs": {pair_id: r.state.value for pair_id, r in self.context.engine.pairs.items()},
         }
+
+    # ---- configuration and ends
+
+    @property
+    def config(self) -> C:
+        """In force for what is opened from now on; for what is open: `config_of`."""
+        return self._configs.config
+
+    def config_of(self, owner_id: str) -> C:
+        """In force for an open pair or holding: a reload only tightens it (E39)."""
+        return self._configs.of(owner_id)
+
+    def open_owners(self) -> list[str]:
+        """Ids of the pairs (and, where a strategy has them, holdings) that are not closed."""
+        return [pair_id for pair_id, runner in self.context.engine.pairs.items() if runner.state is not PairState.CLOSED]
+
+    def restore_configs(self) -> None:
+        """What an earlier process promised to open pairs and holdings; whoever assembles the bot calls it before `initialize`.
+
+        Raises:
+            StateNotReadable: it cannot be read any more.
+        """
+        kept = self.load_state(HELD_CONFIGS, dict[str, dict[str, Any]])
+        try:
+            self._configs.restore(kept or {})
+        except ValidationError as e:
+            raise StateNotReadable(f"{self.name}: the limits kept for open positions cannot be read: {e}") from e
+
+    async def reload(self, new: C) -> dict[str, tuple[Change, ...]]:
+        """Go on with another configuration; what became of each difference, per open pair or holding. Durable when it returns."""
+        changed = self._configs.change(new, self.open_owners())
+        await self.save_state(HELD_CONFIGS, self._configs.dump())
+        self.wake()
+        return changed
+
+    async def begin_close(self, owner_id: str, why: str) -> None:
+        """Begin the end of a pair because somebody asked; it is on its way when this returns. Asking twice is asking once.
+
+        Raises:
+            LookupError: this strategy has no such open pair.
+        """
+        runner = self.context.engine.pairs.get(owner_id)
+        if runner is None or runner.state is PairState.CLOSED:
+            raise LookupError(f"{self.name} has no open pair {owner_id!r}")
+        decision = self.decision("exit", "requested", why, symbol=runner.record.symbol, pair_id=owner_id)
+        await self.context.engine.begin_close(owner_id, f"requested: {why}", decision)
 
     # ---- events
 

@@ -5,7 +5,7 @@ switch, "higher" says that on protects more), "none" (limits nothing that is ope
 fixed: what is open keeps its value. None means no limit, the loosest of all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -109,3 +109,48 @@ def directions(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, 
 
 def _text(value: Any) -> str:
     return "none" if value is None else str(value)
+
+
+class HeldConfigs(Generic[C]):
+    """Which configuration holds for what is open: for each pair and holding the tightest of all since the first reload."""
+
+    def __init__(self, config: C) -> None:
+        self.config = config
+        self._held: dict[str, C] = {}
+
+    def of(self, owner_id: str) -> C:
+        """For an open pair or holding; the newest configuration for everything else."""
+        return self._held.get(owner_id, self.config)
+
+    def change(self, new: C, open_owners: Collection[str]) -> dict[str, tuple[Change, ...]]:
+        """From now on the new one, tightened for what is open; what became of each difference, per owner. What is closed is forgotten."""
+        found = {owner_id: tighten(self.of(owner_id), new) for owner_id in open_owners}
+        self._held = {owner_id: one.config for owner_id, one in found.items()}
+        self.config = new
+        return {owner_id: one.changes for owner_id, one in found.items()}
+
+    def dump(self) -> dict[str, dict[str, Any]]:
+        """To be kept over a restart."""
+        return {owner_id: config.model_dump(mode="json") for owner_id, config in self._held.items()}
+
+    def restore(self, kept: Mapping[str, Mapping[str, Any]]) -> None:
+        """What `dump` gave an earlier process. The file may have been changed meanwhile: it only tightens. A key that is gone is left out.
+
+        Raises:
+            ValidationError: what was kept is no configuration any more.
+        """
+        kind = type(self.config)
+        for owner_id, values in kept.items():
+            earlier = kind.model_validate(_known(kind, values))
+            self._held[owner_id] = tighten(earlier, self.config).config
+
+
+def _known(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    known: dict[str, Any] = {}
+    for name, value in values.items():
+        field = kind.model_fields.get(name)
+        if field is not None:
+            inner = field.annotation
+            nested = isinstance(inner, type) and issubclass(inner, BaseModel) and isinstance(value, Mapping)
+            known[name] = _known(inner, value) if nested and isinstance(inner, type) else value
+    return known

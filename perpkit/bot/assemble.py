@@ -201,6 +201,7 @@ async def assembled(
         for bot in bots:
             await bot.engine.start()
         for bot in bots:
+            bot.strategy.restore_configs()
             await bot.strategy.initialize()
         if heartbeat_s is not None:
             together.beat(heartbeat_s)

@@ -1,0 +1,342 @@
+"""Moves the simulated venues through history: feeds of markets in time order, and the driver that plays them on the virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
+from heapq import merge
+from pathlib import Path
+from typing import Any, Protocol
+
+from exchange_clients.model import NS_PER_S, Side
+from exchange_simulator.core.exchange import Exchange
+from exchange_simulator.core.types import REF, to_fraction
+from exchange_simulator.simloop import SimLoop
+from exchange_simulator.simulated_venue import SimulatedVenue
+from exchange_simulator.world.recordings import open_stream
+from perpkit.backtest.config import MarketModel, StreamFile
+from perpkit.backtest.data.candles import Candles, QuoteRow, read_candles, read_quotes
+from perpkit.backtest.data.funding import FundingHistory, Gap
+from perpkit.backtest.data.tables import DataError
+
+BPS = Decimal(10_000)
+Step = tuple[int, int, "Feed", Any]
+"""(time in ns, rank of the feed, feed, what it applies): sorted by time, then rank; a feed never meets itself."""
+
+
+class Feed(Protocol):
+    """A source of changes, in time order."""
+
+    def steps(self) -> Iterator[Step]:
+        """Every change."""
+        ...
+
+    def apply(self, ts_ns: int, change: Any) -> None:
+        """One change happens."""
+        ...
+
+
+class HistoryFunding:
+    """`FundingSource` of one venue: each settlement charges exactly the record of its time; without one nothing, and it is counted.
+
+    What a strategy sees as the running rate is the last settled one, or with `coming` the next record (see BacktestConfig.rates).
+    """
+
+    sample_interval_ns = 0
+
+    def __init__(self, histories: Mapping[str, FundingHistory], start_ns: int, *, coming: bool) -> None:
+        self._coming = coming
+        self._rates = {m: {s.ts_ns: (to_fraction(round(s.rate, 12)), s.interval_ns) for s in h.settlements} for m, h in histories.items()}
+        self._times = {m: [s.ts_ns for s in h.settlements] for m, h in histories.items()}
+        self._start_ns = start_ns
+        self.missing: dict[str, int] = dict.fromkeys(histories, 0)
+        """Settlements without a record, by market."""
+
+    def sample(self, market: str, premium: int) -> None: ...
+
+    def estimate(self, market: str, ts_ns: int, interval_ns: int) -> int:
+        times = self._times.get(market)
+        if not times:
+            return 0
+        at = bisect_right(times, ts_ns)
+        if not self._coming:
+            at -= 1
+        if not 0 <= at < len(times):
+            return 0
+        rate, its_interval_ns = self._rates[market][times[at]]
+        return rate if its_interval_ns == interval_ns else rate * interval_ns // its_interval_ns
+
+    def settle(self, market: str, ts_ns: int, interval_ns: int) -> int:
+        rates = self._rates.get(market)
+        if rates is None:
+            return 0
+        found = rates.get(ts_ns)
+        if found is None:
+            self.missing[market] += 1
+            return 0
+        return found[0]
+
+
+@dataclass(slots=True)
+class Market:
+    """One market of one simulated venue, with its units. `rank` is even: the next one belongs to its interval feed."""
+
+    venue: SimulatedVenue
+    symbol: str
+    rank: int
+    exchange: Exchange = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.exchange = self.venue.exchange
+
+    def ticks(self, price: Decimal, rounding: str) -> int:
+        spec = self.exchange.markets[self.symbol].spec
+        return int((price / spec.tick_size).to_integral_value(rounding))
+
+    def steps_of(self, size: Decimal) -> int:
+        spec = self.exchange.markets[self.symbol].spec
+        return int((size / spec.step_size).to_integral_value(ROUND_DOWN))
+
+
+class IntervalFeed:
+    """The market's funding interval changes where the history's does: right after the last settlement of the old one."""
+
+    def __init__(self, market: Market, history: FundingHistory, start_ns: int, end_ns: int) -> None:
+        self._market, self._history = market, history
+        self._start_ns, self._end_ns = start_ns, end_ns
+
+    def steps(self) -> Iterator[Step]:
+        settlements = self._history.settlements
+        for before, after in zip(settlements, settlements[1:], strict=False):
+            if before.interval_ns != after.interval_ns and self._start_ns <= before.ts_ns < self._end_ns:
+                yield before.ts_ns + 1, self._market.rank + 1, self, after.interval_ns
+
+    def apply(self, ts_ns: int, change: int) -> None:
+        exchange, symbol = self._market.exchange, self._market.symbol
+        spec = exchange.markets[symbol].spec
+        exchange.change_market(max(ts_ns, exchange.now_ns), replace(spec, funding_interval_ns=change))
+
+
+class CandleFeed:
+    """Bars walk open, the nearer extreme first (low when the bar rises, high when it falls), the other one, close; mark = index = price.
+
+    The points are at the opening, one and two thirds, and one second before the end, so that a settlement at the end of a bar is charged at
+    its close. Between them the price stands still.
+    """
+
+    def __init__(self, market: Market, candles: Candles, model: MarketModel, start_ns: int, end_ns: int) -> None:
+        self._market, self._candles, self._model = market, candles, model
+        self._start_ns, self._end_ns = start_ns, end_ns
+        self.gaps = [g for g in candles.gaps if g.from_ns < end_ns and g.to_ns > start_ns]
+
+    def steps(self) -> Iterator[Step]:
+        rank, length = self._market.rank, self._candles.interval_ns
+        holes = {gap.from_ns for gap in self.gaps}
+        for bar in self._candles.bars:
+            if bar.ts_ns + length <= self._start_ns:
+                continue
+            if bar.ts_ns >= self._end_ns:
+                break
+            last_ns = bar.ts_ns + length - NS_PER_S
+            rises = bar.close >= bar.open
+            middle = (bar.low, bar.high) if rises else (bar.high, bar.low)
+            path = ((bar.ts_ns, bar.open), (bar.ts_ns + length // 3, middle[0]), (bar.ts_ns + 2 * length // 3, middle[1]))
+            points = (*path, (last_ns, bar.close)) if self._model.path == "ohlc" else (path[0], (last_ns, bar.close))
+            for ts_ns, price in points:
+                if self._start_ns <= ts_ns < self._end_ns:
+                    yield ts_ns, rank, self, price
+            if bar.ts_ns + length in holes and bar.ts_ns + length < self._end_ns:
+                yield bar.ts_ns + length, rank, self, None
+
+    def apply(self, ts_ns: int, change: Decimal | None) -> None:
+        market, model = self._market, self._model
+        venue, exchange, symbol = market.venue, market.exchange, market.symbol
+        if change is None:
+            venue.suspend(symbol, "the history has a gap here")
+            return
+        if venue.suspended(symbol) is not None:
+            venue.resume(symbol)
+        spec = exchange.markets[symbol].spec
+        now = max(ts_ns, exchange.now_ns)
+        mark = spec.to_ref(change)
+        exchange.set_mark(now, symbol, mark, mark)
+        half = model.spread_bps / 2
+        bid = max(1, market.ticks(change * (1 - half / BPS), ROUND_FLOOR))
+        ask = max(bid + 1, market.ticks(change * (1 + half / BPS), ROUND_CEILING))
+        gap = max(1, market.ticks(change * model.level_step_bps / BPS, ROUND_CEILING))
+        size = max(1, market.steps_of(model.level_usd / change))
+        bids = [(bid - n * gap, size) for n in range(model.levels) if bid - n * gap > 0]
+        exchange.set_levels(now, symbol, bids, [(ask + n * gap, size) for n in range(model.levels)])
+        venue.quote_changed(symbol)
+
+
+class QuoteFeed:
+    """Best prices as they were quoted; mark = index = mid. Trades are not known: resting orders fill when a quote goes through them."""
+
+    def __init__(self, market: Market, quotes: Iterable[tuple[int, int, int, int, int]]) -> None:
+        """`quotes`: (time, bid in ticks, bid size in steps, ask, ask size), in time order."""
+        self._market, self._quotes = market, quotes
+        exchange, symbol = market.exchange, market.symbol
+        state = exchange.markets[symbol]
+        set_quote, set_mark, changed = exchange.set_quote, exchange.set_mark, market.venue.quote_changed
+
+        def apply(ts_ns: int, change: tuple[int, int, int, int, int]) -> None:
+            _, bid, bid_size, ask, ask_size = change
+            mark = (bid + ask) * REF // 2
+            if mark != state.mark:
+                set_mark(ts_ns, symbol, mark, mark)
+            set_quote(ts_ns, symbol, bid, bid_size, ask, ask_size)
+            changed(symbol)
+
+        self.apply = apply
+
+    def steps(self) -> Iterator[Step]:
+        rank = self._market.rank
+        for quote in self._quotes:
+            yield quote[0], rank, self, quote
+
+
+def quote_units(market: Market, rows: Iterable[QuoteRow], start_ns: int, end_ns: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """Rows of a file in ticks and steps.
+
+    Raises:
+        DataError: a price off tick or a size below one step.
+    """
+    spec = market.exchange.markets[market.symbol].spec
+    for row in rows:
+        if start_ns <= row.ts_ns < end_ns:
+            try:
+                bid, ask = spec.to_ticks(row.bid), spec.to_ticks(row.ask)
+            except ValueError as e:
+                raise DataError(row.place, str(e), f"tick_size is {spec.tick_size}") from None
+            bid_size, ask_size = market.steps_of(row.bid_size), market.steps_of(row.ask_size)
+            if not (bid_size and ask_size):
+                raise DataError(row.place, "a size is below one step", f"step_size is {spec.step_size}")
+            yield row.ts_ns, bid, bid_size, ask, ask_size
+
+
+class StreamFeed:
+    """A recorded stream: the book as it was, and each public trade taking from the front of the queue before the depth that it changed."""
+
+    def __init__(self, market: Market, path: Path, source: StreamFile, start_ns: int, end_ns: int) -> None:
+        self._market, self._path, self._source = market, path, source
+        self._start_ns, self._end_ns = start_ns, end_ns
+
+    def steps(self) -> Iterator[Step]:
+        source, market = self._source, self._market
+        reader = open_stream(self._path)
+        for step in reader:
+            book = reader.books.get(source.symbol)
+            if book is None or not book.ready or not self._start_ns <= step.t_ns < self._end_ns:
+                continue
+            trades = [(t.side, market.steps_of(t.size), t.price) for t in step.trades if t.symbol == source.symbol]
+            levels = None
+            if source.symbol in step.books:
+                bids, asks = book.best(source.levels)
+                levels = (self._levels(bids, ROUND_FLOOR), self._levels(asks, ROUND_CEILING))
+            if trades or levels:
+                yield step.t_ns, market.rank, self, (trades, levels)
+
+    def _levels(self, rows: list[tuple[Decimal, Decimal]], rounding: str) -> list[tuple[int, int]]:
+        levels: dict[int, int] = {}
+        for price, size in rows:
+            if steps := self._market.steps_of(size):
+                ticks = self._market.ticks(price, rounding)
+                levels[ticks] = levels.get(ticks, 0) + steps
+        return list(levels.items())
+
+    def apply(self, ts_ns: int, change: tuple[list[tuple[Side, int, Decimal]], Any]) -> None:
+        trades, levels = change
+        market = self._market
+        exchange, symbol = market.exchange, market.symbol
+        now = max(ts_ns, exchange.now_ns)
+        for side, steps, price in trades:
+            if steps:
+                exchange.external_trade(now, symbol, side, steps, limit=market.ticks(price, ROUND_FLOOR if side is Side.SELL else ROUND_CEILING))
+        if levels is not None:
+            bids, asks = levels
+            if bids and asks:
+                mark = (bids[0][0] + asks[0][0]) * REF // 2
+                exchange.set_mark(now, symbol, mark, mark)
+            exchange.set_levels(now, symbol, bids, asks)
+        market.venue.quote_changed(symbol)
+
+
+class Ticks:
+    """Calls back at even times: curves are sampled and progress is told there."""
+
+    def __init__(self, rank: int, start_ns: int, end_ns: int, count: int, call: Any) -> None:
+        self._rank, self._call = rank, call
+        step = max(1, (end_ns - start_ns) // count)
+        self._times = [*range(start_ns + step, end_ns, step), end_ns]
+
+    def steps(self) -> Iterator[Step]:
+        for ts_ns in self._times:
+            yield ts_ns, self._rank, self, None
+
+    def apply(self, ts_ns: int, change: None) -> None:
+        self._call(ts_ns)
+
+
+class Player:
+    """Plays feeds on a virtual loop. Between two steps everybody who has something to do gets to do it, at its own time."""
+
+    def __init__(self, loop: SimLoop, epoch_ns: int, feeds: Iterable[Feed]) -> None:
+        self._loop, self._epoch_ns = loop, epoch_ns
+        self._feeds = list(feeds)
+        self.events = 0
+
+    async def play(self) -> None:
+        """To the last step."""
+        loop, epoch_ns = self._loop, self._epoch_ns
+        busy_by, jump = loop.busy_by, loop.jump
+        steps = self._feeds[0].steps() if len(self._feeds) == 1 else merge(*(feed.steps() for feed in self._feeds))
+        events = 0
+        for ts_ns, _, feed, change in steps:
+            due_ns = ts_ns - epoch_ns
+            if busy_by(due_ns):
+                await self._reach(due_ns)
+            jump(due_ns)
+            feed.apply(ts_ns, change)
+            events += 1
+            if loop.ready:
+                await self._drain()
+        self.events = events
+
+    async def _reach(self, due_ns: int) -> None:
+        """Time passes for everybody else up to then."""
+        loop = self._loop
+        await self._drain()
+        while loop.busy_by(due_ns) and (left_ns := due_ns - loop.time_ns()) > 0:
+            await asyncio.sleep(left_ns / NS_PER_S)
+            await self._drain()
+
+    async def _drain(self) -> None:
+        """Turns of the loop without time passing, until nobody waits for one."""
+        while self._loop.ready:
+            await asyncio.sleep(0)
+
+
+def gaps_of(histories: Mapping[str, FundingHistory], start_ns: int, end_ns: int) -> dict[str, list[Gap]]:
+    """Holes of funding histories within the run, by market."""
+    return {m: [g for g in h.gaps if g.from_ns < end_ns and g.to_ns > start_ns] for m, h in histories.items()}
+
+
+def feed_of(market: Market, model: MarketModel, root: Path, start_ns: int, end_ns: int) -> Feed:
+    """What moves the price of a market.
+
+    Raises:
+        DataError: the file cannot be used.
+    """
+    if model.candles is not None:
+        return CandleFeed(market, read_candles(root, model.candles), model, start_ns, end_ns)
+    if model.quotes is not None:
+        return QuoteFeed(market, quote_units(market, read_quotes(root, model.quotes), start_ns, end_ns))
+    assert model.stream is not None
+    path = root / model.stream.file
+    if not path.is_file():
+        raise DataError(model.stream.file, "there is no such file", f"looked in {root}")
+    return StreamFeed(market, path, model.stream, start_ns, end_ns)

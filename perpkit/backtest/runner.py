@@ -1,0 +1,316 @@
+"""One run: history, simulated venues and the bot's own code on a virtual clock. A plain function of plain data."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from database.journal import Journal
+from database.records import DecisionRecord, PairState
+from exchange_clients import venues as registry
+from exchange_clients.model import NS_PER_HOUR, Instrument, InstrumentId
+from exchange_simulator.core.types import UNIT, Rules
+from exchange_simulator.simloop import Simulation, run
+from exchange_simulator.simulated_client import SimulatedClient
+from exchange_simulator.simulated_venue import SimulatedVenue, simulated_spec
+from perpkit.backtest.config import BacktestConfig, MarketModel, VenueModel
+from perpkit.backtest.data.funding import FundingHistory, Settlement, iso_minute, read_funding
+from perpkit.backtest.market import Feed, HistoryFunding, IntervalFeed, Market, Player, Ticks, feed_of, gaps_of
+from perpkit.backtest.recorder import ACCOUNT, Recorder, Told, book_all
+from perpkit.backtest.result import Input, RunResult
+from perpkit.bot import config as bot_config
+from perpkit.bot.assemble import Bots, assembled
+from strategies.base_strategy import explain
+from strategies.execution.engine import ExecutionEngine
+
+log = logging.getLogger("perpkit.backtest")
+
+UNRESOLVED_EVERY_S = 3_600.0
+Progress = Callable[[float], None]
+"""Told the share of the run that is done, 0 to 1."""
+
+
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What `run_one` needs, as plain data that travels between processes and machines.
+
+    `bot`: the bot's file as parsed. `overrides`: dotted keys of it that were set otherwise. `flip_seed`: every funding settlement gets a random
+    sign (the null test).
+    """
+
+    bot: dict[str, Any]
+    data: str
+    from_ns: int
+    to_ns: int
+    seed: int = 0
+    label: str = ""
+    overrides: dict[str, str] = msgspec.field(default_factory=dict)
+    flip_seed: int | None = None
+
+
+class InvalidSpec(ValueError):
+    """The run cannot start: one line per problem."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """A venue of the run."""
+
+    name: str
+    model: VenueModel
+    venue: SimulatedVenue
+    client: SimulatedClient
+    funding: HistoryFunding
+    histories: dict[str, FundingHistory]
+    feeds: list[Feed] = field(default_factory=list)
+
+
+class BacktestClient(SimulatedClient):
+    """Nothing is lost between this client and its exchange, so what is unproven is looked up once an hour instead of every two seconds."""
+
+    async def _keep_proven(self) -> None:
+        while True:
+            await self.context.runtime.clock.sleep(UNRESOLVED_EVERY_S)
+            await self.order_manager.check_unresolved()
+
+
+def run_one(spec: RunSpec, progress: Progress | None = None) -> RunResult:
+    """The run that `spec` describes. Same spec and files, same result, to the last byte of its JSON.
+
+    Raises:
+        InvalidSpec, InvalidConfig, DataError: nothing was run; the text says what to mend.
+    """
+    if spec.to_ns <= spec.from_ns:
+        raise InvalidSpec(f"the run ends ({iso_minute(spec.to_ns)}) before it begins ({iso_minute(spec.from_ns)})")
+    config, bot = checked(spec.bot)
+    return run(partial(_play, spec=spec, config=config, bot=bot, progress=progress), seed=spec.seed, epoch_ns=spec.from_ns)
+
+
+def checked(values: Mapping[str, Any]) -> tuple[BacktestConfig, bot_config.BotConfig]:
+    """The two halves of a bot's file.
+
+    Raises:
+        InvalidSpec, InvalidConfig: what is wrong with it.
+    """
+    section = values.get("backtest")
+    if not section:
+        raise InvalidSpec("there is no section `backtest`: it names the data of each venue (docs/backtest.md)")
+    try:
+        config = BacktestConfig.model_validate(section)
+    except ValidationError as e:
+        raise InvalidSpec("\n".join(f"backtest.{explain(BacktestConfig, dict(item))}" for item in e.errors())) from None
+    bot = bot_config.parse({**values, "backtest": dict(section)}, also=tuple(config.venues))
+    missing = [name for name in bot.venues if name not in config.venues]
+    if missing:
+        raise InvalidSpec(f"backtest.venues: nothing stands for {', '.join(missing)}")
+    return config, bot
+
+
+async def _play(sim: Simulation, *, spec: RunSpec, config: BacktestConfig, bot: bot_config.BotConfig, progress: Progress | None) -> RunResult:
+    stages = {name: _stage(sim, name, config.venues[name], config, spec) for name in bot.venues}
+    journal = Journal.open("sqlite:///:memory:")
+    try:
+        recorder = Recorder({name: stage.venue for name, stage in stages.items()})
+        feeds: list[Feed] = [feed for stage in stages.values() for feed in stage.feeds]
+        feeds.append(Ticks(1_000_000, spec.from_ns, spec.to_ns, config.samples, partial(_sample, recorder, spec, progress)))
+        _first_prices(feeds, spec.from_ns)
+        player = Player(sim.loop, spec.from_ns, feeds)
+        async with AsyncExitStack() as stack:
+            engine = partial(ExecutionEngine, check_s=config.proof_hours * 3_600)
+            clients = {bot.account: {name: stage.client for name, stage in stages.items()}}
+            bots = await stack.enter_async_context(
+                assembled([bot], clients, journal, sim.runtime, environment="backtest", engine_class=engine)
+            )
+            await _trade(bots, player)
+            if config.close_at_end:
+                await _close(bots)
+            await bots.stop()
+            told = Told(spec, bot, _inputs(spec, config, bot), _gaps(stages, spec), _warnings(stages), player.events)
+            await book_all(bots.all[0].engine.journal, clients[bot.account], sim.runtime.clock.time_ns())
+            return recorder.result(told, journal)
+    finally:
+        journal.close()
+
+
+def _sample(recorder: Recorder, spec: RunSpec, progress: Progress | None, ts_ns: int) -> None:
+    recorder.sample(ts_ns)
+    if progress is not None:
+        progress((ts_ns - spec.from_ns) / (spec.to_ns - spec.from_ns))
+
+
+def _first_prices(feeds: list[Feed], from_ns: int) -> None:
+    """Every market has a price when the bot starts, else it would start on nothing."""
+    for feed in feeds:
+        step = next(iter(feed.steps()), None)
+        if step is None and not isinstance(feed, IntervalFeed):
+            raise InvalidSpec(f"there is no data after {iso_minute(from_ns)}")
+
+
+async def _trade(bots: Bots, player: Player) -> None:
+    """The bot cycles while history plays; when history ends it is asked to stop."""
+    playing = asyncio.create_task(player.play(), name="history")
+    running = asyncio.create_task(bots.run(), name="bots")
+    try:
+        await asyncio.wait({playing, running}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await running
+        await playing
+    finally:
+        bots.ask_to_stop()
+        for task in (playing, running):
+            if not task.done():
+                task.cancel()
+        await asyncio.gather(playing, running, return_exceptions=True)
+
+
+async def _close(bots: Bots) -> None:
+    """Open pairs are closed at the last prices, and pay for it."""
+    for bot in bots:
+        await bot.strategy.stop()
+        for pair_id, runner in list(bot.engine.pairs.items()):
+            if runner.state is PairState.HEDGED:
+                now_ns = bots.runtime.clock.time_ns()
+                decision = DecisionRecord(
+                    decision_id=f"d{bot.engine.ids.next(now_ns)}",
+                    strategy=bot.config.strategy,
+                    account=bot.config.account,
+                    pair_id=pair_id,
+                    symbol=runner.record.symbol,
+                    kind="exit",
+                    rule="end_of_history",
+                    outcome="the history ends",
+                    inputs="{}",
+                    thresholds="{}",
+                    ages="{}",
+                    ts=now_ns,
+                )
+                await bot.engine.close(pair_id, "end_of_history: the history ends", decision)
+
+
+# ---- building
+
+
+def _stage(sim: Simulation, name: str, model: VenueModel, config: BacktestConfig, spec: RunSpec) -> Stage:
+    root = Path(spec.data)
+    histories = {
+        base: _flipped(read_funding(root, market.funding), spec.flip_seed, f"{name} {base}")
+        for base, market in model.markets.items()
+        if market.funding is not None
+    }
+    funding = HistoryFunding(histories, spec.from_ns, coming=config.rates == "coming")
+    like = registry.get(model.like).spec if model.like is not None else None
+    venue_spec = simulated_spec(name, like=like)
+    quote = model.quote or venue_spec.default_quote
+    if model.quote is not None:
+        venue_spec = replace(venue_spec, default_quote=quote, collateral=quote)
+    instruments = [_instrument(name, base, quote, m, histories.get(base), spec.from_ns) for base, m in model.markets.items()]
+    venue = SimulatedVenue(
+        venue_spec,
+        instruments,
+        sim.runtime.clock,
+        rules=Rules(queue=model.queue, default_initial=int(UNIT / model.account_leverage) if model.account_leverage else 0),
+        funding=funding,
+        publish_book=False,
+        entry_latency_s=model.latency_ms / 1_000,
+        report_latency_s=model.report_latency_ms / 1_000,
+        jitter_s=model.jitter_ms / 1_000,
+        rng=random.Random(f"{spec.seed}-{name}"),  # noqa: S311 - a seeded model of latency
+        keep=1_000_000,
+    )
+    venue.open_account(ACCOUNT, model.deposit_usd)
+    client = BacktestClient(venue, ACCOUNT, runtime=sim.runtime)
+    stage = Stage(name, model, venue, client, funding, histories)
+    for base, market_model in model.markets.items():
+        market = Market(venue, base, 2 * len(stage.feeds) + 1_000 * list(config.venues).index(name))
+        history = histories.get(base)
+        if history is not None:
+            _offset(venue, base, history)
+            stage.feeds.append(IntervalFeed(market, history, spec.from_ns, spec.to_ns))
+        stage.feeds.append(feed_of(market, market_model, root, spec.from_ns, spec.to_ns))
+    return stage
+
+
+def _offset(venue: SimulatedVenue, base: str, history: FundingHistory) -> None:
+    if history.offset_ns:
+        exchange = venue.exchange
+        listed = exchange.markets[base].spec
+        exchange.change_market(exchange.now_ns, replace(listed, funding_offset_ns=history.offset_ns))
+
+
+def _flipped(history: FundingHistory, seed: int | None, name: str) -> FundingHistory:
+    if seed is None:
+        return history
+    rng = random.Random(f"flip-{seed}-{name}")  # noqa: S311 - a seeded null test
+    flipped = tuple(Settlement(s.ts_ns, s.rate if rng.random() < 0.5 else -s.rate, s.interval_ns) for s in history.settlements)
+    return replace(history, settlements=flipped)
+
+
+def _instrument(venue: str, base: str, quote: str, model: MarketModel, history: FundingHistory | None, from_ns: int) -> Instrument:
+    return Instrument(
+        id=InstrumentId(base, quote, venue),
+        venue_symbol=base,
+        contract_id=base,
+        settle=quote,
+        tick_size=model.tick_size,
+        step_size=model.step_size,
+        min_quantity=model.min_quantity or model.step_size,
+        min_notional=model.min_notional,
+        initial_margin=model.initial_margin,
+        maintenance_margin=model.maintenance_margin,
+        max_leverage=1 / model.initial_margin,
+        maker_fee=model.maker_fee,
+        taker_fee=model.taker_fee,
+        funding_interval_hours=_interval(history, model, from_ns),
+    )
+
+
+def _interval(history: FundingHistory | None, model: MarketModel, from_ns: int) -> Decimal:
+    """Of the history at the start of the run, else as the file says, else 8 h."""
+    if history is None:
+        return model.funding_interval_hours or Decimal(8)
+    found = history.settlements[0]
+    for settlement in history.settlements:
+        found = settlement
+        if settlement.ts_ns > from_ns:
+            break
+    return Decimal(found.interval_ns) / NS_PER_HOUR
+
+
+def _gaps(stages: Mapping[str, Stage], spec: RunSpec) -> tuple[str, ...]:
+    told = []
+    for name, stage in stages.items():
+        for market, gaps in gaps_of(stage.histories, spec.from_ns, spec.to_ns).items():
+            told += [f"{name} {market}: no funding records from {gap}: nothing was charged" for gap in gaps]
+        for feed in stage.feeds:
+            told += [f"{name}: no bars from {gap}: the market was not readable" for gap in getattr(feed, "gaps", ())]
+    return tuple(told)
+
+
+def _warnings(stages: Mapping[str, Stage]) -> tuple[str, ...]:
+    told = []
+    for name, stage in stages.items():
+        for market, count in stage.funding.missing.items():
+            if count:
+                told.append(f"{name} {market}: {count} settlements have no record and charged nothing")
+    return tuple(told)
+
+
+def _inputs(spec: RunSpec, config: BacktestConfig, bot: bot_config.BotConfig) -> tuple[Input, ...]:
+    files: dict[str, None] = {}
+    for name in bot.venues:
+        for market in config.venues[name].markets.values():
+            for source in (market.candles, market.quotes, market.stream, market.funding):
+                if source is not None:
+                    files[source.file] = None
+    return tuple(Input(name, hashlib.sha256((Path(spec.data) / name).read_bytes()).hexdigest()) for name in sorted(files))

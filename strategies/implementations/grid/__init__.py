@@ -1,0 +1,1 @@
+"""Grid: maker entries one step apart, every fill with its own take-profit."""

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from database.errors import JournalError
-from database.ids import DurableIds
 from database.journal import Journal
 from database.records import DecisionRecord, Leg, PairRecord, PairState
 from exchange_clients.errors import VenueError
 from exchange_clients.events import Subscription
-from exchange_clients.model import ZERO, Fill, Gap, Instrument, OrderInfo
+from exchange_clients.model import Fill, Gap, Instrument, OrderInfo
 from exchange_clients.transport.runtime import Runtime
 
 from . import recovery
 from .guard import NO_GUARD, Guard
 from .journaling import AsyncJournal, Observer, nobody
+from .market import SharedMarket
 from .ownership import Ownership
 from .pair import PairRunner
 from .plan import PairPlan, recall
@@ -70,7 +70,7 @@ class ExecutionEngine:
         self.clients = dict(clients)
         self.clock = runtime.clock
         self.journal = AsyncJournal(journal, runtime.offload, observer)
-        self.ids = DurableIds(journal, f"{strategy}:{account}")
+        self.ids = self.ownership.ids
         self.pairs: dict[str, PairRunner] = {}
         self.halted: str | None = None
         self._observer, self._check_s = observer, check_s
@@ -88,7 +88,10 @@ class ExecutionEngine:
             self._feeds.append(asyncio.create_task(self._follow_orders(venue), name=f"orders:{venue}"))
         for record in self.journal.sync.pairs(*(s for s in PairState if s is not PairState.CLOSED)):
             if record.strategy == self.strategy and record.account == self.account:
-                runner = await self._runner(record, msgspec.json.decode(record.plan, type=PairPlan))
+                plan = msgspec.json.decode(record.plan, type=PairPlan)
+                listings = {leg: await recall(plan, leg, self.clients[record.venue(leg)]) for leg in Leg}
+                markets = {leg: self._market(record.venue(leg), listing) for leg, listing in listings.items()}
+                runner = self._runner(record, plan, markets)
                 recovery.load(runner, self.journal.sync)
                 self._observer("recovery.begins", record.pair_id, state=record.state.value)
                 self._run(runner)
@@ -163,7 +166,7 @@ class ExecutionEngine:
             try:
                 await runner.begin(msgspec.structs.replace(decision, pair_id=record.pair_id))
             except BaseException:
-                del self.pairs[record.pair_id]
+                self.pairs.pop(record.pair_id).leave()
                 raise
             self._run(runner)
             return runner
@@ -176,10 +179,6 @@ class ExecutionEngine:
             raise EntryRefused("entry_block", block)
         if plan.worst_naked_usd > plan.limits.naked_cap_usd:
             raise EntryRefused("naked_cap_usd", f"one slice is worth {plan.worst_naked_usd:.2f}, the cap is {plan.limits.naked_cap_usd}")
-        for other in self.pairs.values():
-            held = {other.record.long_instrument, other.record.short_instrument}
-            if other.state is not PairState.CLOSED and held & {plan.long_instrument, plan.short_instrument}:
-                raise EntryRefused("one_pair_per_market", f"pair {other.record.pair_id} holds one of these markets")
         listings = {
             Leg.LONG: await self.clients[long].instruments.load(plan.long_instrument),
             Leg.SHORT: await self.clients[short].instruments.load(plan.short_instrument),
@@ -187,10 +186,21 @@ class ExecutionEngine:
         for listing in listings.values():
             if listing.id.inverse:
                 raise EntryRefused("inverse", f"{listing.id} is inverse: its quantity is in quote currency and hedges no base units")
-        plan = msgspec.structs.replace(plan, listings=listings)
+        markets = {leg: self._market(long if leg is Leg.LONG else short, listing) for leg, listing in listings.items()}
+        pair_id = decision.pair_id or self.new_pair_id()
+        self._check_direction(pair_id, markets)
+        for market in markets.values():
+            if not await market.prove():
+                raise EntryRefused("unproved_position", f"{market.instrument.id} shows a position that our records do not explain yet")
+        prices = {leg: await self._mid(market) for leg, market in markets.items()}
+        worst = plan.slice_quantity * max(prices.values())
+        if worst > plan.limits.naked_cap_usd:
+            raise EntryRefused("naked_cap_usd", f"one slice is worth {worst:.2f}, the cap is {plan.limits.naked_cap_usd}")
+        plan = msgspec.structs.replace(plan, listings=listings, prices=prices, worst_naked_usd=worst)
+        self._check_direction(pair_id, markets)
         now_ns = self.clock.time_ns()
         record = PairRecord(
-            pair_id=decision.pair_id or f"p{self.ids.next(now_ns)}",
+            pair_id=pair_id,
             strategy=self.strategy,
             account=self.account,
             symbol=plan.symbol,
@@ -201,22 +211,34 @@ class ExecutionEngine:
             short_instrument=plan.short_instrument,
             first_leg=plan.first_leg,
             quantity=plan.quantity,
-            foreign_long=await self._foreign(long, plan.long_instrument, Leg.LONG),
-            foreign_short=await self._foreign(short, plan.short_instrument, Leg.SHORT),
+            foreign_long=markets[Leg.LONG].foreign,
+            foreign_short=markets[Leg.SHORT].foreign,
             plan=msgspec.json.encode(plan).decode(),
             created_at=now_ns,
             updated_at=now_ns,
         )
-        runner = await self._runner(record, plan)
-        for trader in runner.legs.values():
-            await trader.quote(reduce=False)
-        return record, runner
+        return record, self._runner(record, plan, markets)
+
+    def _market(self, venue: str, listing: Instrument) -> SharedMarket:
+        return self.ownership.market(self.account, self.clients[venue], listing, journal=self.journal, clock=self.clock)
+
+    def _check_direction(self, owner: str, markets: Mapping[Leg, SharedMarket]) -> None:
+        """Nobody else, foreign or ours, stands against a leg: reduce-only orders of the two would get in each other's way (E11)."""
+        for leg, market in markets.items():
+            conflict = market.conflict(owner, leg.sign)
+            if conflict is not None:
+                raise EntryRefused("foreign_position" if market.foreign * leg.sign < 0 else "opposite_direction", conflict)
+
+    async def _mid(self, market: SharedMarket) -> Decimal:
+        bid, ask = await market.client.fetch_bbo_prices(market.instrument.contract_id)
+        market.last_price = (bid + ask) / 2
+        return market.last_price
 
     def _forget_closed(self) -> None:
         """Closed pairs are kept for late fills and readers, the oldest not for ever."""
         closed = [pair_id for pair_id, runner in self.pairs.items() if runner.state is PairState.CLOSED]
         for pair_id in closed[:-KEEP_CLOSED]:
-            del self.pairs[pair_id]
+            self.pairs.pop(pair_id).leave()
 
     async def close(self, pair_id: str, reason: str, decision: DecisionRecord) -> PairRecord:
         """Close a pair whatever triggered it; a second request joins the first. The decision is durable before anything is sent (E19)."""
@@ -244,25 +266,16 @@ class ExecutionEngine:
         """For a decision that names the pair it opens."""
         return f"p{self.ids.next(self.clock.time_ns())}"
 
-    async def _foreign(self, venue: str, symbol: str, leg: Leg) -> Decimal:
-        """What the account holds there already and is not ours (E11). It must be proved, and must not work against the leg."""
-        held = await self.clients[venue].get_position_snapshot(symbol)
-        foreign = ZERO if held is None else held.quantity
-        if foreign * leg.sign < 0:
-            raise EntryRefused("foreign_position", f"the account holds {foreign} of {symbol}, against the {leg} leg")
-        return foreign
-
-    async def _runner(self, record: PairRecord, plan: PairPlan) -> PairRunner:
-        instruments: dict[Leg, Instrument] = {leg: await recall(plan, leg, self.clients[record.venue(leg)]) for leg in Leg}
+    def _runner(self, record: PairRecord, plan: PairPlan, markets: Mapping[Leg, SharedMarket]) -> PairRunner:
         return PairRunner(
             record,
             plan,
-            clients=self.clients,
-            instruments=instruments,
+            markets=markets,
             journal=self.journal,
             ids=self.ids,
             clock=self.clock,
             observer=self._observer,
+            guard=self.guard,
             may_enter=lambda pair: self.entry_block(pair.long_venue, pair.short_venue),
             check_s=self._check_s,
         )
@@ -276,8 +289,7 @@ class ExecutionEngine:
     async def _follow_fills(self, venue: str) -> None:
         async def take(event: object) -> None:
             if isinstance(event, Fill):
-                for runner in list(self.pairs.values()):
-                    await runner.take_fill(venue, event)
+                await self.ownership.take_fill(self.account, event)
 
         await self._follow(venue, self.clients[venue].watch_fills, take)
 

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
 
 from database.errors import JournalError
 from database.ids import DurableIds
@@ -21,17 +20,16 @@ from exchange_clients.errors import (
     VenueError,
     VenueUnavailable,
 )
-from exchange_clients.model import ZERO, Fill, Instrument, Side
+from exchange_clients.model import ZERO, Side
 from exchange_clients.transport.clock import Clock
 
 from .decide import LegView, Send
+from .guard import Guard, OrderCheck
 from .journaling import AsyncJournal, Observer
+from .market import SharedMarket
 from .plan import ExecutionLimits, Tactic
 from .pricing import Quote, rung, terms
-from .proof import FIRST_LOOK_S, MAX_BACKOFF_S, OrderProof, Share, SharedMarket
-
-if TYPE_CHECKING:
-    from exchange_clients.base_client import BaseExchangeClient
+from .proof import FIRST_LOOK_S, MAX_BACKOFF_S, OrderProof
 
 log = logging.getLogger("strategies.execution")
 
@@ -43,35 +41,24 @@ class LegTrader:
         self,
         pair: PairRecord,
         leg: Leg,
-        client: "BaseExchangeClient",
-        instrument: Instrument,
+        market: SharedMarket,
         *,
         journal: AsyncJournal,
         ids: DurableIds,
         clock: Clock,
         limits: ExecutionLimits,
         observer: Observer,
+        guard: Guard,
         on_change: Callable[[], None],
     ) -> None:
-        self.pair_id, self.leg, self.client, self.instrument = pair.pair_id, leg, client, instrument
+        self.pair_id, self.leg, self.market = pair.pair_id, leg, market
+        self.client, self.instrument = market.client, market.instrument
         self.venue, self.account = pair.venue(leg), pair.account
         self._journal, self._ids, self._clock, self._limits = journal, ids, clock, limits
-        self._on_change = on_change
-        self.market = SharedMarket(client, instrument, foreign=pair.foreign(leg), clock=clock)
-        self.share = Share(
-            pair.pair_id,
-            leg,
-            self.venue,
-            self.account,
-            instrument,
-            sign=leg.sign,
-            created_ns=pair.created_at,
-            journal=journal,
-            clock=clock,
-            observer=observer,
-            on_change=on_change,
+        self._guard, self._on_change = guard, on_change
+        self.share = market.join(
+            pair.pair_id, leg, sign=leg.sign, created_ns=pair.created_at, observer=observer, on_change=on_change, journal=journal
         )
-        self.market.shares.append(self.share)
         self.add_failures = self.reduce_failures = 0
         self.ready_s = 0.0
         self._step: Send | None = None
@@ -187,6 +174,9 @@ class LegTrader:
         ladder = self._limits.reduce_bps if step.reduce else self._limits.entry_bps if step.purpose == "entry" else self._limits.hedge_bps
         bps = ladder[-1] if tactic is Tactic.MARKET or quote.source != "book" else rung(ladder, step.attempt)
         how = terms(self.instrument, side, tactic, quote, bps)
+        if not step.reduce and (block := self._order_block(side, quantity, how.price, step)) is not None:
+            self.say("order.blocked", reason=block)
+            return
         now_ns = self._clock.time_ns()
         intent = IntentRecord(
             intent_id=self._intent_id(now_ns, step),
@@ -236,6 +226,21 @@ class LegTrader:
         if step.reduce and self.view().small and isinstance(proof.refusal, MinNotional | OrderDenied):
             self.reduce_failures = self._limits.max_reduce_attempts  # dust: the venue will not take less tomorrow
 
+    def _order_block(self, side: Side, quantity: Decimal, price: Decimal, step: Send) -> str | None:
+        """What the guard has against an order that adds."""
+        return self._guard.order_block(
+            OrderCheck(
+                venue=self.venue,
+                instrument=self.instrument,
+                side=side,
+                quantity=quantity,
+                price=price,
+                reduce_only=False,
+                purpose=step.purpose,
+                owner=self.pair_id,
+            )
+        )
+
     def _intent_id(self, now_ns: int, step: Send) -> str:
         """From the durable counter; a reducing order goes out even when the counter cannot be advanced any more."""
         try:
@@ -278,10 +283,6 @@ class LegTrader:
         """Something about our orders came in: look now."""
         self.share.wake()
 
-    async def take_fill(self, fill: Fill) -> None:
-        """One execution on the account, perhaps seen before; ours is booked once, another's is remembered apart."""
-        await self.market.take_fill(fill)
-
     async def position(self) -> Decimal:
         """The venue's signed position now; zero only when it says so."""
         return await self.market.position()
@@ -312,7 +313,7 @@ class LegTrader:
     async def _reducible(self, quantity: Decimal) -> Decimal:
         """Never more than the venue shows of our share, read now (E17); our own count where it cannot be read but honours reduce-only."""
         try:
-            shown = self.leg.sign * (await self.position() - self.foreign)
+            shown = self.leg.sign * await self.market.shown(self.share)
         except VenueError as e:
             self.mark(e)
             if not self.client.capabilities.reduce_only:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from decimal import Decimal
 
 import msgspec
 
@@ -12,17 +12,16 @@ from database.errors import JournalError
 from database.ids import DurableIds
 from database.records import DecisionRecord, Leg, PairRecord, PairState
 from exchange_clients.errors import VenueError
-from exchange_clients.model import Fill, Instrument, OrderInfo, Purpose
+from exchange_clients.model import OrderInfo, Purpose
 from exchange_clients.transport.clock import Clock
 
 from .decide import Cancel, Move, PairView, Pause, Send, Step, decide
+from .guard import Guard
 from .journaling import AsyncJournal, Observer
 from .leg import LegTrader
+from .market import SharedMarket
 from .plan import PairPlan, Tactic
 from .states import ACTIVE, check
-
-if TYPE_CHECKING:
-    from exchange_clients.base_client import BaseExchangeClient
 
 log = logging.getLogger("strategies.execution")
 
@@ -41,12 +40,12 @@ class PairRunner:
         record: PairRecord,
         plan: PairPlan,
         *,
-        clients: Mapping[str, "BaseExchangeClient"],
-        instruments: Mapping[Leg, Instrument],
+        markets: Mapping[Leg, SharedMarket],
         journal: AsyncJournal,
         ids: DurableIds,
         clock: Clock,
         observer: Observer,
+        guard: Guard,
         may_enter: Callable[[PairRecord], str | None],
         check_s: float,
     ) -> None:
@@ -59,17 +58,18 @@ class PairRunner:
             leg: LegTrader(
                 record,
                 leg,
-                clients[record.venue(leg)],
-                instruments[leg],
+                markets[leg],
                 journal=journal,
                 ids=ids,
                 clock=clock,
                 limits=plan.limits,
                 observer=observer,
-                on_change=self._changed.set,
+                guard=guard,
+                on_change=self._share_changed,
             )
             for leg in Leg
         }
+        self._closed_with: dict[Leg, Decimal] = {}
         self._tasks: dict[Leg, asyncio.Task[None]] = {}
         self._orders_sent = 0
         self._open_since_s: float | None = None
@@ -127,14 +127,14 @@ class PairRunner:
         """Look again: something that the rules depend on has changed."""
         self._changed.set()
 
-    async def take_fill(self, venue: str, fill: Fill) -> None:
-        """A fill seen on a venue of this pair. One that comes after the proved end is booked and cried out: it cannot be traded away."""
-        for trader in self.legs.values():
-            if trader.venue == venue:
-                before = trader.own
-                await trader.take_fill(fill)
-                if self.state is PairState.CLOSED and trader.own != before:
-                    log.error("fill.after_close pair=%s venue=%s trade=%s own=%s", self.record.pair_id, venue, fill.trade_id, trader.own)
+    def _share_changed(self) -> None:
+        """Fills or orders of a leg came in. After the proved end they are booked and cried out: they cannot be traded away."""
+        self._changed.set()
+        if self.state is PairState.CLOSED:
+            for trader in self.legs.values():
+                if trader.own != self._closed_with[trader.leg]:
+                    self._closed_with[trader.leg] = trader.own
+                    log.error("fill.after_close pair=%s venue=%s own=%s", self.record.pair_id, trader.venue, trader.own)
                     trader.say("fill.after_close", own=trader.own)
 
     def take_order(self, venue: str, info: OrderInfo) -> None:
@@ -299,7 +299,7 @@ class PairRunner:
         """Write down what is not ours, when it changed."""
         long, short = self.legs[Leg.LONG].foreign, self.legs[Leg.SHORT].foreign
         if (long, short) != (self.record.foreign_long, self.record.foreign_short):
-            await self._save(msgspec.structs.replace(self.record, foreign_long=long, foreign_short=short))
+            await self._save(msgspec.structs.replace(self.record, updated_at=self._clock.time_ns()))
 
     async def _wait(self, seconds: float) -> bool:
         """True when something changed before the time was over."""
@@ -368,6 +368,8 @@ class PairRunner:
             residual_long=long if left else None,
             residual_short=-short if left else None,
         )
+        if move.state is PairState.CLOSED:
+            self.retire()
         await self._save(record)
         if move.state is PairState.OPENING:
             self._opening_since_s = self._clock.monotonic()
@@ -379,8 +381,21 @@ class PairRunner:
         self._changed.set()
         self._moved.set()
 
+    def retire(self) -> None:
+        """The pair is over: what it may still hold counts as foreign for everybody who trades there."""
+        for leg, trader in self.legs.items():
+            self._closed_with[leg] = trader.own
+            trader.share.ended = True
+
+    def leave(self) -> None:
+        """Nobody asks for this pair any more."""
+        for trader in self.legs.values():
+            trader.market.leave(trader.share)
+
     async def _save(self, record: PairRecord) -> None:
         """On disk, or at least in memory: the way out of a position is never held up by the disk (E8)."""
+        if record.state is not PairState.CLOSED:
+            record = msgspec.structs.replace(record, foreign_long=self.legs[Leg.LONG].foreign, foreign_short=self.legs[Leg.SHORT].foreign)
         try:
             await self._journal.write(record, pair_id=record.pair_id, or_fallback=True)
         except JournalError as e:

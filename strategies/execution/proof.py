@@ -1,11 +1,10 @@
-"""What is proved: of one order, of one owner's share in a market, and of the market's position as a whole.
+"""What is proved of one order, and of one owner's share in a market.
 
 Pairs and holdings both stand on this file. Nothing here decides what is sent.
 """
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -15,28 +14,23 @@ import msgspec
 from database.errors import JournalError
 from database.records import FillCause, FillRecord, IntentRecord, IntentState, Leg, OrderRecord
 from exchange_clients.errors import DuplicateClientOrderId, Outcome, RateLimited, TransportError, VenueError, VenueUnavailable
-from exchange_clients.model import NS_PER_S, ZERO, Fill, FillKind, Instrument, OrderInfo, OrderResult, OrderStatus
+from exchange_clients.model import NS_PER_S, ZERO, Fill, Instrument, OrderInfo, OrderResult, OrderStatus
 from exchange_clients.transport.clock import Clock
 
 from .journaling import AsyncJournal, Observer
 from .plan import ExecutionLimits
 
 if TYPE_CHECKING:
-    from exchange_clients.base_client import BaseExchangeClient
+    from .market import SharedMarket
 
 log = logging.getLogger("strategies.execution")
 
-MAX_ORPHANS = 1_000
-FORCED_LOOKS = 10
 FIRST_LOOK_S = 1.0
 FIRST_ASK_S = 0.5
 MAX_ASK_S = 5.0
 LATE_FILL_S = 0.3
 MAX_BACKOFF_S = 10.0
-MIN_PULL_GAP_S = 1.0
-MAX_PULL_GAP_S = 16.0
 LOOKBACK_NS = 60 * 1_000_000_000
-FEE_UNIT = Decimal("1e-12")
 ON_BOOK = frozenset({OrderStatus.PENDING, OrderStatus.OPEN, OrderStatus.PARTIALLY_FILLED})
 
 Execution = tuple[str, str]
@@ -67,6 +61,10 @@ class Share:
         self.owner, self.leg, self.venue, self.account, self.instrument = owner, leg, venue, account, instrument
         self.sign, self.created_ns, self.on_change = sign, created_ns, on_change
         self._journal, self._clock, self._observer = journal, clock, observer
+        self.ended = False
+        """The owner is closed: its fills are still its own, its rest counts as foreign."""
+        self.changed = False
+        """Somebody else changed what the owner holds; the owner takes note and clears this."""
         self.intents: dict[str, IntentRecord] = {}
         self.orders: dict[str, OrderRecord] = {}
         self.fills: dict[Execution, FillRecord] = {}
@@ -77,6 +75,10 @@ class Share:
         self._clients: dict[str, str] = {}
         self._held = ZERO
         self._filled: dict[str, tuple[Decimal, Decimal]] = {}
+
+    def follow(self, observer: Observer, on_change: Callable[[], None], journal: AsyncJournal) -> None:
+        """Somebody takes the share over: after a restart it stood here by the journal alone."""
+        self._observer, self.on_change, self._journal = observer, on_change, journal
 
     @property
     def own(self) -> Decimal:
@@ -181,172 +183,6 @@ class Share:
             log.error("journal.lost pair=%s record=%s error=%s", self.owner, type(record).__name__, e)
 
 
-class SharedMarket:
-    """The account's position in one market: our shares, what is not ours, and whether the venue shows the sum.
-
-    `foreign` is signed and includes everything that no share of ours explains.
-    """
-
-    def __init__(self, client: "BaseExchangeClient", instrument: Instrument, *, foreign: Decimal, clock: Clock) -> None:
-        self.client, self.instrument, self.foreign = client, instrument, foreign
-        self._clock = clock
-        self.shares: list[Share] = []
-        self.venue_up = True
-        self.last_price: Decimal | None = None
-        self._orphans: OrderedDict[Execution, Fill] = OrderedDict()
-        self._explained: OrderedDict[Execution, None] = OrderedDict()
-        self._booking = asyncio.Lock()
-        self.next_pull_s = 0.0
-        self._pull_gap_s = MIN_PULL_GAP_S
-        self._forced_looks = 0
-
-    @property
-    def expected_position(self) -> Decimal:
-        """What the venue must show: our shares and what was there before."""
-        return self.foreign + sum((share.own for share in self.shares), ZERO)
-
-    @property
-    def suspect(self) -> bool:
-        """The venue closed something (liquidation, ADL, settlement) and it is not known yet whose it was; ends after some looks."""
-        return self._forced_looks > 0
-
-    async def take_fill(self, fill: Fill) -> None:
-        """One execution on the account, perhaps seen before; ours is booked once, another's is remembered apart."""
-        if fill.instrument != self.instrument.id:
-            return
-        async with self._booking:
-            await self._take(fill)
-
-    async def _take(self, fill: Fill) -> None:
-        key = (fill.trade_id, fill.side.value)
-        if key in self._explained or any(key in share.fills for share in self.shares):
-            return
-        for share in self.shares:
-            client_order_id = share.owner_of(fill)
-            forced = fill.kind is not FillKind.TRADE and fill.side.sign != share.direction
-            if client_order_id is not None or (forced and self.foreign == 0 and fill.quantity <= abs(share.own)):
-                await self._book(share, fill, client_order_id, FillCause(fill.kind.value))
-                return
-        if fill.ts_venue_ns >= self._since_ns:
-            if key not in self._orphans and fill.kind is not FillKind.TRADE and self._against(fill):
-                self._forced_looks = FORCED_LOOKS
-                self._changed()
-            self._orphans[key] = fill
-            if len(self._orphans) > MAX_ORPHANS:
-                self._orphans.popitem(last=False)
-
-    def _against(self, fill: Fill) -> bool:
-        return any(fill.side.sign != share.direction for share in self.shares)
-
-    def _changed(self) -> None:
-        for share in self.shares:
-            share.on_change()
-
-    @property
-    def _since_ns(self) -> int:
-        """From when on fills may be ours."""
-        return min(share.created_ns for share in self.shares) - LOOKBACK_NS
-
-    async def _book(self, share: Share, fill: Fill, client_order_id: str | None, cause: FillCause) -> None:
-        self._pull_gap_s = MIN_PULL_GAP_S
-        self._orphans.pop((fill.trade_id, fill.side.value), None)
-        self.last_price = fill.price
-        await share.book(fill, client_order_id, cause)
-
-    async def learn(self, share: Share, order_id: str, client_order_id: str) -> None:
-        """The venue's name of our order. Fills that came under it before it was known are ours."""
-        if not share.name(order_id, client_order_id):
-            return
-        async with self._booking:
-            for fill in [f for f in self._orphans.values() if f.order_id == order_id]:
-                await self._take(fill)
-
-    async def pull_fills(self) -> None:
-        """Ask the venue for all fills since the first share began; book what is ours and new.
-
-        The most expensive question there is on some venues, so the pauses between two of them grow until a new fill comes.
-        """
-        self.next_pull_s = self._clock.monotonic() + self._pull_gap_s
-        self._pull_gap_s = min(self._pull_gap_s * 2, MAX_PULL_GAP_S)
-        fills = await self.client.get_user_trade_history(self.instrument.contract_id, since_ns=self._since_ns)
-        self.venue_up = True
-        async with self._booking:
-            for fill in fills:
-                if fill.instrument == self.instrument.id:
-                    await self._take(fill)
-
-    async def position(self) -> Decimal:
-        """The venue's signed position now; zero only when it says so."""
-        snapshot = await self.client.get_position_snapshot(self.instrument.contract_id)
-        self.venue_up = True
-        return ZERO if snapshot is None else snapshot.quantity
-
-    async def reconcile(self) -> bool:
-        """Whether the venue's position is what we account for, if need be after taking in the fills it has on record.
-
-        A difference that fills of others explain is theirs: it changes the foreign share; what goes beyond the foreign share reduced ours
-        (closed by hand: EXTERNAL; by the venue: booked as what it was). An unexplained difference stays one.
-        """
-        self._forced_looks = max(self._forced_looks - 1, 0)
-        if await self.position() == self.expected_position:
-            return True
-        if self._clock.monotonic() < self.next_pull_s:
-            return False
-        await self.pull_fills()
-        missing = await self.position() - self.expected_position
-        if missing == 0:
-            return True
-        others = self._explaining(missing)
-        if others is None:
-            return False
-        share = self.shares[0]
-        async with self._booking:
-            ours = self._ours_of(share, missing)
-            self.foreign += missing + share.direction * ours
-            for fill in reversed(others):
-                ours -= await self._explain(share, fill, ours)
-            while len(self._explained) > MAX_ORPHANS:
-                self._explained.popitem(last=False)
-        self._forced_looks = 0
-        share.say("position.external", change=missing, foreign=self.foreign)
-        return True
-
-    def _ours_of(self, share: Share, missing: Decimal) -> Decimal:
-        """How much of a change against the share is taken from us: what is left once nothing foreign stands in our direction."""
-        against, theirs = -share.direction * missing, share.direction * self.foreign
-        return min(max(against - theirs, ZERO), max(share.direction * share.own, ZERO)) if theirs >= 0 else ZERO
-
-    async def _explain(self, share: Share, fill: Fill, ours: Decimal) -> Decimal:
-        """A fill of others: up to `ours` of it closed our share and is booked, the rest is theirs. Returns what was ours."""
-        taken = min(fill.quantity, ours) if fill.side.sign != share.direction else ZERO
-        if taken > 0:
-            fee = fill.fee if taken == fill.quantity else (fill.fee * taken / fill.quantity).quantize(FEE_UNIT)
-            cause = FillCause.EXTERNAL if fill.kind is FillKind.TRADE else FillCause(fill.kind.value)
-            await self._book(share, msgspec.structs.replace(fill, quantity=taken, fee=fee), None, cause)
-        else:
-            key = (fill.trade_id, fill.side.value)
-            del self._orphans[key]
-            self._explained[key] = None
-        return taken
-
-    def _explaining(self, missing: Decimal) -> list[Fill] | None:
-        """The newest fills of others that add up to exactly that change, or None. Older ones may have been explained before a restart."""
-        found: list[Fill] = []
-        total = ZERO
-        for fill in sorted(self._orphans.values(), key=lambda f: (f.ts_venue_ns, f.trade_id), reverse=True):
-            found.append(fill)
-            total += fill.signed_quantity
-            if total == missing:
-                return found
-        return None
-
-    def mark(self, error: VenueError, owner: str) -> None:
-        """A call to the venue failed."""
-        if isinstance(error, TransportError | VenueUnavailable):
-            self.venue_up = False
-        log.warning("venue.error pair=%s market=%s error=%s", owner, self.instrument.id, error)
-
-
 class OrderProof:
     """One order, from before its first byte until its end *and* its cumulative fill are proved (E2, E4). Times are seconds of asyncio time.
 
@@ -357,7 +193,7 @@ class OrderProof:
     def __init__(
         self,
         share: Share,
-        market: SharedMarket,
+        market: "SharedMarket",
         intent: IntentRecord,
         *,
         clock: Clock,
@@ -413,7 +249,7 @@ class OrderProof:
                 await self._refused(str(e), e)
             return
         if result.success:
-            self.market.venue_up = True
+            self.market.answered()
             if result.order_id is not None:
                 await self.market.learn(self.share, result.order_id, self.client_order_id)
             await self._become(IntentState.WORKING, "")
@@ -473,7 +309,7 @@ class OrderProof:
             self._last_query_s = now
             contract = self.market.instrument.contract_id
             info = await self.market.client.get_order_info(intent.client_order_id, force_refresh=True, contract_id=contract)
-            self.market.venue_up = True
+            self.market.answered()
             if info is None:
                 await self._maybe_absent()
         if info is None:

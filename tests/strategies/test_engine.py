@@ -795,15 +795,6 @@ def test_e21_an_inverse_market_is_refused_as_a_leg(tmp_path: Path, where: str) -
     run_stack(tmp_path, main)
 
 
-def test_two_plans_for_one_market_are_one_pair(tmp_path: Path) -> None:
-    async def main(s: Stack) -> None:
-        found = await asyncio.gather(s.open(), s.open(), return_exceptions=True)
-        assert sorted(type(x).__name__ for x in found) == ["EntryRefused", "PairRecord"]
-        hedged(s)
-
-    run_stack(tmp_path, main)
-
-
 def test_e08_once_the_disk_is_well_again_entries_are_free_without_anybody_writing(tmp_path: Path) -> None:
     async def main(s: Stack) -> None:
         record = await s.open()

@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 JOBS ?= 3
 ARGS ?=
 SEEDS ?= 0:10000
+KILLS ?= 0:300
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check suite smoke format parity bench soak simulate lock
+.PHONY: help env demo test check suite smoke format parity bench soak simulate crash mutants lock
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -48,6 +49,12 @@ soak: env ## long runs: random kills, storms of faults
 
 simulate: env ## storms over the whole stack, one per seed (SEEDS=0:10000 JOBS=2)
 	$(BIN)/python -m tests.strategies.simulation --seeds $(SEEDS) --jobs $(JOBS)
+
+crash: env ## kill bots at random points over real sockets, start them again (KILLS=0:300 JOBS=2)
+	@$(BIN)/python -m tests.strategies.crash --kills $(KILLS) --jobs $(JOBS)
+
+mutants: env ## break the engine and the clients on purpose, see the tests notice (ARGS="E13 E17")
+	@$(BIN)/python -m tests.strategies.mutants $(ARGS)
 
 lock: ## write the lock anew from pyproject.toml, from the public registry alone
 	@$(PYTHON) requirements/lock.py $(LOCK)

@@ -1,8 +1,9 @@
-"""A bot in a process of its own: recovers what is open, then (when it is to be killed) opens and closes a pair until its end comes.
+"""A bot in a process of its own: recovers what is open, then (when it lives to be killed) opens and closes pairs until its end comes.
 
-    python -m tests.strategies.crash_bot '{"folder": ..., "kill_at": 9 or null, "venues": {...}}'
+    python -m tests.strategies.crash_bot '{"folder": ..., "lives": true, "kill_at": 9 or null, "venues": {...}}'
 
-Prints the states of all pairs as its last line when it is allowed to end.
+`kill_at`: the step of the journal at which it kills itself; null: somebody else does. Without `lives` it prints the states of all pairs as
+its last line and ends.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ from exchange_clients.signing import Credentials
 from exchange_clients.transport.runtime import Runtime
 from strategies.execution.engine import ExecutionEngine
 from tests.strategies.stack import Stack, Story
+
+ALIVE = b"alive"
 
 
 class Reaper:
@@ -49,7 +52,8 @@ async def main(task: dict[str, Any]) -> dict[str, str]:
     journal = Journal.open(sqlite_url(folder / "journal.db"))
     engine = ExecutionEngine(journal, clients, runtime, strategy="test", account="main", observer=Story(hook=Reaper(task["kill_at"])))
     await engine.start()
-    if task["kill_at"] is not None:
+    if task["lives"]:
+        print(ALIVE.decode(), flush=True)
         bot = Stack(runtime, folder, {}, Story(), clients, journal, engine)
         while True:
             record = await bot.open(slice_="0.005")

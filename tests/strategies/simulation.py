@@ -64,6 +64,7 @@ PUSHES = ("sequence_gap", "garbage", "frozen_stream")
 CENT = D("0.01")
 HOUR_S = 3600.0
 ANY = "any"
+MEMORY = Path("/dev/shm")  # noqa: S108 - the journals of thousands of seeds; what a power cut does to a disk is another test's matter
 SECOND = "ETH"
 SECOND_MID = D(2_500)
 BY_HAND = "777"
@@ -797,7 +798,7 @@ def drawn(seed: int, venues: str) -> tuple[str, ...]:
 def _one(seed: int, venues: str) -> tuple[int, Counter[str], str]:
     """The seed, how it ended and what happened in it, and what broke."""
     logging.disable()
-    with tempfile.TemporaryDirectory(prefix="storm-") as folder:
+    with tempfile.TemporaryDirectory(prefix="storm-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
         try:
             storm = simulate(seed, Path(folder), names=drawn(seed, venues))
             return seed, storm.happened + Counter([f"ended {storm.ending}" if storm.ending else "nothing begun"]), ""

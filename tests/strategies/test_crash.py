@@ -1,17 +1,14 @@
 """E9: killed at any step, started again: the pair converges to what the venues prove, and nothing that is sent on the way adds exposure."""
 
 import asyncio
-import json
-import signal
-import sys
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from database.records import PairState
-from exchange_clients.transport.runtime import Runtime
-from tests.strategies.stack import COMMAND_PATHS, VENUES, NakedWatch, Stack, accepted_by_client_id, run_stack, stack
+from tests.strategies.crash import Point, exposure, kill_and_restart
+from tests.strategies.stack import COMMAND_PATHS, VENUES, NakedWatch, Stack, accepted_by_client_id, run_stack
 
 D = Decimal
 STEP = D("0.00001")
@@ -37,11 +34,6 @@ class Crash:
         if self.left < 0:
             self.dead = True
             raise Killed(event)
-
-
-def exposure(positions: dict[str, Decimal]) -> tuple[Decimal, Decimal]:
-    """Delta and gross size, both absolute."""
-    return abs(sum(positions.values(), D(0))), sum((abs(p) for p in positions.values()), D(0))
 
 
 async def live(s: Stack) -> None:
@@ -124,45 +116,12 @@ def test_the_points_cover_a_whole_life(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", [4, 9, 14, 20, 26, 33])
-async def test_e09_sigkill_at_a_journal_step_recovers(tmp_path: Path, point: int) -> None:
-    """Bot and venues are different processes; the bot kills itself without warning at a step of its journal."""
-    runtime = Runtime.system()
-    async with stack(runtime, tmp_path, start=False) as s:
-        code, _ = await _bot(s, tmp_path, kill_at=point)
-        assert code == -signal.SIGKILL
-        await asyncio.sleep(1)  # what had left the bot arrives
-        before = s.positions()
-        watch = NakedWatch(s)
-        code, out = await _bot(s, tmp_path, kill_at=None)
-        assert code == 0, out
-        states = json.loads(out.strip().splitlines()[-1])
-        assert set(states.values()) <= {"hedged", "closed"}, states
-        delta, gross = exposure(before)
-        if "closed" in states.values():
-            delta = max(delta, SLICE)  # an exit that was decided goes on, slice by slice
-        assert watch.worst <= delta
-        assert watch.worst_gross <= gross
-        assert exposure(s.positions())[0] < STEP
-        for venue in s.venues.values():
-            assert set(accepted_by_client_id(venue).values()) <= {1}
-    runtime.offload.close()
+@pytest.mark.parametrize(("names", "step"), [(VENUES, 4), (("okx", "paradex"), 9), (VENUES, 14), (("aster", "backpack"), 20), (VENUES, 33)])
+async def test_e09_sigkill_at_a_journal_step_recovers(tmp_path: Path, names: tuple[str, str], step: int) -> None:
+    """Bot and venues are different processes; the bot kills itself without warning. `make crash` draws hundreds of points more."""
+    assert (await kill_and_restart(tmp_path, names, Point(step=step))).killed
 
 
-async def _bot(s: Stack, folder: Path, *, kill_at: int | None) -> tuple[int, str]:
-    task = {
-        "folder": str(folder),
-        "kill_at": kill_at,
-        "venues": {n: {"endpoints": v.server.endpoints, "environ": dict(v.account.environ)} for n, v in s.venues.items()},
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.strategies.crash_bot",
-        json.dumps(task),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode()
+@pytest.mark.slow
+async def test_e09_sigkill_at_a_moment_recovers(tmp_path: Path) -> None:
+    await kill_and_restart(tmp_path, VENUES, Point(after_s=0.8))

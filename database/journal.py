@@ -251,7 +251,7 @@ class Journal:
             self._statements[kind] = statement
         return bool(self._connection.execute(statement, msgspec.structs.asdict(record)).rowcount > 0)
 
-    def _read(self, kind: type[R], order: str, **equal: object) -> list[R]:
+    def _read(self, kind: type[R], order: str, *, last: int | None = None, **equal: object) -> list[R]:
         from sqlalchemy import select
 
         table = self._table(kind)
@@ -260,9 +260,12 @@ class Journal:
             query = query.where(
                 table.c[name].in_(list(value)) if isinstance(value, Sequence) and not isinstance(value, str) else table.c[name] == value
             )
+        if last is not None:
+            query = query.order_by(None).order_by(table.c[order].desc()).limit(last)
         with self._guard:
             self._check_open()
-            return self._rows(kind, query)
+            found = self._rows(kind, query)
+        return found if last is None else found[::-1]
 
     def _rows(self, kind: type[R], query: Any) -> list[R]:
         with error_of("journal"), self._connection.begin():
@@ -306,14 +309,14 @@ class Journal:
         """Ledger lines of a pair in time."""
         return self._read(LedgerLine, "ts", pair_id=pair_id)
 
-    def decisions(self, pair_id: str | None = None, *, strategy: str | None = None) -> list[DecisionRecord]:
-        """Decisions about a pair, of a strategy, or all."""
+    def decisions(self, pair_id: str | None = None, *, strategy: str | None = None, last: int | None = None) -> list[DecisionRecord]:
+        """Decisions about a pair, of a strategy, or all, oldest first; with `last` only so many of the newest."""
         where: dict[str, object] = {}
         if pair_id is not None:
             where["pair_id"] = pair_id
         if strategy is not None:
             where["strategy"] = strategy
-        return self._read(DecisionRecord, "ts", **where)
+        return self._read(DecisionRecord, "ts", last=last, **where)
 
     def state(self, strategy: str, account: str, key: str) -> StateRecord | None:
         """A saved value of a strategy."""

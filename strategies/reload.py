@@ -2,11 +2,11 @@
 
 Each field of a configuration says which way is tighter: `Field(json_schema_extra={"tighter": "lower"})`. Words: "lower" and "higher" (of a
 switch, "higher" says that on protects more), "none" (limits nothing that is open: takes effect at once). A field that says nothing is
-fixed: what is open keeps its value. None means no limit, the loosest of all.
+fixed: what is open keeps its value. None means no limit, the loosest of all; words of an enumeration rise in the order they are written.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -94,7 +94,8 @@ def refusal(way: Tighter, before: Any, after: Any) -> str:
         return "it would take a limit away"
     if before is None:
         return ""
-    tighter = after < before if way is Tighter.LOWER else after > before
+    order = (_rank(before), _rank(after))
+    tighter = order[1] < order[0] if way is Tighter.LOWER else order[1] > order[0]
     return "" if tighter else f"it is looser, only a {way} value is tighter"
 
 
@@ -105,6 +106,11 @@ def directions(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, 
             yield from directions(field.annotation, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", direction(field)
+
+
+def _rank(value: Any) -> Any:
+    """Members of an enumeration stand in the order they are written in."""
+    return list(type(value)).index(value) if isinstance(value, Enum) else value
 
 
 def _text(value: Any) -> str:

@@ -13,11 +13,11 @@ from database.journal import Journal
 from database.records import DecisionRecord, Leg, PairRecord, PairState
 from exchange_clients.errors import VenueError
 from exchange_clients.events import Subscription
-from exchange_clients.model import Fill, Gap, Instrument, OrderInfo
+from exchange_clients.model import Fill, Gap, Instrument, OrderInfo, Purpose, Side
 from exchange_clients.transport.runtime import Runtime
 
 from . import recovery
-from .guard import NO_GUARD, Guard
+from .guard import NO_GUARD, Guard, OrderCheck
 from .journaling import AsyncJournal, Observer, nobody
 from .market import SharedMarket
 from .ownership import Ownership
@@ -197,6 +197,9 @@ class ExecutionEngine:
         if worst > plan.limits.naked_cap_usd:
             raise EntryRefused("naked_cap_usd", f"one slice is worth {worst:.2f}, the cap is {plan.limits.naked_cap_usd}")
         plan = msgspec.structs.replace(plan, listings=listings, prices=prices, worst_naked_usd=worst)
+        block = await self.guard.admit(*(self._whole(plan, leg, market, pair_id) for leg, market in markets.items()))
+        if block is not None:
+            raise EntryRefused("guard", block)
         self._check_direction(pair_id, markets)
         now_ns = self.clock.time_ns()
         record = PairRecord(
@@ -218,6 +221,18 @@ class ExecutionEngine:
             updated_at=now_ns,
         )
         return record, self._runner(record, plan, markets)
+
+    def _whole(self, plan: PairPlan, leg: Leg, market: SharedMarket, owner: str) -> OrderCheck:
+        return OrderCheck(
+            venue=market.instrument.id.venue,
+            instrument=market.instrument,
+            side=Side.BUY if leg is Leg.LONG else Side.SELL,
+            quantity=plan.quantity,
+            price=plan.prices[leg],
+            reduce_only=False,
+            purpose=Purpose.ENTRY if leg is plan.first_leg else Purpose.HEDGE,
+            owner=owner,
+        )
 
     def _market(self, venue: str, listing: Instrument) -> SharedMarket:
         return self.ownership.market(self.account, self.clients[venue], listing, journal=self.journal, clock=self.clock)

@@ -174,7 +174,8 @@ class LegTrader:
         ladder = self._limits.reduce_bps if step.reduce else self._limits.entry_bps if step.purpose == "entry" else self._limits.hedge_bps
         bps = ladder[-1] if tactic is Tactic.MARKET or quote.source != "book" else rung(ladder, step.attempt)
         how = terms(self.instrument, side, tactic, quote, bps)
-        if not step.reduce and (block := self._order_block(side, quantity, how.price, step)) is not None:
+        client_order_id = self.client.new_client_order_id()
+        if not step.reduce and (block := self._order_block(side, quantity, how.price, step, client_order_id)) is not None:
             self.say("order.blocked", reason=block)
             return
         now_ns = self._clock.time_ns()
@@ -185,7 +186,7 @@ class LegTrader:
             venue=self.venue,
             account=self.account,
             instrument=str(self.instrument.id),
-            client_order_id=self.client.new_client_order_id(),
+            client_order_id=client_order_id,
             side=side.value,
             quantity=quantity,
             limit_price=how.price,
@@ -226,7 +227,7 @@ class LegTrader:
         if step.reduce and self.view().small and isinstance(proof.refusal, MinNotional | OrderDenied):
             self.reduce_failures = self._limits.max_reduce_attempts  # dust: the venue will not take less tomorrow
 
-    def _order_block(self, side: Side, quantity: Decimal, price: Decimal, step: Send) -> str | None:
+    def _order_block(self, side: Side, quantity: Decimal, price: Decimal, step: Send, client_order_id: str) -> str | None:
         """What the guard has against an order that adds."""
         return self._guard.order_block(
             OrderCheck(
@@ -238,6 +239,7 @@ class LegTrader:
                 reduce_only=False,
                 purpose=step.purpose,
                 owner=self.pair_id,
+                client_order_id=client_order_id,
             )
         )
 

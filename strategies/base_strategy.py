@@ -17,6 +17,7 @@ from exchange_clients.model import Bbo, Candle, Fill, FundingRateSample, Gap, Li
 from exchange_clients.transport.clock import Clock
 
 from .events import DeadLetters, EventFeed, EventKind, TimerEvent, Timers, VenueEvent
+from .execution.desk import Desk
 from .execution.engine import ExecutionEngine
 from .execution.journaling import AsyncJournal
 from .reload import Change, HeldConfigs
@@ -37,13 +38,14 @@ class InvalidParameters(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class StrategyContext:
-    """What a strategy sees of the world: connected clients by venue, the engine, its journal, a clock."""
+    """What a strategy sees of the world: connected clients by venue, the engine for pairs, the desk for orders, the journal, a clock."""
 
     clients: Mapping[str, "BaseExchangeClient"]
     engine: ExecutionEngine
     journal: AsyncJournal
     clock: Clock
     account: str
+    desk: Desk
 
 
 class StateNotReadable(Exception):

@@ -25,6 +25,7 @@ from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.transport.runtime import Runtime
 from perpkit.bot.config import BotConfig, InvalidConfig
 from strategies.base_strategy import BaseStrategy, StrategyContext
+from strategies.execution.desk import Desk
 from strategies.execution.engine import SHUTDOWN_S, ExecutionEngine
 from strategies.execution.journaling import Observer, nobody
 from strategies.execution.ownership import Ownership
@@ -220,7 +221,8 @@ def _build(
 ) -> Bot:
     own = {venue: clients[venue] for venue in config.venues}
     engine = engine_class(journal, own, runtime, strategy=config.strategy, account=config.account, observer=observer, ownership=ownership)
-    context = StrategyContext(clients=own, engine=engine, journal=engine.journal, clock=runtime.clock, account=config.account)
+    desk = Desk.beside(engine, runtime, observer=observer)
+    context = StrategyContext(clients=own, engine=engine, journal=engine.journal, clock=runtime.clock, account=config.account, desk=desk)
     strategy = config.strategy_class(config.strategy_config, context)
     now_ns = runtime.clock.time_ns()
     run = RunRecord(

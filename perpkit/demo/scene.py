@@ -26,6 +26,7 @@ from exchange_simulator.world.profiles import FundingEdge, Listing, Scenario, Ve
 from exchange_simulator.world.replay import Replay
 from exchange_simulator.world.world import World
 from strategies.base_strategy import StrategyContext
+from strategies.execution.desk import Desk
 from strategies.execution.engine import ExecutionEngine
 from strategies.execution.journaling import Observer
 from strategies.implementations.funding_arbitrage.config import FundingArbitrageConfig
@@ -168,7 +169,8 @@ async def scene(
         engine = ExecutionEngine(journal, clients, runtime, strategy=FundingArbitrage.name, account="demo", observer=observer)
         await engine.start()
         stack.push_async_callback(engine.stop)
-        context = StrategyContext(clients=clients, engine=engine, journal=engine.journal, clock=clock, account="demo")
+        desk = Desk.beside(engine, runtime, observer=observer)
+        context = StrategyContext(clients=clients, engine=engine, journal=engine.journal, clock=clock, account="demo", desk=desk)
         strategy = FundingArbitrage(strategy_config(assets), context)
         await strategy.initialize()
         for name, stage in stages.items():

@@ -15,6 +15,7 @@ from exchange_clients.events import Subscription
 from exchange_clients.model import Fill, Gap, Instrument, OrderInfo
 from exchange_clients.transport.runtime import Runtime
 
+from .engine import ExecutionEngine
 from .guard import NO_GUARD, Guard
 from .holding import Holding
 from .journaling import AsyncJournal, Observer, nobody
@@ -76,6 +77,22 @@ class Desk:
         self._proving: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
         self._stopping = False
+
+    @classmethod
+    def beside(cls, engine: ExecutionEngine, runtime: Runtime, *, observer: Observer = nobody, check_s: float = CHECK_S) -> "Desk":
+        """The desk of an engine's strategy and account, over the same journal, clients, counter, guard and ownership."""
+        return cls(
+            engine.journal,
+            engine.clients,
+            runtime,
+            strategy=engine.strategy,
+            account=engine.account,
+            ids=engine.ids,
+            ownership=engine.ownership,
+            guard=engine.guard,
+            observer=observer,
+            check_s=check_s,
+        )
 
     # ---- life
 

@@ -22,6 +22,7 @@ from exchange_simulator.simulated_client import SimulatedClient
 from exchange_simulator.simulated_venue import SimulatedVenue, simulated_spec
 from strategies.base_strategy import BaseStrategy, StateNotReadable, StrategyContext
 from strategies.events import KEEP_LETTERS, EventKind, TimerEvent, VenueEvent
+from strategies.execution.desk import Desk
 from strategies.execution.engine import ExecutionEngine
 
 D = Decimal
@@ -136,7 +137,12 @@ def play(folder: Path, act: Callable[[Playing], Coroutine[Any, Any, None]], kind
         async with SimulatedClient(venue, 1, runtime=sim.runtime) as client:
             engine = ExecutionEngine(journal, {"sim": client}, sim.runtime, strategy=kind.name, account="main")
             context = StrategyContext(
-                clients={"sim": client}, engine=engine, journal=engine.journal, clock=sim.runtime.clock, account="main"
+                clients={"sim": client},
+                engine=engine,
+                journal=engine.journal,
+                clock=sim.runtime.clock,
+                account="main",
+                desk=Desk.beside(engine, sim.runtime),
             )
             strategy = kind(NoParameters(), context)
             playing = Playing(sim, venue, client, strategy, journal)

@@ -11,6 +11,7 @@ from database.records import LedgerKind, PairState
 from exchange_clients.model import NS_PER_HOUR, NS_PER_S
 from exchange_simulator.core.types import UNIT, MarketStatus, NewOrder, Side, to_fraction
 from strategies.base_strategy import StrategyContext
+from strategies.execution.desk import Desk
 from strategies.implementations.funding_arbitrage import gate
 from strategies.implementations.funding_arbitrage.config import FundingArbitrageConfig
 from strategies.implementations.funding_arbitrage.strategy import FundingArbitrage
@@ -36,7 +37,9 @@ def rates(s: Stack, long: str, short: str) -> None:
 
 async def strategy(s: Stack, **changes: Any) -> FundingArbitrage:
     assert s.engine is not None
-    context = StrategyContext(s.clients, s.engine, s.engine.journal, s.runtime.clock, "main")
+    context = StrategyContext(
+        s.clients, s.engine, s.engine.journal, s.runtime.clock, "main", Desk.beside(s.engine, s.runtime, observer=s.story)
+    )
     made = FundingArbitrage(FundingArbitrageConfig.model_validate({**CONFIG, **changes}), context)
     s.engine.strategy = made.name
     await made.initialize()

@@ -41,9 +41,10 @@ def assumptions(spec: RunSpec, bot: BotConfig) -> tuple[str, ...]:
 def _venue(name: str, model: VenueModel) -> list[str]:
     jitter = f", each plus a uniform random part up to {model.jitter_ms:g} ms" if model.jitter_ms else ""
     told = [
-        f"{name}: {model.deposit_usd} USD; commands take {model.latency_ms:g} ms there, answers {model.report_latency_ms:g} ms back{jitter}.",
-        f"{name}: queue model {model.queue}: {_QUEUES[model.queue]}. A resting order joins its level behind everything that is there; trades "
-        "take from the front; a price that goes through it fills it at its own price.",
+        f"{name}: {model.deposit_usd} USD; commands take {model.latency_ms:g} ms there, answers {model.report_latency_ms:g} ms back"
+        f"{jitter}.",
+        f"{name}: queue model {model.queue}: {_QUEUES[model.queue]}. A resting order joins its level behind everything that is there; "
+        "trades take from the front; a price that goes through it fills it at its own price.",
     ]
     if model.like is not None:
         told.append(f"{name}: order types and limits of {model.like}.")
@@ -56,11 +57,12 @@ def _market(m: MarketModel) -> str:
     fees = f"fees {m.maker_fee * 10_000:g} bps maker, {m.taker_fee * 10_000:g} bps taker"
     margin = f"margin {m.initial_margin:%} initial, {m.maintenance_margin:%} maintenance; tick {m.tick_size}, step {m.step_size}"
     if m.candles is not None:
-        walk = "open, nearer extreme, other extreme, close" if m.path == "ohlc" else "open, close"
+        walk = "open, low, high, close (open, high, low, close in a falling bar; all venues of an asset the same way)"
+        walk = walk if m.path == "ohlc" else "open, close"
         source = (
-            f"prices are bars of {m.candles.interval_hours:g} h from {m.candles.told}, walked {walk} (a rising bar makes its low first); the book "
-            f"is made: {m.levels} levels a side of {m.level_usd:,} USD, {m.spread_bps:g} bps between the best, {m.level_step_bps:g} bps apart; "
-            "there are no trades of others"
+            f"prices are bars of {m.candles.interval_hours:g} h from {m.candles.told}, walked {walk}; the book "
+            f"is made: {m.levels} levels a side of {m.level_usd:,} USD, {m.spread_bps:g} bps between the best, {m.level_step_bps:g} bps apart"
+            "; there are no trades of others"
         )
     elif m.quotes is not None:
         source = f"best prices from {m.quotes.told}, one level deep; mark is the mid; trades are not known"

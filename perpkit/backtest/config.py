@@ -27,8 +27,8 @@ class StreamFile(BaseModel):
 class MarketModel(BaseModel):
     """One market. Sizes in base units, fees and margins as fractions, minima in USD.
 
-    One of `candles`, `quotes` and `stream` moves the price. Candles have no book: one of `levels` levels a side stands around the price, the
-    first half of `spread_bps` away, each `level_step_bps` further and `level_usd` deep. Without `funding` nothing is charged.
+    One of `candles`, `quotes` and `stream` moves the price. Candles have no book: one is made of `levels` levels a side around the price,
+    the first half of `spread_bps` away, each `level_step_bps` further and `level_usd` deep. Without `funding` nothing is charged.
     """
 
     model_config = _MODEL
@@ -86,8 +86,8 @@ class VenueModel(BaseModel):
 class BacktestConfig(BaseModel):
     """What a run needs beside the bot itself.
 
-    `rates`: what a strategy sees as the running rate: `settled`, the last one that was charged, or `coming`, the one that will be charged next,
-    which no venue knows before its interval ends (a look ahead; for venues that post rates in advance).
+    `rates`: what a strategy sees as the running rate: `settled`, the last one that was charged, or `coming`, the one that will be charged
+    next, which no venue knows before its interval ends (a look ahead; for venues that post rates in advance).
     `close_at_end` closes open pairs and pays for it. `samples` points are kept of each curve. `proof_hours`: how often a held pair is
     compared with its venues.
     """

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 from heapq import merge
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -110,7 +111,7 @@ class IntervalFeed:
 
     def steps(self) -> Iterator[Step]:
         settlements = self._history.settlements
-        for before, after in zip(settlements, settlements[1:], strict=False):
+        for before, after in pairwise(settlements):
             if before.interval_ns != after.interval_ns and self._start_ns <= before.ts_ns < self._end_ns:
                 yield before.ts_ns + 1, self._market.rank + 1, self, after.interval_ns
 
@@ -121,16 +122,20 @@ class IntervalFeed:
 
 
 class CandleFeed:
-    """Bars walk open, the nearer extreme first (low when the bar rises, high when it falls), the other one, close; mark = index = price.
+    """Bars walk open, low, high, close when they rise, open, high, low, close when they fall; mark = index = price.
 
     The points are at the opening, one and two thirds, and one second before the end, so that a settlement at the end of a bar is charged at
-    its close. Between them the price stands still.
+    its close. Between them the price stands still. Bars of one asset on several venues walk the same way (`same_way`): else venues that
+    differ by nothing but the sign of a tiny move would seem to drift apart by the height of the bar.
     """
 
     def __init__(self, market: Market, candles: Candles, model: MarketModel, start_ns: int, end_ns: int) -> None:
         self._market, self._candles, self._model = market, candles, model
         self._start_ns, self._end_ns = start_ns, end_ns
         self.gaps = [g for g in candles.gaps if g.from_ns < end_ns and g.to_ns > start_ns]
+        self.asset = market.symbol
+        self.moves = {bar.ts_ns: bar.close / bar.open - 1 for bar in candles.bars if start_ns - candles.interval_ns < bar.ts_ns < end_ns}
+        """What decides the way, by the bar's time."""
 
     def steps(self) -> Iterator[Step]:
         rank, length = self._market.rank, self._candles.interval_ns
@@ -141,7 +146,7 @@ class CandleFeed:
             if bar.ts_ns >= self._end_ns:
                 break
             last_ns = bar.ts_ns + length - NS_PER_S
-            rises = bar.close >= bar.open
+            rises = self.moves[bar.ts_ns] >= 0
             middle = (bar.low, bar.high) if rises else (bar.high, bar.low)
             path = ((bar.ts_ns, bar.open), (bar.ts_ns + length // 3, middle[0]), (bar.ts_ns + 2 * length // 3, middle[1]))
             points = (*path, (last_ns, bar.close)) if self._model.path == "ohlc" else (path[0], (last_ns, bar.close))
@@ -197,6 +202,20 @@ class QuoteFeed:
         rank = self._market.rank
         for quote in self._quotes:
             yield quote[0], rank, self, quote
+
+
+def same_way(feeds: Iterable[CandleFeed]) -> None:
+    """Bars of one asset that begin together walk the way of their mean move."""
+    by_asset: dict[str, list[CandleFeed]] = {}
+    for feed in feeds:
+        by_asset.setdefault(feed.asset, []).append(feed)
+    for group in by_asset.values():
+        moves: dict[int, Decimal] = {}
+        for feed in group:
+            for ts_ns, move in feed.moves.items():
+                moves[ts_ns] = moves.get(ts_ns, Decimal(0)) + move
+        for feed in group:
+            feed.moves = {ts_ns: moves[ts_ns] for ts_ns in feed.moves}
 
 
 def quote_units(market: Market, rows: Iterable[QuoteRow], start_ns: int, end_ns: int) -> Iterator[tuple[int, int, int, int, int]]:
@@ -255,7 +274,9 @@ class StreamFeed:
         now = max(ts_ns, exchange.now_ns)
         for side, steps, price in trades:
             if steps:
-                exchange.external_trade(now, symbol, side, steps, limit=market.ticks(price, ROUND_FLOOR if side is Side.SELL else ROUND_CEILING))
+                exchange.external_trade(
+                    now, symbol, side, steps, limit=market.ticks(price, ROUND_FLOOR if side is Side.SELL else ROUND_CEILING)
+                )
         if levels is not None:
             bids, asks = levels
             if bids and asks:
@@ -316,7 +337,7 @@ class Player:
 
     async def _drain(self) -> None:
         """Turns of the loop without time passing, until nobody waits for one."""
-        while self._loop.ready:
+        while self._loop.ready:  # noqa: ASYNC110 - turns, not time
             await asyncio.sleep(0)
 
 

@@ -129,7 +129,9 @@ class Recorder:
 
     def __init__(self, venues: Mapping[str, SimulatedVenue]) -> None:
         self.books = {name: VenueBook(venue) for name, venue in venues.items()}
-        self._curves = Curves(times_ns=[], equity=[], venues={n: [] for n in venues}, exposure={}, margin={n: [] for n in venues}, funding=[], fees=[])
+        self._curves = Curves(
+            times_ns=[], equity=[], venues={n: [] for n in venues}, exposure={}, margin={n: [] for n in venues}, funding=[], fees=[]
+        )
 
     def sample(self, ts_ns: int) -> None:
         """One point of every curve."""
@@ -203,7 +205,7 @@ class Recorder:
             opened_ns=opened,
             closed_ns=closed,
             hours=round(Decimal(closed - opened) / NS_PER_HOUR, 2) if opened is not None and closed is not None else None,
-            reason=pair.reason,
+            reason=_why(pair, journal),
             traded=cents(found.sum("traded"), 2),
             split=rounded(split),
             total=cents(split.total),
@@ -231,6 +233,12 @@ class Recorder:
             traded=sum((v.traded for v in venues), ZERO),
             liquidations=sum(v.liquidations for v in venues),
         )
+
+
+def _why(pair: PairRecord, journal: Journal) -> str:
+    """The last decision to leave, else what the pair itself says."""
+    exits = [d for d in journal.decisions(pair.pair_id) if d.kind == "exit"]
+    return f"{exits[-1].rule.replace('_', ' ')}: {exits[-1].outcome}" if exits else pair.reason
 
 
 async def book_all(journal: AsyncJournal, clients: Mapping[str, BaseExchangeClient], now_ns: int) -> None:

@@ -10,8 +10,8 @@ ZERO = Decimal(0)
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
-    """A result in USD, gains positive. `price`: moves of the mid; `slippage`: trading away from the mid at the decision; `unexplained`: what
-    the accounts show beyond the parts.
+    """A result in USD, gains positive. `price`: moves of the mid; `slippage`: trading away from the mid at the decision; `unexplained`:
+    what the accounts show beyond the parts.
     """
 
     price: Decimal = ZERO

@@ -27,7 +27,7 @@ from exchange_simulator.simulated_client import SimulatedClient
 from exchange_simulator.simulated_venue import SimulatedVenue, simulated_spec
 from perpkit.backtest.config import BacktestConfig, MarketModel, VenueModel
 from perpkit.backtest.data.funding import FundingHistory, Settlement, iso_minute, read_funding
-from perpkit.backtest.market import Feed, HistoryFunding, IntervalFeed, Market, Player, Ticks, feed_of, gaps_of
+from perpkit.backtest.market import CandleFeed, Feed, HistoryFunding, IntervalFeed, Market, Player, Ticks, feed_of, gaps_of, same_way
 from perpkit.backtest.recorder import ACCOUNT, Recorder, Told, book_all
 from perpkit.backtest.result import Input, RunResult
 from perpkit.bot import config as bot_config
@@ -45,8 +45,8 @@ Progress = Callable[[float], None]
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What `run_one` needs, as plain data that travels between processes and machines.
 
-    `bot`: the bot's file as parsed. `overrides`: dotted keys of it that were set otherwise. `flip_seed`: every funding settlement gets a random
-    sign (the null test).
+    `bot`: the bot's file as parsed. `overrides`: dotted keys of it that were set otherwise. `flip_seed`: every funding settlement gets a
+    random sign (the null test).
     """
 
     bot: dict[str, Any]
@@ -117,8 +117,11 @@ def checked(values: Mapping[str, Any]) -> tuple[BacktestConfig, bot_config.BotCo
     return config, bot
 
 
-async def _play(sim: Simulation, *, spec: RunSpec, config: BacktestConfig, bot: bot_config.BotConfig, progress: Progress | None) -> RunResult:
+async def _play(
+    sim: Simulation, *, spec: RunSpec, config: BacktestConfig, bot: bot_config.BotConfig, progress: Progress | None
+) -> RunResult:
     stages = {name: _stage(sim, name, config.venues[name], config, spec) for name in bot.venues}
+    same_way([feed for stage in stages.values() for feed in stage.feeds if isinstance(feed, CandleFeed)])
     journal = Journal.open("sqlite:///:memory:")
     try:
         recorder = Recorder({name: stage.venue for name, stage in stages.items()})
@@ -136,6 +139,7 @@ async def _play(sim: Simulation, *, spec: RunSpec, config: BacktestConfig, bot: 
             if config.close_at_end:
                 await _close(bots)
             await bots.stop()
+            recorder.sample(sim.runtime.clock.time_ns())
             told = Told(spec, bot, _inputs(spec, config, bot), _gaps(stages, spec), _warnings(stages), player.events)
             await book_all(bots.all[0].engine.journal, clients[bot.account], sim.runtime.clock.time_ns())
             return recorder.result(told, journal)

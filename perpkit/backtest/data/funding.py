@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -109,7 +110,7 @@ def _by_spacing(table: FundingTable, times: list[int]) -> list[int]:
     """A shorter step than before is the new interval; a longer one is a gap, unless it comes twice in a row."""
     if len(times) < 2:
         raise DataError(table.file, "one row has no spacing", "set interval_hours")
-    steps = [round((b - a) / NS_PER_HOUR) for a, b in zip(times, times[1:], strict=False)]
+    steps = [round((b - a) / NS_PER_HOUR) for a, b in pairwise(times)]
     current = steps[0]
     found = []
     for n, step in enumerate([steps[0], *steps]):

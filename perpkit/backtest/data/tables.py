@@ -197,7 +197,7 @@ def _csv(path: Path, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 def _parquet(path: Path, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
-        import pyarrow.parquet as pq
+        import pyarrow.parquet as pq  # type: ignore[import-untyped]
     except ImportError as e:
         raise DataError(name, "Parquet needs pyarrow", 'pip install "perpkit[backtest]"') from e
     try:

@@ -1,0 +1,1 @@
+"""Style and script that are written into every report."""

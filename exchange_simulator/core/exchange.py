@@ -338,6 +338,33 @@ class Exchange(Engine):
         self._settle()
         return size - left
 
+    def fill_resting(self, ts_ns: int, order_id: int, size: int) -> int:
+        """Someone without an account trades with this very order at its price, whatever stands before it. Returns what was filled.
+
+        For books whose queues somebody else keeps: a live venue's, of which only sizes and trades are seen.
+        """
+        self.advance(ts_ns)
+        order = self._live.get(order_id)
+        if order is None or order.status is not OrderStatus.OPEN:
+            return 0
+        market, book = order.market, order.market.book.side(order.side)
+        size = min(size, order.remaining)
+        if order.reduce_only:
+            size = min(size, order.position.closable(order.side))
+        if size > 0:
+            level = book.levels[order.price]
+            level.resting -= size
+            self._reserve(order, -size)
+            self.trade(order.position, order, market.anonymous, None, order.side.opposite, order.price, size, TradeKind.NORMAL)
+            if order.remaining == 0:
+                level.orders.remove(order)
+                if not level.orders:
+                    book.drop(order.price)
+                self.close_order(order, OrderStatus.FILLED)
+            self._tell_level(market, book, order.price)
+        self._settle()
+        return max(0, size)
+
     # accounts
 
     def open_account(self, ts_ns: int, account: int, *, deposit: int = 0, self_trade_group: int | None = None) -> Account:
@@ -728,6 +755,17 @@ class Exchange(Engine):
             self.ledger.pay_funding(market.anonymous, -paid)
         else:
             self.ledger.insure(-paid)  # what rounding left over, a few units at most
+
+    def pay_missed_funding(self, ts_ns: int, account: int, market: str, *, settled_ns: int, rate: int, ref: int, interval_ns: int) -> None:
+        """A settlement that nobody ran when it was due, booked now for the position of now; the record carries the time it was due."""
+        self.advance(ts_ns)
+        position = self.position(account, market)
+        amount = self._funding_of(position, ref, self._capped(position.market, rate))
+        self.ledger.pay_funding(position, amount)
+        self.ledger.pay_funding(position.market.anonymous, -amount)
+        self.log.put(FundingPaid(self.log.seq(), settled_ns, account, market, position.size, rate, ref, amount, interval_ns))
+        self._exposed[account] = position.account
+        self._settle()
 
     def _funding_of(self, position: Position, ref: int, rate: int) -> int:
         """Positive is received; a fraction of a unit is always rounded against the account."""

@@ -94,7 +94,7 @@ async def book_funding(owner: Owner, clients: Mapping[str, "BaseExchangeClient"]
         if not wanted:
             continue
         others = neighbours(owner, market, journal.sync, since_ns)
-        records = [record for p in wanted if (record := _share(owner, market, p, mine, others, now_ns)) is not None]
+        records = [record for p in wanted if (record := share_of(owner, market, p, mine, others, now_ns)) is not None]
         new += sum(await journal.write(*records, pair_id=owner_id(owner), or_fallback=True)) if records else 0
     return new
 
@@ -113,7 +113,7 @@ def neighbours(owner: Owner, market: Market, journal: Journal, since_ns: int) ->
     return found
 
 
-def _share(
+def share_of(
     owner: Owner, market: Market, payment: FundingPayment, mine: list[FillRecord], others: list[FillRecord], now_ns: int
 ) -> FundingRecord | None:
     """The owner's part of a payment by what each held when it was made; None when it has none."""

@@ -132,6 +132,8 @@ class ExecutionEngine:
         for venue in venues or self.clients:
             if venue in self._unproved:
                 return f"{venue}: {self._unproved[venue]}"
+            if self.ownership.paused(self.account, venue):
+                return f"{venue}: the venue is paused and takes no orders"
         return self.guard.entry_block(*venues)
 
     def halt(self, reason: str) -> None:
@@ -255,19 +257,37 @@ class ExecutionEngine:
         for pair_id in closed[:-KEEP_CLOSED]:
             self.pairs.pop(pair_id).leave()
 
-    async def close(self, pair_id: str, reason: str, decision: DecisionRecord) -> PairRecord:
+    async def close(self, pair_id: str, reason: str, decision: DecisionRecord, *, patient: bool = False) -> PairRecord:
         """Close a pair whatever triggered it; a second request joins the first. The decision is durable before anything is sent (E19)."""
-        return await (await self.begin_close(pair_id, reason, decision)).until_rest()
+        return await (await self.begin_close(pair_id, reason, decision, patient=patient)).until_rest()
 
-    async def begin_close(self, pair_id: str, reason: str, decision: DecisionRecord) -> PairRunner:
-        """As `close`, without waiting for the end."""
+    async def begin_close(self, pair_id: str, reason: str, decision: DecisionRecord, *, patient: bool = False) -> PairRunner:
+        """As `close`, without waiting for the end. `patient`: nothing presses, the plan's `exit_tactics` may let the first leg rest."""
         runner = self.pairs[pair_id]
+        await self._decided(pair_id, decision)
+        runner.close(reason, patient=patient)
+        return runner
+
+    async def begin_shrink(self, pair_id: str, quantity: Decimal, reason: str, decision: DecisionRecord) -> PairRunner:
+        """Reduce both legs of a hedged pair by a quantity, slice by slice and in lock-step; `until_rest` tells when it is hedged again.
+
+        The quantity is rounded up to what both venues trade. A close asked for meanwhile takes over; a crash does not stop it.
+
+        Raises:
+            ValueError: the pair is not hedged and at rest, or too little would be left to hold: close it instead.
+        """
+        runner = self.pairs[pair_id]
+        runner.keep_after(quantity)
+        await self._decided(pair_id, decision)
+        runner.shrink(runner.keep_after(quantity), reason)
+        return runner
+
+    async def _decided(self, pair_id: str, decision: DecisionRecord) -> None:
+        """On record before it is acted upon; what only reduces is never held up by the disk."""
         try:
             await self.journal.write(decision, pair_id=pair_id, or_fallback=True)
         except JournalError as e:
-            log.error("journal.lost pair=%s decision=%s error=%s", pair_id, decision.rule, e)  # an exit is never held up by the disk
-        runner.close(reason)
-        return runner
+            log.error("journal.lost pair=%s decision=%s error=%s", pair_id, decision.rule, e)
 
     async def resume_pair(self, pair_id: str) -> PairRecord:
         """The operator has looked at a pair in ALERT: prove it again, then repair by reducing only; returns where it came to rest."""

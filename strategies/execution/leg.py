@@ -61,6 +61,7 @@ class LegTrader:
         )
         self.add_failures = self.reduce_failures = 0
         self.ready_s = 0.0
+        self._waits = 0
         self._step: Send | None = None
 
     # ---- what is proved
@@ -118,6 +119,9 @@ class LegTrader:
             add_failures=self.add_failures,
             reduce_failures=self.reduce_failures,
             venue_up=self.venue_up,
+            offline_s=self.market.offline_s,
+            paused=self.market.paused,
+            was_paused=self.market.pauses > 0,
         )
 
     def restore(self, intents: Iterable[IntentRecord], orders: Iterable[OrderRecord], fills: Iterable[FillRecord]) -> None:
@@ -143,15 +147,15 @@ class LegTrader:
 
     # ---- one order
 
-    def begin(self, step: Send, tactic: Tactic) -> asyncio.Task[None]:
-        """Start an order; the leg is busy until the task ends."""
+    def begin(self, step: Send, tactic: Tactic, worst: Decimal | None = None) -> asyncio.Task[None]:
+        """Start an order, never priced beyond `worst`; the leg is busy until the task ends."""
         self._step = step
-        return asyncio.create_task(self._order(step, tactic), name=f"{self.pair_id}:{self.leg}")
+        return asyncio.create_task(self._order(step, tactic, worst), name=f"{self.pair_id}:{self.leg}")
 
-    async def _order(self, step: Send, tactic: Tactic) -> None:
+    async def _order(self, step: Send, tactic: Tactic, worst: Decimal | None) -> None:
         before = self.own
         try:
-            await self._prepare_and_send(step, tactic)
+            await self._prepare_and_send(step, tactic, worst)
             await self.settle()
         except JournalError as e:
             log.error("journal.refused pair=%s leg=%s error=%s", self.pair_id, self.leg, e)
@@ -164,8 +168,18 @@ class LegTrader:
         self._count(step, progressed=self.own != before)
         self._on_change()
 
-    async def _prepare_and_send(self, step: Send, tactic: Tactic) -> None:
-        side = Side.BUY if (self.leg is Leg.LONG) != step.reduce else Side.SELL
+    def side(self, *, reduce: bool) -> Side:
+        """Of the orders that add, or reduce."""
+        return Side.BUY if (self.leg is Leg.LONG) != reduce else Side.SELL
+
+    @property
+    def paid(self) -> Decimal | None:
+        """The average price of what was added by our orders, None before the first fill."""
+        added = [f for f in self.share.fills.values() if f.client_order_id is not None and f.signed * self.leg.sign > 0]
+        return sum((f.price * f.quantity for f in added), ZERO) / sum((f.quantity for f in added), ZERO) if added else None
+
+    async def _prepare_and_send(self, step: Send, tactic: Tactic, worst: Decimal | None) -> None:
+        side = self.side(reduce=step.reduce)
         quantity = await self._reducible(step.quantity) if step.reduce else step.quantity
         if quantity <= 0:
             self.say("order.blocked", reason="the venue shows nothing of ours to reduce")
@@ -173,7 +187,7 @@ class LegTrader:
         quote = await self.quote(reduce=step.reduce)
         ladder = self._limits.reduce_bps if step.reduce else self._limits.entry_bps if step.purpose == "entry" else self._limits.hedge_bps
         bps = ladder[-1] if tactic is Tactic.MARKET or quote.source != "book" else rung(ladder, step.attempt)
-        how = terms(self.instrument, side, tactic, quote, bps)
+        how = terms(self.instrument, side, tactic, quote, bps, worst=worst, offset=self._limits.maker_offset)
         client_order_id = self.client.new_client_order_id()
         if not step.reduce and (block := self._order_block(side, quantity, how.price, step, client_order_id)) is not None:
             self.say("order.blocked", reason=block)
@@ -279,6 +293,11 @@ class LegTrader:
         if self.active is not None:
             self.active.cancel()
 
+    def hurry(self) -> None:
+        """An exit that rests on the book is taken off: it has to be done now."""
+        if self.active is not None and self.active.intent.reduce_only and self.active.rests_until_s is not None:
+            self.active.cancel()
+
     # ---- evidence
 
     def wake(self) -> None:
@@ -314,8 +333,13 @@ class LegTrader:
 
     async def _reducible(self, quantity: Decimal) -> Decimal:
         """Never more than the venue shows of our share, read now (E17); our own count where it cannot be read but honours reduce-only."""
+        before = self.own
         try:
             shown = self.leg.sign * await self.market.shown(self.share)
+            if shown != before:
+                await self.market.reconcile()
+                if self.own != before:
+                    return ZERO  # somebody reduced it already: the rules look again
         except VenueError as e:
             self.mark(e)
             if not self.client.capabilities.reduce_only:
@@ -324,6 +348,14 @@ class LegTrader:
         return min(quantity, self.own, max(shown, ZERO))
 
     def _count(self, step: Send, *, progressed: bool) -> None:
+        """How often in a row nothing came of it. A venue that is paused or cannot be reached spends no tries of an exit: it waits, longer
+        each time, and goes on (E18)."""
+        if self.market.paused or (step.reduce and not self.venue_up):
+            self._waits += 1
+            pause = min(self._limits.poll_s * 2**self._waits, MAX_BACKOFF_S)
+            self.ready_s = max(self.market.paused_until_s, self._clock.monotonic() + pause)
+            return
+        self._waits = 0
         if step.reduce:
             self.reduce_failures = 0 if progressed else self.reduce_failures + 1
             failures = self.reduce_failures

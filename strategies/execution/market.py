@@ -31,6 +31,8 @@ MAX_ORPHANS = 1_000
 FORCED_LOOKS = 10
 MIN_PULL_GAP_S = 1.0
 MAX_PULL_GAP_S = 16.0
+PAUSE_S = 2.0
+MAX_PAUSE_S = 30.0
 FEE_UNIT = Decimal("1e-12")
 STEADY_READS = 3
 """A position is read again when our own count moved meanwhile, so many times in all."""
@@ -45,6 +47,8 @@ class SharedMarket:
         self.shares: list[Share] = []
         self.venue_up = True
         self.down_since_s = 0.0
+        self.paused_until_s = 0.0
+        self.pauses = 0
         self.last_price: Decimal | None = None
         self.next_pull_s = 0.0
         self._foreign = ZERO
@@ -317,6 +321,20 @@ class SharedMarket:
     def offline_s(self) -> float:
         """For how long reads from the venue have failed."""
         return 0.0 if self.venue_up else self._clock.monotonic() - self.down_since_s
+
+    @property
+    def paused(self) -> bool:
+        """The venue refused an order because it refuses everybody's, a moment ago."""
+        return self._clock.monotonic() < self.paused_until_s
+
+    def pause(self) -> None:
+        """The venue refuses everybody's orders (VenuePaused): not asked again for a while, longer each time."""
+        self.paused_until_s = self._clock.monotonic() + min(PAUSE_S * 2**self.pauses, MAX_PAUSE_S)
+        self.pauses += 1
+
+    def resumed(self) -> None:
+        """The venue took an order."""
+        self.paused_until_s, self.pauses = 0.0, 0
 
     def mark(self, error: VenueError, owner: str) -> None:
         """A call to the venue failed."""

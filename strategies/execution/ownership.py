@@ -64,6 +64,10 @@ class Ownership:
         if market is not None:
             await market.take_fill(fill)
 
+    def paused(self, account: str, venue: str) -> bool:
+        """Whether the venue refuses everybody's orders at present."""
+        return any(name == account and market.instrument.id.venue == venue and market.paused for (name, _), market in self._markets.items())
+
     def held(self, account: str, venue: str) -> dict[str, dict[str, Decimal]]:
         """Signed shares on an account and venue: by instrument, by owner; what is foreign stands under the empty name."""
         found: dict[str, dict[str, Decimal]] = {}

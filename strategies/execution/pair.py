@@ -19,8 +19,10 @@ from .decide import Cancel, Move, PairView, Pause, Send, Step, decide
 from .guard import Guard
 from .journaling import AsyncJournal, Observer
 from .leg import LegTrader
+from .lots import common_step, tradable
 from .market import SharedMarket
-from .plan import PairPlan, Tactic
+from .plan import PairPlan, Tactic, ceil_to, smallest
+from .pricing import Quote, worst_hedge, worst_lead
 from .states import ACTIVE, check
 
 log = logging.getLogger("strategies.execution")
@@ -30,6 +32,7 @@ RESTING = frozenset({PairState.HEDGED, *ENDED})
 PROBE_S = 1.0
 ALERT_LOOK_S = 5.0
 RESUME_S = 10.0
+PRICE_LOOK_S = 1.0
 
 
 class PairRunner:
@@ -77,6 +80,11 @@ class PairRunner:
         self._unproved_since_s: float | None = None
         self._next_probe_s = 0.0
         self._close_reason: str | None = None
+        self._patient = False
+        self._shrink: tuple[Decimal, str] | None = None
+        self._hedge_quote: Quote | None = None
+        self._mispriced = False
+        self._next_price_s = 0.0
         self.recovered = True
         self.task: asyncio.Task[None] | None = None
 
@@ -89,7 +97,7 @@ class PairRunner:
 
     async def until_rest(self) -> PairRecord:
         """The pair's record once it is hedged with nothing asked of it, closed, or in alert."""
-        while not (self.recovered and self.state in RESTING and (self.state in ENDED or self._close_reason is None)):
+        while not (self.recovered and self.state in RESTING and (self.state in ENDED or not self._wanted)):
             self._moved.clear()
             if self.task is not None and self.task.done():
                 self.task.result()
@@ -113,11 +121,45 @@ class PairRunner:
         await self.move(Move(PairState.REPAIRING, "resumed by the operator"))
         self.task = asyncio.create_task(self.run(), name=f"pair:{self.record.pair_id}")
 
-    def close(self, reason: str) -> None:
-        """Ask for the end of the pair; asking twice is asking once. The decision must be journaled before."""
-        if self._close_reason is None and self.state is not PairState.CLOSED:
-            self._close_reason = reason
-            self._changed.set()
+    @property
+    def _wanted(self) -> bool:
+        """Something was decided about the pair and is not done yet."""
+        return self._close_reason is not None or self._shrink is not None
+
+    def close(self, reason: str, *, patient: bool = False) -> None:
+        """Ask for the end of the pair; asking twice is asking once, and haste wins. The decision must be journaled before.
+
+        A patient exit lets the leg that leads rest on the book as the plan's `exit_tactics` say.
+        """
+        if self.state is PairState.CLOSED:
+            return
+        self._patient = patient and (self._close_reason is None or self._patient)
+        if not self._patient:
+            for trader in self.legs.values():
+                trader.hurry()
+        self._close_reason = self._close_reason or reason
+        self._changed.set()
+
+    def keep_after(self, quantity: Decimal) -> Decimal:
+        """What both legs hold once they are reduced by a quantity, rounded up to what both venues trade.
+
+        Raises:
+            ValueError: the pair is not at rest, or what was left could not be held: then it should be closed.
+        """
+        if self.state is not PairState.HEDGED or self._wanted or not self.recovered:
+            raise ValueError(f"pair {self.record.pair_id} is {self.state} and cannot be reduced now")
+        long, short = (trader.view() for trader in self.legs.values())
+        step = common_step(long.instrument.step_size, short.instrument.step_size)
+        least = max(smallest(side.instrument, side.price) for side in (long, short))
+        keep = min(long.own, short.own) - ceil_to(max(quantity, least), step)
+        if quantity <= 0 or not all(tradable(side.instrument, keep, side.price) for side in (long, short)):
+            raise ValueError(f"reducing pair {self.record.pair_id} by {quantity} would leave {keep}, which cannot be held: close it")
+        return keep
+
+    def shrink(self, keep: Decimal, reason: str) -> None:
+        """Ask for both legs to be reduced to `keep`, in lock-step. The decision must be journaled before."""
+        self._shrink = (keep, reason)
+        self._changed.set()
 
     def tell(self, event: str, **facts: object) -> None:
         """Tell the observer."""
@@ -159,6 +201,9 @@ class PairRunner:
             opening_s=0.0 if self._opening_since_s is None else now - self._opening_since_s,
             may_enter=self._close_reason is None and self._may_enter(self.record) is None,
             opened=self.record.opened_at is not None,
+            mispriced=self._mispriced,
+            keep=self.plan.keep if self._close_reason is None else None,
+            changed=any(trader.share.changed for trader in self.legs.values()),
         )
         if view.balanced:
             self._open_since_s = None
@@ -212,7 +257,13 @@ class PairRunner:
             return
         if self.state is PairState.HEDGED and self._close_reason is not None:
             await self.move(Move(PairState.CLOSING, self._close_reason))
+        if self.state is PairState.HEDGED and self._shrink is not None:
+            await self._begin_shrink(*self._shrink)
+        await self._look_at_prices()
         view = self.view()
+        if view.changed:
+            for trader in self.legs.values():
+                trader.hurry()
         rest = False
         for step in decide(view):
             rest = await self._take(step) or rest
@@ -229,7 +280,7 @@ class PairRunner:
                 trader = self.legs[step.leg]
                 if self._clock.monotonic() >= trader.ready_s and await self._can_follow(step):
                     self._orders_sent += 1
-                    self._tasks[step.leg] = trader.begin(step, self._tactic(step))
+                    self._tasks[step.leg] = trader.begin(step, self._tactic(step), self._worst(step))
             case Cancel():
                 self.legs[step.leg].cancel()
             case Move():
@@ -251,7 +302,10 @@ class PairRunner:
         if not opens_delta:
             return True
         try:
-            await (other.quote(reduce=False) if step.purpose is Purpose.ENTRY else other.position())
+            if step.purpose is Purpose.ENTRY:
+                self._hedge_quote = await other.quote(reduce=False)
+            else:
+                await other.position()
         except VenueError as e:
             other.mark(e)
             self.legs[step.leg].failed(step)
@@ -261,7 +315,42 @@ class PairRunner:
     def _tactic(self, step: Send) -> Tactic:
         if step.purpose is Purpose.ENTRY:
             return self.plan.tactics[min(step.attempt, len(self.plan.tactics) - 1)]
+        if step.purpose is Purpose.CLOSE and self._patient and self.view().balanced:
+            tactic = self.plan.exit_tactics[min(step.attempt, len(self.plan.exit_tactics) - 1)]
+            able = self.legs[step.leg].client.capabilities
+            return tactic if not tactic.rests or (able.reduce_only and able.reduce_only_resting) else Tactic.CROSS
         return Tactic.CROSS
+
+    def _worst(self, step: Send) -> Decimal | None:
+        """The plan's bound on the price of an order that adds; what reduces has none but its ladder."""
+        cost, side = self.plan.max_price_cost, self.legs[step.leg].side(reduce=False)
+        if step.reduce or cost is None:
+            return None
+        if step.purpose is Purpose.ENTRY:
+            return None if self._hedge_quote is None else worst_lead(side, self._hedge_quote, cost)
+        paid = self.legs[step.leg.other].paid
+        return None if paid is None else worst_hedge(side, paid, cost, self.plan.limits.hedge_overrun_bps)
+
+    async def _look_at_prices(self) -> None:
+        """Whether the first leg's resting order would still break even if it filled now; where the hedge has no price, it would not."""
+        lead, follow = self.legs[self.plan.first_leg], self.legs[self.plan.first_leg.other]
+        order = lead.active
+        if self.state is not PairState.OPENING or order is None or order.rests_until_s is None or self.plan.max_price_cost is None:
+            self._mispriced = False
+            return
+        now = self._clock.monotonic()
+        if now < self._next_price_s:
+            return
+        self._next_price_s = now + PRICE_LOOK_S
+        side, price = lead.side(reduce=False), order.intent.limit_price
+        try:
+            worst = worst_lead(side, await follow.quote(reduce=False), self.plan.max_price_cost)
+        except VenueError as e:
+            follow.mark(e)
+            worst = None
+        self._mispriced = worst is None or price is None or (price - worst) * side.sign > 0
+        if self._mispriced:
+            lead.say("order.mispriced", price=price, worst=worst)
 
     async def _guard(self) -> None:
         """Hedged: sleep until something changes, and now and then prove that the venues still agree (PAINS 6)."""
@@ -351,6 +440,13 @@ class PairRunner:
             await self._clock.sleep(min(max(self.plan.limits.poll_s, (now - self._unproved_since_s) / 2), PROBE_S * 5))
         return False
 
+    async def _begin_shrink(self, keep: Decimal, reason: str) -> None:
+        """To what both legs come down is in the record before the first of them does: whoever takes over after a crash goes on."""
+        self.plan = msgspec.structs.replace(self.plan, keep=keep)
+        self._orders_sent = 0
+        await self.move(Move(PairState.REPAIRING, reason))
+        self._shrink = None
+
     async def move(self, move: Move) -> None:
         """Go to another state, durably."""
         check(self.state, move.state)
@@ -362,6 +458,7 @@ class PairRunner:
             before,
             state=move.state,
             reason=move.reason,
+            plan=msgspec.json.encode(self.plan).decode() if self.plan.keep is not None else before.plan,
             updated_at=now_ns,
             opened_at=now_ns if move.state is PairState.HEDGED and before.opened_at is None else before.opened_at,
             closed_at=now_ns if move.state is PairState.CLOSED else None,
@@ -376,6 +473,7 @@ class PairRunner:
         if move.state in ACTIVE:
             for trader in self.legs.values():
                 trader.add_failures = trader.reduce_failures = 0
+                trader.share.changed = False
         log.info("pair.%s pair=%s reason=%s", move.state, record.pair_id, move.reason)
         self.tell("pair.state", before=before.state.value, state=move.state.value, reason=move.reason)
         self._changed.set()

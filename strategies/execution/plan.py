@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from database.records import Leg
-from exchange_clients.model import Instrument
+from exchange_clients.model import ZERO, Instrument
 
 from .lots import common_step, floor_to
 
@@ -162,12 +162,17 @@ def slice_quantity(quantity: Decimal, price: Decimal, cap_usd: Decimal, long: In
     A cap below the venues' own minima gives the smallest lot they accept; the caller compares `worst_naked_usd` with the cap and decides.
     """
     step = common_step(long.step_size, short.step_size)
-    smallest = max(step, *(ceil_to(max(i.min_quantity, i.min_notional / price), step) for i in (long, short)))
-    most = max(floor_to(min(quantity, cap_usd / price), step), smallest)
+    least = max(step, *(ceil_to(smallest(i, price), step) for i in (long, short)))
+    most = max(floor_to(min(quantity, cap_usd / price), step), least)
     if most >= quantity:
         return quantity
     count = (quantity / most).to_integral_value(ROUND_CEILING)
-    return max(ceil_to(quantity / count, step), smallest)
+    return max(ceil_to(quantity / count, step), least)
+
+
+def smallest(instrument: Instrument, price: Decimal | None) -> Decimal:
+    """The smallest order that a venue takes at a price, not yet rounded to a step."""
+    return max(instrument.min_quantity, ZERO if not price else instrument.min_notional / price)
 
 
 def ceil_to(quantity: Decimal, step: Decimal) -> Decimal:

@@ -42,17 +42,13 @@ def bound(side: Side, quote: Quote, bps: Decimal) -> Decimal:
     return quote.ask * (1 + bps / BPS) if side is Side.BUY else quote.bid * (1 - bps / BPS)
 
 
-def worst_lead(side: Side, hedge: Quote, max_price_cost: Decimal | None) -> Decimal | None:
+def worst_lead(side: Side, hedge: Quote, max_price_cost: Decimal) -> Decimal:
     """The worst price of the first leg that still breaks even when the other leg is done at its present opposite touch."""
-    if max_price_cost is None:
-        return None
     return hedge.bid * (1 + max_price_cost) if side is Side.BUY else hedge.ask / (1 + max_price_cost)
 
 
-def worst_hedge(side: Side, paid: Decimal, max_price_cost: Decimal | None, overrun_bps: Decimal) -> Decimal | None:
-    """The worst price of a hedge after the first leg got `paid` on average; beyond it, unwinding the first leg costs less."""
-    if max_price_cost is None:
-        return None
+def worst_hedge(side: Side, paid: Decimal, max_price_cost: Decimal, overrun_bps: Decimal) -> Decimal:
+    """The worst price of a hedge after the first leg got `paid` on average; beyond it the first leg is unwound instead."""
     cost = max_price_cost + overrun_bps / BPS
     return paid * (1 + cost) if side is Side.BUY else paid / (1 + cost)
 

@@ -13,7 +13,7 @@ import msgspec
 
 from database.errors import JournalError
 from database.records import FillCause, FillRecord, IntentRecord, IntentState, Leg, OrderRecord
-from exchange_clients.errors import DuplicateClientOrderId, Outcome, RateLimited, TransportError, VenueError, VenueUnavailable
+from exchange_clients.errors import DuplicateClientOrderId, Outcome, RateLimited, TransportError, VenueError, VenuePaused, VenueUnavailable
 from exchange_clients.model import NS_PER_S, ZERO, Fill, Instrument, OrderInfo, OrderResult, OrderStatus
 from exchange_clients.transport.clock import Clock
 
@@ -250,6 +250,7 @@ class OrderProof:
             return
         if result.success:
             self.market.answered()
+            self.market.resumed()
             if result.order_id is not None:
                 await self.market.learn(self.share, result.order_id, self.client_order_id)
             await self._become(IntentState.WORKING, "")
@@ -264,6 +265,8 @@ class OrderProof:
     async def _refused(self, reason: str, error: VenueError | None) -> None:
         """A definite no: the venue's own words, or our own check."""
         self.refusal = error
+        if isinstance(error, VenuePaused):
+            self.market.pause()
         await self._become(IntentState.REFUSED, reason)
         self.share.say("order.refused", reason=reason)
 

@@ -1,6 +1,6 @@
 """Pure functions over quotes of funding: edges, costs, break-even, depth, persistence, ranking. No input, no output, no clock."""
 
-from .clock import disbelief, next_settlement, pair_funding, settlements
+from .clock import disbelief, falls_due, next_settlement, pair_funding, settlements
 from .depth import Book, Fees, Size, average_price, capacity, capacity_curve, costs_at
 from .edge import HORIZONS, Edge, Horizon, annual, break_even, curve, edge, per_hour
 from .persistence import Persistence, expected_hours, pair_history, persistence
@@ -31,6 +31,7 @@ __all__ = [
     "disbelief",
     "edge",
     "expected_hours",
+    "falls_due",
     "judge_pair",
     "next_settlement",
     "pair_funding",

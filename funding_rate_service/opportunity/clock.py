@@ -51,3 +51,12 @@ def paid_by_long(sample: FundingRateSample, now_ns: int, hours: Decimal) -> tupl
 def pair_funding(long: FundingRateSample, short: FundingRateSample, now_ns: int, hours: Decimal) -> Decimal:
     """What the pair receives within `hours`, as a fraction of one leg's notional at unchanged rates."""
     return paid_by_long(short, now_ns, hours)[0] - paid_by_long(long, now_ns, hours)[0]
+
+
+def falls_due(long: FundingRateSample, short: FundingRateSample, now_ns: int, hours: Decimal) -> Decimal:
+    """What settlements within `hours` bring the pair, as a fraction of one leg's notional; funding that accrues all the time has none."""
+    due = Decimal(0)
+    for sample, sign in ((long, -1), (short, 1)):
+        count = settlements(sample, now_ns, hours)
+        due += sign * sample.raw_rate * (count or 0)
+    return due

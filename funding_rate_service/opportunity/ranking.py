@@ -41,12 +41,13 @@ class Opportunity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True):
-    """A pair that did not pass: every rule it failed, with the figures."""
+    """A pair that did not pass: every rule it failed, with the figures; `edge` is None where it cannot be told."""
 
     symbol: str
     long: FundingQuote
     short: FundingQuote
     rules: tuple[tuple[str, str], ...]
+    edge: Edge | None
 
 
 class Scan(msgspec.Struct, frozen=True):
@@ -77,7 +78,7 @@ def scan(quotes: Iterable[FundingQuote], filters: Filters, *, now_ns: int) -> Sc
             if result is not None and not rules:
                 found.append(Opportunity(symbol=base, long=long, short=short, edge=result))
             else:
-                left.append(Rejection(symbol=base, long=long, short=short, rules=tuple(rules)))
+                left.append(Rejection(symbol=base, long=long, short=short, rules=tuple(rules), edge=result))
     found.sort(key=lambda o: (-o.edge.horizon.net, o.symbol, str(o.long.instrument), str(o.short.instrument)))
     return Scan(tuple(found), tuple(left))
 

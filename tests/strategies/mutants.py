@@ -261,7 +261,7 @@ MUTANTS = (
     Mutant(
         "E16",
         "failed opens are not counted",
-        "strategies/implementations/funding_arbitrage/strategy.py",
+        "strategies/implementations/funding_arbitrage/books.py",
         "        if pair.opened_at is None:\n            held = attempts",
         "        if False:\n            held = attempts",
         "tests/strategies/test_funding_arbitrage.py -k e16",
@@ -342,7 +342,7 @@ MUTANTS = (
     Mutant(
         "E21",
         "a gate that says no is not heard",
-        "strategies/implementations/funding_arbitrage/gate.py",
+        "strategies/gate.py",
         "    return [c for c in checks if not c.ok]\n",
         "    return []\n",
         "tests/strategies/test_funding_arbitrage.py -k e21",
@@ -350,7 +350,7 @@ MUTANTS = (
     Mutant(
         "E21",
         "a key that ends during the hold is good enough",
-        "strategies/implementations/funding_arbitrage/gate.py",
+        "strategies/gate.py",
         "    lasts = key.expires_ns is None or key.expires_ns >= needed_ns\n",
         "    lasts = True\n",
         "tests/strategies/test_funding_arbitrage.py -k e21_a_key",
@@ -358,7 +358,7 @@ MUTANTS = (
     Mutant(
         "E21",
         "leverage is asked for and not set",
-        "strategies/implementations/funding_arbitrage/gate.py",
+        "strategies/gate.py",
         "    if is_set(held, config):\n        return\n",
         "    if held:\n        return\n",
         "tests/strategies/test_funding_arbitrage.py -k e21_leverage",

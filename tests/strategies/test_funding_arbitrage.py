@@ -10,9 +10,9 @@ import pytest
 from database.records import LedgerKind, PairState
 from exchange_clients.model import NS_PER_HOUR, NS_PER_S
 from exchange_simulator.core.types import UNIT, MarketStatus, NewOrder, Side, to_fraction
+from strategies import gate
 from strategies.base_strategy import StrategyContext
 from strategies.execution.desk import Desk
-from strategies.implementations.funding_arbitrage import gate
 from strategies.implementations.funding_arbitrage.config import FundingArbitrageConfig
 from strategies.implementations.funding_arbitrage.strategy import FundingArbitrage
 from tests.strategies.stack import COMMAND_PATHS, VENUES, Stack, decode, run_stack

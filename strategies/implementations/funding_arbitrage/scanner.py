@@ -4,12 +4,15 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from exchange_clients.errors import VenueError
-from exchange_clients.model import FundingRateSample, Instrument, InstrumentId
+from exchange_clients.model import NS_PER_HOUR, FundingRateSample, Instrument, InstrumentId
 from exchange_clients.transport.clock import Clock
-from funding_rate_service.opportunity import FundingQuote
+from funding_rate_service.opportunity import FundingQuote, Persistence, disbelief, pair_history, persistence
 
 if TYPE_CHECKING:
     from exchange_clients.base_client import BaseExchangeClient
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("strategies.funding_arbitrage")
 
 CANDIDATES = 8
+MAX_HISTORIES = 200
 
 
 class Scanner:
@@ -24,6 +28,7 @@ class Scanner:
 
     def __init__(self, clients: Mapping[str, "BaseExchangeClient"], clock: Clock) -> None:
         self._clients, self._clock = clients, clock
+        self._histories: dict[InstrumentId, tuple[int, list[FundingRateSample]]] = {}
         self.failed: dict[str, str] = {}
         self.rates: dict[InstrumentId, FundingRateSample] = {}
         """What the last round read."""
@@ -39,6 +44,33 @@ class Scanner:
         detailed = await asyncio.gather(*(self._detail(i, *rates[i]) for i in sorted(wanted, key=str)))
         return [quote for quote in detailed if quote is not None]
 
+    async def history(self, long: InstrumentId, short: InstrumentId, hours: Decimal) -> Persistence | None:
+        """How the difference of two markets' settled rates behaved over the last hours; None where a venue has no such records."""
+        end_ns = self._clock.time_ns()
+        start_ns = end_ns - int(hours * NS_PER_HOUR)
+        both = [await self._settled(market, start_ns, end_ns) for market in (long, short)]
+        if both[0] is None or both[1] is None:
+            return None
+        return persistence(pair_history(both[0], both[1], start_ns, end_ns))
+
+    async def _settled(self, market: InstrumentId, start_ns: int, end_ns: int) -> list[FundingRateSample] | None:
+        """Asked for once an hour: there is nothing new before."""
+        kept = self._histories.get(market)
+        if kept is not None and kept[0] // NS_PER_HOUR == end_ns // NS_PER_HOUR:
+            return kept[1]
+        client = self._clients[market.venue]
+        if not client.capabilities.funding_history:
+            return None
+        try:
+            found = await client.fetch_funding_history(market, start_ns=start_ns, end_ns=end_ns)
+        except VenueError as e:
+            self._fail(f"history of {market}", e)
+            return None
+        if len(self._histories) >= MAX_HISTORIES:
+            self._histories.clear()
+        self._histories[market] = end_ns, found
+        return found
+
     async def _rates(self, venue: str) -> dict[InstrumentId, tuple[FundingRateSample, int]]:
         try:
             samples = await self._clients[venue].fetch_funding_rates()
@@ -46,14 +78,14 @@ class Scanner:
             self._fail(venue, e)
             return {}
         now_ns = self._clock.time_ns()
-        return {instrument: (sample, now_ns) for instrument, sample in samples.items()}
+        return {instrument: (msgspec.structs.replace(sample, metadata={}), now_ns) for instrument, sample in samples.items()}
 
     @staticmethod
     def _promising(rates: Mapping[InstrumentId, tuple[FundingRateSample, int]], symbols: frozenset[str] | None) -> set[InstrumentId]:
-        """Markets of the assets with the widest difference between venues."""
+        """Markets of the assets with the widest difference between venues, rates that nobody believes left aside."""
         by_base: dict[str, list[InstrumentId]] = defaultdict(list)
-        for instrument in rates:
-            if not instrument.inverse and (symbols is None or instrument.base in symbols):
+        for instrument, (sample, _) in rates.items():
+            if not instrument.inverse and (symbols is None or instrument.base in symbols) and disbelief(sample) is None:
                 by_base[instrument.base].append(instrument)
         spreads = []
         for base, markets in by_base.items():

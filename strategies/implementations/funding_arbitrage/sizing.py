@@ -4,11 +4,17 @@ from decimal import Decimal
 
 import msgspec
 
-from exchange_clients.model import BookLevel, Instrument
+from exchange_clients.model import ZERO, BookLevel, Instrument
+
+ENTRY_DISTANCE = Decimal("1.5")
+"""An entry keeps this multiple of the minimum liquidation distance, so that no ordinary move after it forces the exit (E24)."""
 
 
 class LegMoney(msgspec.Struct, frozen=True, kw_only=True):
-    """What one leg may use. USD; `exposure` is what this strategy holds on the venue already; levels are those the order would take."""
+    """What one leg may use. USD; `exposure` is what this strategy holds on the venue already; levels are those the order would take.
+
+    `fee`: what an order costs, as a fraction: it leaves the balance too.
+    """
 
     instrument: Instrument
     price: Decimal
@@ -17,6 +23,7 @@ class LegMoney(msgspec.Struct, frozen=True, kw_only=True):
     exposure: Decimal
     levels: tuple[BookLevel, ...]
     bound: Decimal
+    fee: Decimal = ZERO
     leverage: Decimal | None = None
     """Of the account in this market; None: the venue does not say, its initial margin counts alone."""
 
@@ -33,28 +40,40 @@ def max_leverage_for(distance: Decimal, maintenance: Decimal) -> Decimal:
     return 1 / (distance + maintenance)
 
 
+def usable_leverage(leg: LegMoney) -> Decimal | None:
+    """What a unit of margin carries: the account's leverage, at most what the initial margin allows; None when that is unknown."""
+    initial = leg.instrument.initial_margin
+    if initial is None:
+        return None
+    return 1 / initial if leg.leverage is None else min(leg.leverage, 1 / initial)
+
+
 def depth_usd(levels: tuple[BookLevel, ...], bound: Decimal, *, buy: bool) -> Decimal:
     """What the book offers within the bound."""
-    return sum((x.price * x.size for x in levels if (x.price <= bound if buy else x.price >= bound)), Decimal(0))
+    return sum((x.price * x.size for x in levels if (x.price <= bound if buy else x.price >= bound)), ZERO)
 
 
 def limits(
     leg: LegMoney, *, buy: bool, buffer: Decimal, min_distance: Decimal, max_exposure: Decimal, depth_share: Decimal
 ) -> list[SizeLimit] | str:
-    """The limits of one leg, or the name of the figure that is missing (E22)."""
+    """The limits of one leg, or the name of the figure that is missing (E22). The balance is what leaves the buffer after the trade."""
     venue = leg.instrument.id.venue
-    maintenance, initial = leg.instrument.maintenance_margin, leg.instrument.initial_margin
-    if maintenance is None or initial is None:
+    maintenance, most = leg.instrument.maintenance_margin, usable_leverage(leg)
+    if maintenance is None or most is None:
         return f"{venue} does not say its margin fractions"
-    free = leg.available * (1 - buffer)
-    most = 1 / initial if leg.leverage is None else min(leg.leverage, 1 / initial)
     room = leg.equity * max_leverage_for(min_distance, maintenance) * (1 - buffer) - leg.exposure
     return [
-        SizeLimit(f"balance on {venue}", free * most),
+        SizeLimit(f"balance on {venue}", (leg.available - leg.equity * buffer) / (1 / most + leg.fee)),
         SizeLimit(f"liquidation distance on {venue}", room),
         SizeLimit(f"max_total_exposure_usd on {venue}", max_exposure - leg.exposure),
         SizeLimit(f"depth on {venue}", depth_usd(leg.levels, leg.bound, buy=buy) * depth_share),
     ]
+
+
+def left_after(leg: LegMoney, usd: Decimal) -> Decimal | None:
+    """What stays available after an order worth `usd`: margin and fee taken off; None when the margin is unknown."""
+    most = usable_leverage(leg)
+    return None if most is None else leg.available - usd / most - usd * leg.fee
 
 
 def smallest(found: list[SizeLimit]) -> SizeLimit:

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from exchange_clients.model import NS_PER_S, Side
 from strategies.execution.lots import tradable
 from strategies.execution.pricing import Quote
-from strategies.implementations.grid import rules
+from strategies.implementations.grid import view
 from strategies.implementations.grid.config import GridConfig
-from strategies.implementations.grid.rules import (
+from strategies.implementations.grid.rules import decide
+from strategies.implementations.grid.state import GridOrder, GridState, Lot, Phase, Role, Seen, absorb, cancelling, merged, placed, resumed
+from strategies.implementations.grid.view import (
     Action,
     Cancel,
     CloseLot,
@@ -27,9 +29,7 @@ from strategies.implementations.grid.rules import (
     Turn,
     Wait,
     applied,
-    decide,
 )
-from strategies.implementations.grid.state import GridOrder, GridState, Lot, Phase, Role, Seen, absorb, cancelling, merged, placed, resumed
 from tests.strategies.instruments import instrument
 
 BTC = instrument("toy", step="0.001", tick="0.5", min_quantity="0.001", min_notional="10")
@@ -102,12 +102,12 @@ def test_a_fill_gets_its_take_profit_for_exactly_what_filled() -> None:
 
 def test_the_take_profit_of_the_margin_is_divided_by_the_leverage() -> None:
     c = config(take_profit="10", take_profit_basis="margin", target_leverage="5")
-    assert rules.take_profit_price(look(GridState(), c), lot()) == D("10200")
+    assert view.take_profit_price(look(GridState(), c), lot()) == D("10200")
     short = lot(side=Side.SELL)
-    assert rules.take_profit_price(look(GridState(), c), short) == D("9800")
+    assert view.take_profit_price(look(GridState(), c), short) == D("9800")
     unknown = config(take_profit="10", take_profit_basis="margin")
     assert only(decide(look(GridState(), unknown)), Wait).rule == "leverage"
-    assert rules.take_profit_price(look(GridState(leverage=D(2)), unknown), lot()) == D("10500")
+    assert view.take_profit_price(look(GridState(leverage=D(2)), unknown), lot()) == D("10500")
 
 
 def test_a_fill_below_the_minimum_waits_for_more_of_its_entry() -> None:
@@ -633,7 +633,7 @@ def test_take_profits_and_what_waits_are_the_position(name: str, steps: list[tup
     loose = [x for x in toy.state.lots if x.lot_id not in feeding and toy.state.covered(x.lot_id) < x.quantity]
     alone = [x for x in loose if not toy.state.exits(x.lot_id)]
     for held in loose:
-        price = rules.take_profit_price(toy.view(), held)
+        price = view.take_profit_price(toy.view(), held)
         assert not tradable(BTC, held.quantity - toy.state.covered(held.lot_id), price), "a rest that could be protected is not"
     for rule in {x.closing for x in alone}:
         total = sum((x.quantity for x in alone if x.closing == rule), D(0))

@@ -15,6 +15,7 @@ from exchange_clients.model import NS_PER_S, ZERO, Side
 VERSION = 1
 FIRST_RETRY_NS = NS_PER_S // 4
 MAX_RETRY_NS = 10 * NS_PER_S
+UNSENT_RETRY_NS = NS_PER_S
 
 
 class Phase(StrEnum):
@@ -105,7 +106,7 @@ class GridState(msgspec.Struct, frozen=True, kw_only=True):
     last_entry_ns: int = 0
     exit_filled_ns: int = 0
     retries: int = 0
-    """Post-only entries refused in a row."""
+    """Entries in a row that the venue did not let rest."""
     close_failures: int = 0
     """Market closes of the whole grid in a row that filled nothing."""
     close_retry_ns: int = 0
@@ -148,11 +149,16 @@ class GridState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What is proved about an order by now: cumulative fill, and whether it is finished. `crossed`: refused because it would not rest."""
+    """What is proved about an order by now: cumulative fill, and whether it is finished.
+
+    `refused`: in words, by the venue or by a check of ours. `crossed`: it ended without a fill and nobody asked for that.
+    """
 
     client_order_id: str
     filled: Decimal = ZERO
     cost: Decimal = ZERO
+    quantity: Decimal | None = None
+    """As it was sent: a reducing order may have been cut to what the venue showed."""
     finished: bool = False
     refused: str = ""
     crossed: bool = False
@@ -191,6 +197,9 @@ def absorb(
         fact = seen.get(order.client_order_id)
         if fact is None:
             continue
+        if fact.quantity is not None and fact.quantity != order.quantity:
+            order = msgspec.structs.replace(order, quantity=fact.quantity)
+            state = _with_order(state, order)
         more, worth = fact.filled - order.filled, fact.cost - order.cost
         if more > 0:
             state = _filled(state, order, more, worth, now_ns, told)
@@ -204,8 +213,7 @@ def absorb(
 
 
 def _filled(state: GridState, order: GridOrder, more: Decimal, worth: Decimal, now_ns: int, told: list[Happened]) -> GridState:
-    booked = msgspec.structs.replace(order, filled=order.filled + more, cost=order.cost + worth)
-    state = msgspec.structs.replace(state, orders=tuple(booked if o.client_order_id == order.client_order_id else o for o in state.orders))
+    state = _with_order(state, msgspec.structs.replace(order, filled=order.filled + more, cost=order.cost + worth))
     told.append(Happened(f"grid.{order.role}_filled", {"id": order.client_order_id, "quantity": more, "price": worth / more}))
     if order.role.reduces:
         state = msgspec.structs.replace(state, exit_filled_ns=now_ns, close_failures=0)
@@ -260,18 +268,27 @@ def _ended(state: GridState, order: GridOrder, fact: Seen, now_ns: int, told: li
     if fact.refused:
         told.append(Happened("grid.refused", {"id": order.client_order_id, "role": order.role.value, "why": fact.refused}))
     if order.role is Role.ENTRY:
+        if fact.unsent:
+            return state
         return msgspec.structs.replace(state, retries=state.retries + 1 if fact.crossed and fact.filled == 0 else 0)
     if fact.filled > 0 or (order.cancelling and not fact.refused):
         return state
     lot = state.lot(order.lot)
     if lot is None:
         failures = state.close_failures + (not fact.unsent)
-        return msgspec.structs.replace(state, close_failures=failures, close_retry_ns=now_ns + _pause_ns(failures))
+        return msgspec.structs.replace(state, close_failures=failures, close_retry_ns=now_ns + _pause_ns(fact.unsent, failures))
     failures = lot.failures + (not fact.unsent)
-    return with_lot(state, msgspec.structs.replace(lot, failures=failures, retry_ns=now_ns + _pause_ns(failures)))
+    return with_lot(state, msgspec.structs.replace(lot, failures=failures, retry_ns=now_ns + _pause_ns(fact.unsent, failures)))
 
 
-def _pause_ns(failures: int) -> int:
+def _with_order(state: GridState, order: GridOrder) -> GridState:
+    orders = tuple(order if held.client_order_id == order.client_order_id else held for held in state.orders)
+    return msgspec.structs.replace(state, orders=orders)
+
+
+def _pause_ns(unsent: bool, failures: int) -> int:
+    if unsent:
+        return UNSENT_RETRY_NS
     return int(min(FIRST_RETRY_NS << min(failures, 20), MAX_RETRY_NS))
 
 

@@ -238,6 +238,8 @@ class Storm:
         if self.pair_id is None or (kind != "delisting" and venue.position() * self.direction[name] <= 0):
             return
         spec = venue.exchange.markets[venue.symbol].spec
+        if kind == "hand":
+            venue.book()  # it may fill an order of ours: before anything is measured
         held = abs(spec.to_steps(venue.position()))
         size = rng.choice((held, rng.randrange(1, held + 1))) if held else 0
         before, other, self.looking = venue.position(), self.held(venue), False
@@ -248,7 +250,6 @@ class Storm:
         elif kind == "liquidation":
             self.liquidate(venue)
         else:
-            venue.book()
             side = Side.SELL if before > 0 else Side.BUY
             price = spec.to_ticks(MID * (D("0.99") if side is Side.SELL else D("1.01")))
             order = NewOrder(
@@ -264,6 +265,8 @@ class Storm:
         self.happened[kind] += 1
         self.say(s, f"{name}: {kind} took {taken}, {theirs} of it not ours")
         self.look(s)
+        if kind == "liquidation":
+            venue.book()
 
     def liquidate(self, venue: SimVenue) -> None:
         """The collateral is gone for a moment in which the price moves against the position."""
@@ -274,7 +277,6 @@ class Storm:
         market = exchange.markets[venue.symbol].spec
         exchange.set_mark(venue.now(), venue.symbol, market.to_ref(MID * (D("0.95") if long else D("1.05"))))
         exchange.deposit(venue.now(), account, free)
-        venue.book()
 
     async def second_life(self, s: Stack) -> None:
         """Another pair of the same engine, in a market of its own."""

@@ -340,6 +340,7 @@ class LegTrader:
                 await self.market.reconcile()
                 if self.own != before:
                     return ZERO  # somebody reduced it already: the rules look again
+                shown = self.leg.sign * await self.market.shown(self.share)
         except VenueError as e:
             self.mark(e)
             if not self.client.capabilities.reduce_only:

@@ -7,7 +7,10 @@ from typing import Any
 from .base_strategy import BaseStrategy
 
 GROUP = "perpkit.strategies"
-OWN = {"funding_arbitrage": "strategies.implementations.funding_arbitrage.strategy:FundingArbitrage"}
+OWN = {
+    "funding_arbitrage": "strategies.implementations.funding_arbitrage.strategy:FundingArbitrage",
+    "grid": "strategies.implementations.grid.strategy:Grid",
+}
 
 
 def names() -> list[str]:

@@ -1,0 +1,127 @@
+"""The grid strategy: one grid per symbol, each on its own holding of the desk."""
+
+import asyncio
+import logging
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
+
+from exchange_clients.model import FillKind, InstrumentId, LiquidationEvent
+from strategies.base_strategy import BaseStrategy, InvalidParameters, StrategyContext
+from strategies.execution.desk import Desk
+
+from .config import GridConfig
+from .runner import GridRunner
+from .state import VERSION, Phase
+
+log = logging.getLogger("strategies.grid")
+
+
+class Grid(BaseStrategy[GridConfig]):
+    """Maker entries one step apart, every fill with its own take-profit; both modes."""
+
+    config_class: ClassVar[type[BaseModel]] = GridConfig
+    name: ClassVar[str] = "grid"
+    state_version: ClassVar[int] = VERSION
+
+    def __init__(self, config: GridConfig, context: StrategyContext) -> None:
+        super().__init__(config, context)
+        self.grids: dict[InstrumentId, GridRunner] = {}
+
+    @property
+    def interval_s(self) -> float:
+        return self.config.check_interval_seconds
+
+    @property
+    def desk(self) -> Desk:
+        """Of this bot."""
+        return self.context.desk
+
+    async def initialize(self) -> None:
+        """Find the markets, take over what an earlier process left.
+
+        Raises:
+            InvalidParameters: the venue or a symbol is not there.
+        """
+        if self.config.exchange not in self.context.clients:
+            raise InvalidParameters(
+                f"exchange: {self.config.exchange!r} is not among the venues of this bot: {', '.join(self.context.clients)}"
+            )
+        client = self.context.clients[self.config.exchange]
+        for symbol in self.config.symbols:
+            instrument = await client.instruments.load(symbol)
+            if instrument.id in self.grids:
+                raise InvalidParameters(f"symbols: {symbol} is the market {instrument.id}, which is there already")
+            if instrument.id.inverse:
+                raise InvalidParameters(
+                    f"symbols: {instrument.id} is inverse, its quantity is in quote currency: grids trade linear markets"
+                )
+            runner = GridRunner(self, self.desk, instrument)
+            await runner.restore()
+            self.grids[instrument.id] = runner
+            self.follow(self.config.exchange, symbol)
+
+    async def run_cycle(self) -> None:
+        """One look at every grid, side by side; one that fails does not stop the others."""
+        outcomes = await asyncio.gather(*(grid.step() for grid in self.grids.values()), return_exceptions=True)
+        failures = [x for x in outcomes if isinstance(x, BaseException)]
+        for extra in failures[1:]:
+            log.error("grid.failed", exc_info=extra)
+        if failures:
+            raise failures[0]
+
+    async def cleanup(self) -> None:
+        """What is being sent ends; the state of every grid is on disk."""
+        await asyncio.gather(*(grid.drop() for grid in self.grids.values()))
+
+    # ---- events
+
+    def on_book(self, change: object) -> None:
+        """The book is read at each look; following it keeps it streaming."""
+
+    def on_liquidation(self, event: LiquidationEvent) -> None:
+        """A grid that was liquidated does not go on by itself."""
+        grid = self.grids.get(event.instrument)
+        if grid is not None and event.own and event.kind is FillKind.LIQUIDATION and grid.state.own:
+            grid.liquidated = f"{event.quantity} at {event.price}"
+            self.wake()
+
+    # ---- operation
+
+    def open_owners(self) -> list[str]:
+        """Holdings that are not closed."""
+        return [grid.state.holding_id for grid in self.grids.values() if grid.state.holding_id]
+
+    async def begin_close(self, owner_id: str, why: str) -> None:
+        """Cancel, close and halt the grid that owns a holding; it is on its way when this returns.
+
+        Raises:
+            LookupError: no grid of this strategy has it.
+        """
+        grid = next((g for g in self.grids.values() if owner_id and g.state.holding_id == owner_id), None)
+        if grid is None:
+            raise LookupError(f"{self.name} has no open holding {owner_id!r}")
+        await grid.ask_to_stop("requested", why)
+
+    async def resume(self, symbol: str, why: str = "asked by the operator") -> None:
+        """Let a halted grid run again.
+
+        Raises:
+            LookupError: there is no grid of that symbol.
+            ValueError: it is not halted, or its venue does not agree with our account of the position yet.
+        """
+        for instrument, grid in self.grids.items():
+            if symbol in (str(instrument), instrument.base):
+                await grid.resume(why)
+                return
+        raise LookupError(f"there is no grid of {symbol!r}; there are {', '.join(i.base for i in self.grids)}")
+
+    def get_status(self) -> dict[str, Any]:
+        """For humans and the control API."""
+        return {**super().get_status(), "grids": {str(instrument): grid.status() for instrument, grid in self.grids.items()}}
+
+    @property
+    def halted(self) -> dict[str, str]:
+        """Symbols that wait for an operator, and why."""
+        waiting = (Phase.HALTED, Phase.ALERT)
+        return {str(i): g.state.reason for i, g in self.grids.items() if g.state.phase in waiting}

@@ -61,7 +61,7 @@ def _market(m: MarketModel) -> str:
         walk = walk if m.path == "ohlc" else "open, close"
         source = (
             f"prices are bars of {m.candles.interval_hours:g} h from {m.candles.told}, walked {walk}; the book "
-            f"is made: {m.levels} levels a side of {m.level_usd:,} USD, {m.spread_bps:g} bps between the best, {m.level_step_bps:g} bps apart"
+            f"is made: {m.levels} levels a side of {m.level_usd:,} USD, {m.spread_bps:g} bps wide, levels {m.level_step_bps:g} bps apart"
             "; there are no trades of others"
         )
     elif m.quotes is not None:

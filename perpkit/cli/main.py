@@ -13,6 +13,8 @@ COMMANDS = {
     "book": "The order book of one market, once or live.",
     "funding": "Funding rates of all venues side by side, and where they differ most.",
     "demo": "The main job end to end on simulated venues: no account, no key, no network.",
+    "backtest": "A bot over recorded history: result, split, curves and every position as one page.",
+    "sweep": "One backtest per combination of parameters, on all cores.",
     "positions": "What the journal says is open, beside what the venues prove.",
     "recover": "After a crash: the proven state of every open pair, and the actions that are allowed.",
     "why": "The story of one pair: every decision with its inputs.",

@@ -14,28 +14,31 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from database.errors import JournalError
 from database.journal import Journal
-from database.records import PairState, RunRecord
+from database.records import RunRecord
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.transport.runtime import Runtime
 from perpkit.bot.config import BotConfig, InvalidConfig
 from strategies.base_strategy import BaseStrategy, StrategyContext
 from strategies.execution.desk import Desk
-from strategies.execution.engine import SHUTDOWN_S, ExecutionEngine
-from strategies.execution.journaling import Observer, nobody
+from strategies.execution.engine import CHECK_S, SHUTDOWN_S, ExecutionEngine
+from strategies.execution.journaling import AsyncJournal, Observer, nobody
 from strategies.execution.ownership import Ownership
+from strategies.risk import RiskEngine, tee
 
 log = logging.getLogger("perpkit.bot")
 
 Clients = Mapping[str, Mapping[str, BaseExchangeClient]]
 """Account -> venue -> client."""
-ENDINGS = {PairState.CLOSED: "flat", PairState.HEDGED: "hedged hold", PairState.ALERT: "alert"}
-"""The states a pair may be left in (E35); whatever else is found at the end is told as unsettled."""
+ENDINGS = {"closed": "flat", "hedged": "hedged hold", "open": "held", "alert": "alert"}
+"""The states a pair or (open) a holding may be left in (E35); whatever else is found at the end is told as unsettled."""
+CALM = ("flat", "hedged hold", "held")
 CYCLE_GRACE_S = 1.0
 """A cycle that is still busy this long after its engine has stopped is cut short."""
 
@@ -47,10 +50,12 @@ class Bot:
     config: BotConfig
     clients: Mapping[str, BaseExchangeClient]
     engine: ExecutionEngine
+    desk: Desk
+    risk: RiskEngine
     strategy: BaseStrategy[Any]
     run: RunRecord
     endings: dict[str, str] = field(default_factory=dict)
-    """Pair -> the state it was left in; filled by the stop."""
+    """Pair or holding -> the state it was left in; filled by the stop."""
 
     @property
     def name(self) -> str:
@@ -59,7 +64,7 @@ class Bot:
     @property
     def left_unsettled(self) -> bool:
         """Something was neither hedged nor flat at the end."""
-        return any(ending not in ("flat", "hedged hold") for ending in self.endings.values())
+        return any(ending not in CALM for ending in self.endings.values())
 
 
 class Bots:
@@ -140,8 +145,10 @@ class Bots:
             self._declare(bot)
 
     async def _stop_one(self, bot: Bot, grace_s: float) -> None:
-        states = await bot.engine.stop(grace_s)
-        bot.endings = {pair_id: ENDINGS.get(state, f"unsettled ({state})") for pair_id, state in states.items()}
+        holdings, pairs = await asyncio.gather(bot.desk.stop(grace_s), bot.engine.stop(grace_s))
+        await bot.risk.stop()
+        states = {**pairs, **holdings}
+        bot.endings = {owner: ENDINGS.get(state.value, f"unsettled ({state})") for owner, state in states.items()}
 
     async def _end_cycles(self) -> None:
         running = [task for task in self._cycles if not task.done()]
@@ -176,10 +183,14 @@ async def assembled(
     observer: Observer = nobody,
     engine_class: Callable[..., ExecutionEngine] = ExecutionEngine,
     heartbeat_s: float | None = None,
+    folder: Path | None = None,
+    check_s: float = CHECK_S,
 ) -> AsyncIterator[Bots]:
     """Bots that are started but do not cycle yet (`Bots.run`); stopped in order when the block ends, whatever ended it.
 
     Clients that are not connected are connected here and disconnected at the end; connected ones stay as they are. The journal stays open.
+    `folder` is the state folder with halt, fence and heartbeats of the risk engine; None where no other process can be (backtests).
+    `check_s`: how often what is held is compared with its venues.
 
     Raises:
         InvalidConfig: two bots that could not be told apart, or a venue without a client.
@@ -193,14 +204,18 @@ async def assembled(
                 await client.connect()
         ownership = Ownership(journal)
         bots = [
-            _build(config, clients[config.account], journal, runtime, ownership, environment, observer, engine_class) for config in configs
+            _build(config, clients[config.account], journal, runtime, ownership, environment, observer, engine_class, folder, check_s)
+            for config in configs
         ]
         together = Bots(bots, journal, runtime, ownership, environment)
         stack.push_async_callback(together.stop)
         for bot in bots:
             journal.write(bot.run)
         for bot in bots:
+            await bot.risk.start()
+        for bot in bots:
             await bot.engine.start()
+            await bot.desk.start()
         for bot in bots:
             bot.strategy.restore_configs()
             await bot.strategy.initialize()
@@ -218,10 +233,18 @@ def _build(
     environment: str,
     observer: Observer,
     engine_class: Callable[..., ExecutionEngine],
+    folder: Path | None,
+    check_s: float,
 ) -> Bot:
     own = {venue: clients[venue] for venue in config.venues}
-    engine = engine_class(journal, own, runtime, strategy=config.strategy, account=config.account, observer=observer, ownership=ownership)
-    desk = Desk.beside(engine, runtime, observer=observer)
+    names: dict[str, Any] = {"strategy": config.strategy, "account": config.account}
+    risk = RiskEngine(
+        config.risk, own, runtime, journal=AsyncJournal(journal, runtime.offload, observer), folder=folder, observer=observer, **names
+    )
+    watching = tee(risk.observe, observer)
+    engine = engine_class(journal, own, runtime, observer=watching, guard=risk, ownership=ownership, check_s=check_s, **names)
+    desk = Desk.beside(engine, runtime, observer=watching, check_s=check_s)
+    risk.attach(engine=engine, desk=desk)
     context = StrategyContext(clients=own, engine=engine, journal=engine.journal, clock=runtime.clock, account=config.account, desk=desk)
     strategy = config.strategy_class(config.strategy_config, context)
     now_ns = runtime.clock.time_ns()
@@ -234,7 +257,7 @@ def _build(
         started_at=now_ns,
         heartbeat_at=now_ns,
     )
-    return Bot(config, own, engine, strategy, run)
+    return Bot(config, own, engine, desk, risk, strategy, run)
 
 
 def _check(configs: Sequence[BotConfig], clients: Clients) -> None:

@@ -7,15 +7,20 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from exchange_clients import venues
 from exchange_clients.config import ClientConfig
 from exchange_clients.errors import ConfigError
+from perpkit.bot.notify import TargetConfig
 from strategies import registry
 from strategies.base_strategy import BaseStrategy, InvalidParameters, explain
+from strategies.risk.limits import RiskLimits
+
+if TYPE_CHECKING:
+    from perpkit.bot.control import ControlConfig
 
 _SECRET_NAME = re.compile(r"(^|_)(secret|private_key|mnemonic|passphrase|password|api_key|seed)(_|$)", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"^(0x)?[0-9a-fA-F]{64,}$")
@@ -67,11 +72,11 @@ class BotConfig(BaseModel):
     account: str = Field(default="main", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,40}$")
     venues: dict[str, dict[str, Any]] = Field(min_length=1)
     parameters: dict[str, Any] = Field(default_factory=dict)
-    risk: dict[str, Any] = Field(default_factory=dict)
+    risk: RiskLimits = Field(default_factory=lambda: RiskLimits.model_validate({}))
     paper: PaperConfig = PaperConfig()
     backtest: dict[str, Any] = Field(default_factory=dict)
     allow_withdraw_keys: bool = False
-    notifications: tuple[Any, ...] = ()
+    notifications: tuple[TargetConfig, ...] = ()
     control: dict[str, Any] | None = None
 
     _text: str = PrivateAttr(default="")
@@ -107,6 +112,17 @@ class BotConfig(BaseModel):
         """The checked parameters."""
         assert self._parsed is not None, "made by load or parse"
         return self._parsed
+
+    @property
+    def risk_limits(self) -> RiskLimits:
+        return self.risk
+
+    @property
+    def control_config(self) -> ControlConfig | None:
+        """Where the control API listens, if it is asked for."""
+        from perpkit.bot.control import ControlConfig  # it knows bots
+
+        return None if self.control is None else ControlConfig.model_validate(self.control)
 
     def client_settings(self, venue: str, **more: Any) -> dict[str, Any]:
         """Of a venue's client; `more` goes before what the file says."""
@@ -151,7 +167,7 @@ def parse(values: Any, *, text: str = "", where: str = "", also: Collection[str]
         config = BotConfig.model_validate(dict(values))
     except ValidationError as e:
         raise InvalidConfig([explain(BotConfig, dict(item)) for item in e.errors()], where) from None
-    problems = [*_check_venues(config, also), *_check_strategy(config)]
+    problems = [*_check_venues(config, also), *_check_strategy(config), *_check_sections(config)]
     if problems:
         raise InvalidConfig(problems, where)
     config._text = text
@@ -205,6 +221,24 @@ def _check_strategy(config: BotConfig) -> Iterator[str]:
     if account != config.account:
         yield f"parameters.account_name: {account}, but account is {config.account}: say it once, as account"
     config._parsed = parsed
+
+
+def _check_sections(config: BotConfig) -> Iterator[str]:
+    """Those whose models know bots and are not fields for that reason."""
+    if config.control is not None:
+        from perpkit.bot.control import ControlConfig
+
+        try:
+            ControlConfig.model_validate(config.control)
+        except ValidationError as e:
+            yield from (f"control.{explain(ControlConfig, dict(item))}" for item in e.errors())
+    if config.backtest:
+        from perpkit.backtest.config import BacktestConfig
+
+        try:
+            BacktestConfig.model_validate(config.backtest)
+        except ValidationError as e:
+            yield from (f"backtest.{explain(BacktestConfig, dict(item))}" for item in e.errors())
 
 
 def _completed(config: BotConfig, fields: set[str]) -> dict[str, Any]:

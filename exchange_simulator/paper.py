@@ -1,0 +1,639 @@
+"""A simulated venue whose market is a live one: paper trading.
+
+The book is the live venue's, less what our orders took from it. Nothing of ours reaches anybody: the live client is read only.
+
+- A taker fills against the live book as it stands when the order arrives, level by level. What it took is gone until that level refreshes
+  (grows beyond what was seen, or vanishes).
+- A maker stands behind everything that the live book shows at its price when it arrives. Trades at that price move it forward. A level that
+  shrinks moves it forward only as far as must be: what stands before it is never more than the level still shows, counted `trade_grace_s`
+  later because the trade that shrank it may still be on its way. It fills with what trades at its price beyond what is ahead, with trades
+  through its price, and with live orders that come to rest at or through its price.
+- Marks and indices are the live ones. Funding is settled at the venue's times with the newest live rate; a settlement whose rate was not
+  known is booked when the venue tells what it was.
+- A live book with a gap, or too old, suspends ours: readers get NotReady, orders are refused unless a fresh book can be had by REST.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from exchange_clients.base_client import BaseExchangeClient
+from exchange_clients.base_websocket import event_key
+from exchange_clients.errors import NotReady, Outcome, VenueError, VenuePaused
+from exchange_clients.events import Subscription
+from exchange_clients.model import (
+    NS_PER_HOUR,
+    NS_PER_S,
+    BookLevel,
+    BookSnapshot,
+    FundingRateSample,
+    Gap,
+    Instrument,
+    MarketStatus,
+    MarkPrice,
+    Side,
+    Trade,
+)
+from exchange_clients.spec import Stream, VenueSpec
+from exchange_clients.transport.clock import Clock
+from exchange_simulator.core import accounts
+from exchange_simulator.core import events as ev
+from exchange_simulator.core.orders import Order
+from exchange_simulator.core.types import ANONYMOUS, OrderStatus, to_fraction
+from exchange_simulator.simulated_venue import STREAMS, SimulatedVenue, market_of, simulated_spec
+
+log = logging.getLogger("exchange_simulator.paper")
+
+ACCOUNT = 1
+"""The virtual account's number: one per file."""
+RATES_EVERY_S = 60.0
+RATE_AGE_NS = 600 * NS_PER_S
+"""A rate seen longer ago settles nothing."""
+TICKER_EVERY_S = 5.0
+KEEP = 2_000
+"""Fills, payments and ended orders of the account that are kept."""
+NOT_FOLLOWED = "this market is not followed yet"
+_ACCOUNT_EVENTS = (
+    ev.OrderAccepted,
+    ev.OrderOpened,
+    ev.OrderRejected,
+    ev.OrderTriggered,
+    ev.OrderAmended,
+    ev.OrderCancelled,
+    ev.OrderExpired,
+    ev.OrderFilled,
+    ev.PositionChanged,
+    ev.BalanceChanged,
+    ev.FundingPaid,
+    ev.LeverageChanged,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PaperSettings:
+    """See `perpkit.bot.config.PaperConfig`. Fees stand in where the venue publishes none; `file` keeps the account, None: nowhere."""
+
+    deposit: Decimal = Decimal(10_000)
+    maker_fee: Decimal | None = None
+    taker_fee: Decimal | None = None
+    entry_latency_s: float = 0.1
+    report_latency_s: float = 0.05
+    book_levels: int = 50
+    trade_grace_s: float = 1.0
+    file: Path | None = None
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in the file of a virtual account."""
+
+    version: int
+    account: accounts.SavedAccount
+    fills: list[ev.OrderFilled]
+    payments: list[ev.FundingPaid]
+    ended: list[int]
+
+
+class PaperFunding:
+    """The newest live rate of each market, as long as it is not too old."""
+
+    sample_interval_ns = 0
+
+    def __init__(self) -> None:
+        self._rates: dict[str, tuple[int, int]] = {}
+        self.missed: list[tuple[str, int]] = []
+        """(market, time) of settlements whose rate nobody had told."""
+
+    def post(self, market: str, rate: int, seen_ns: int) -> None:
+        self._rates[market] = (rate, seen_ns)
+
+    def sample(self, market: str, premium: int) -> None: ...
+
+    def estimate(self, market: str, ts_ns: int, interval_ns: int) -> int:
+        return self._rates.get(market, (0, 0))[0]
+
+    def settle(self, market: str, ts_ns: int, interval_ns: int) -> int:
+        rate, seen_ns = self._rates.get(market, (0, 0))
+        if ts_ns - seen_ns <= RATE_AGE_NS:
+            return rate
+        self.missed.append((market, ts_ns))
+        return 0
+
+
+class Queue:
+    """How much stands before one resting order, at most. Sizes in steps."""
+
+    __slots__ = ("_first", "_low", "_recent", "_traded")
+
+    def __init__(self, first: int | None) -> None:
+        self._first = first
+        """The level when the order arrived; None: not seen yet."""
+        self._traded = 0
+        self._low: int | None = None
+        self._recent: deque[tuple[int, int]] = deque()
+
+    def saw(self, size: int, now_ns: int) -> None:
+        """The live level shows this much."""
+        if self._first is None:
+            self._first = size
+        elif not self._recent or self._recent[-1][1] != size:
+            self._recent.append((now_ns, size))
+
+    def traded(self, size: int) -> None:
+        self._traded += size
+
+    def ahead(self, now_ns: int, grace_ns: int) -> int | None:
+        """None: the level was never seen."""
+        while self._recent and now_ns - self._recent[0][0] >= grace_ns:
+            size = self._recent.popleft()[1]
+            self._low = size if self._low is None else min(self._low, size)
+        if self._first is None:
+            return None
+        left = max(0, self._first - self._traded)
+        return left if self._low is None else min(left, self._low)
+
+
+class LiveMarket:
+    """One market, moved by the live one."""
+
+    def __init__(self, venue: PaperVenue, instrument: Instrument) -> None:
+        self.venue, self.instrument = venue, instrument
+        self.contract_id = instrument.contract_id
+        self.spec = venue.exchange.markets[self.contract_id].spec
+        self._live = venue.live
+        self._sizes: dict[Side, dict[int, int]] = {Side.BUY: {}, Side.SELL: {}}
+        """The live book as last seen."""
+        self._taken: dict[tuple[Side, int], tuple[int, int]] = {}
+        """(side, price) of a live level -> (its size then, how much of it we took)."""
+        self._queues: dict[int, Queue] = {}
+        self._stops: list[Callable[[], None]] = []
+        self._held: list[Subscription] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._looking = False
+
+    # ---- following
+
+    async def start(self) -> None:
+        """Returns when the live book is there and taken over.
+
+        Raises:
+            VenueError: the venue does not stream it, or cannot be asked for its mark.
+        """
+        await self._take_ticker()
+        await self._live.ws_manager.prepare_market_feed(self.instrument)
+        hub, streams = self._live.context.hub, self._live.spec.streams
+        self._stops.append(hub.listen(event_key(Stream.BOOK, self.instrument.id), self._on_book))
+        if Stream.TRADES in streams:
+            self._hold(Stream.TRADES, self._on_trade)
+        if Stream.MARK in streams:
+            self._hold(Stream.MARK, self._on_mark)
+        else:
+            self._tasks.append(asyncio.create_task(self._poll_ticker(), name=f"paper-mark:{self.instrument.id}"))
+        self.look()
+
+    def _hold(self, stream: Stream, listener: Callable[[Any], None]) -> None:
+        self._held.append(self._live.ws_manager.watch(stream, self.instrument, coalesce=True, maxsize=10))
+        self._stops.append(self._live.context.hub.listen(event_key(stream, self.instrument.id), listener))
+
+    async def stop(self) -> None:
+        for stop in self._stops:
+            stop()
+        for held in self._held:
+            held.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._stops:
+            self._live.ws_manager.release_market_feed(self.instrument)
+        self._stops, self._held, self._tasks = [], [], []
+
+    async def _take_ticker(self) -> None:
+        ticker = await self._live.market_data.fetch_ticker(self.instrument)
+        mark = ticker.mark or ticker.index or ticker.last
+        if mark is not None:
+            self.venue.set_mark(self.contract_id, mark, ticker.index)
+
+    async def _poll_ticker(self) -> None:
+        while True:
+            await self.venue.clock.sleep(TICKER_EVERY_S)
+            try:
+                await self._take_ticker()
+            except VenueError as e:
+                log.warning("paper.mark_unknown market=%s reason=%s", self.instrument.id, e)
+
+    def _on_mark(self, event: MarkPrice | Gap) -> None:
+        if not isinstance(event, Gap):
+            self.venue.set_mark(self.contract_id, event.price)
+
+    # ---- the book
+
+    def _on_book(self, event: object) -> None:
+        """At the end of the turn: of several changes only the last counts, and trades that came with it are known by then."""
+        if isinstance(event, Gap):
+            self.venue.suspend(self.contract_id, f"the live book has a gap: {event.reason}")
+        elif not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self.look)
+
+    def look(self) -> None:
+        """Take over the live book as streamed."""
+        self._looking = False
+        if not self._stops:
+            return
+        try:
+            book = self._live.ws_manager.get_order_book(self.instrument, self.venue.settings.book_levels)
+        except NotReady as e:
+            self.venue.suspend(self.contract_id, e.message)
+            return
+        self.take(book)
+
+    def take(self, book: BookSnapshot) -> None:
+        """Take over a live book: fill what it reaches, keep back what was taken from it, note where orders stand in their levels."""
+        if not book.bids or not book.asks or book.bids[0].price >= book.asks[0].price:
+            self.venue.suspend(self.contract_id, "the live book is empty on a side or crossed")
+            return
+        now_ns = self.venue.now_ns()
+        self._sizes = {Side.BUY: self._steps(book.bids), Side.SELL: self._steps(book.asks)}
+        for key, (seen, _) in list(self._taken.items()):
+            size = self._sizes[key[0]].get(key[1], 0)
+            if size == 0 or size > seen:
+                del self._taken[key]
+        self._see_levels(now_ns)
+        self._reach(now_ns)
+        bids, asks = ([(p, left) for p in self._sizes[side] if (left := self._left(side, p)) > 0] for side in (Side.BUY, Side.SELL))
+        self.venue.exchange.set_levels(now_ns, self.contract_id, bids, asks)
+        self.venue.resume(self.contract_id)
+        self.venue.quote_changed(self.contract_id)
+
+    def _steps(self, levels: Iterable[BookLevel]) -> dict[int, int]:
+        """Prices to whole ticks, sizes down to whole steps."""
+        tick, step = self.spec.tick_size, self.spec.step_size
+        found: dict[int, int] = {}
+        for level in levels:
+            price, size = int(level.price / tick), int(level.size / step)
+            if size > 0:
+                found[price] = found.get(price, 0) + size
+        return found
+
+    def _left(self, side: Side, price: int) -> int:
+        return self._sizes[side].get(price, 0) - self._taken.get((side, price), (0, 0))[1]
+
+    def took(self, side: Side, price: int, size: int) -> None:
+        """An order of ours took this from the live level of that side."""
+        seen, taken = self._taken.get((side, price), (self._sizes[side].get(price, 0), 0))
+        self._taken[side, price] = (seen, taken + size)
+
+    def _visible(self, side: Side, price: int) -> bool:
+        """Within the levels that are followed: a price that is not listed there has nothing."""
+        prices = self._sizes[side]
+        return bool(prices) and (price >= min(prices) if side is Side.BUY else price <= max(prices))
+
+    # ---- own resting orders
+
+    def _resting(self, side: Side) -> list[Order]:
+        """Best price first, then oldest."""
+        found = [o for o in self.venue.exchange.open_orders(ACCOUNT, self.contract_id) if o.status is OrderStatus.OPEN and o.side is side]
+        return sorted(found, key=lambda o: (-o.price * side.sign, o.id))
+
+    def opened(self, order: Order, *, known: int | None = None) -> None:
+        """An order of ours rests now. `known`: what stood before it when the account was saved."""
+        first = self._sizes[order.side].get(order.price, 0) if self._visible(order.side, order.price) else None
+        self._queues[order.id] = Queue(first if known is None else known)
+
+    def _queue(self, order: Order) -> Queue:
+        if order.id not in self._queues:
+            self.opened(order, known=order.ahead or None)
+        return self._queues[order.id]
+
+    def _see_levels(self, now_ns: int) -> None:
+        live = set()
+        for side in Side:
+            for order in self._resting(side):
+                live.add(order.id)
+                if self._visible(side, order.price):
+                    self._queue(order).saw(self._sizes[side].get(order.price, 0), now_ns)
+                order.ahead = self._queue(order).ahead(now_ns, self.venue.grace_ns) or 0
+        for gone in self._queues.keys() - live:
+            del self._queues[gone]
+
+    def _reach(self, now_ns: int) -> None:
+        """Live orders that rest at or through the price of ours would have met it first."""
+        for side in Side:
+            for order in self._resting(side):
+                for price in sorted(self._sizes[side.opposite], key=lambda p: p * side.sign):
+                    if price * side.sign > order.price * side.sign:
+                        break
+                    size = min(self._left(side.opposite, price), order.remaining)
+                    if size > 0 and (filled := self.venue.exchange.fill_resting(now_ns, order.id, size)):
+                        self.took(side.opposite, price, filled)
+
+    def _on_trade(self, trade: Trade | Gap) -> None:
+        """A live trade meets our orders at better prices first, and at its own price what is beyond their place in the queue."""
+        if isinstance(trade, Gap):
+            return
+        now_ns = self.venue.now_ns()
+        price, left = int(trade.price / self.spec.tick_size), int(trade.quantity / self.spec.step_size)
+        side = trade.side.opposite
+        offset_ns = self._live.context.venue_time.offset_ns or 0
+        for order in self._resting(side):
+            if left <= 0 or price * side.sign > order.price * side.sign:
+                break
+            if trade.ts_venue_ns < order.created_ns + offset_ns:
+                continue  # it happened before the order was there
+            ahead: int | None = 0
+            if price == order.price:
+                queue = self._queue(order)
+                ahead = queue.ahead(now_ns, self.venue.grace_ns)
+                queue.traded(left)
+            if ahead is not None and left > ahead:
+                left -= self.venue.exchange.fill_resting(now_ns, order.id, left - ahead)
+
+    @property
+    def age_s(self) -> float:
+        """Of the live book."""
+        feed = self._live.ws_manager.feed_of(self.contract_id)
+        return float("inf") if feed is None else (self.venue.clock.time_ns() - feed.book.state.ts_recv_ns) / NS_PER_S
+
+
+class PaperVenue(SimulatedVenue):
+    """One virtual account on one live venue. `live` is a connected client without credentials; it is not ended here."""
+
+    def __init__(self, live: BaseExchangeClient, clock: Clock, settings: PaperSettings) -> None:
+        if live.context.signer is not None:
+            raise ValueError("paper trading takes a client without credentials")
+        self.live = live
+        self.settings = settings
+        self.grace_ns = round(settings.trade_grace_s * NS_PER_S)
+        self.rates = PaperFunding()
+        self._markets: dict[str, LiveMarket] = {}
+        self._starting = asyncio.Lock()
+        self._upkeep: list[asyncio.Task[None]] = []
+        self._dirty = self._saving = False
+        super().__init__(
+            _spec(live),
+            _tradable(live, settings),
+            clock,
+            funding=self.rates,
+            publish_book=False,
+            entry_latency_s=settings.entry_latency_s,
+            report_latency_s=settings.report_latency_s,
+            keep=KEEP,
+        )
+        for contract_id in self.instruments:
+            self._suspended[contract_id] = NOT_FOLLOWED
+        self._open_account()
+
+    # ---- the account and its file
+
+    def _open_account(self) -> None:
+        """As it was left, or new with the declared deposit.
+
+        Raises:
+            ValueError: the file cannot be used; the message says why and what to do.
+        """
+        file = self.settings.file
+        if file is None or not file.exists():
+            self.open_account(ACCOUNT, self.settings.deposit)
+            self._save()
+            return
+        try:
+            kept = msgspec.json.decode(file.read_bytes(), type=Kept)
+            gone = accounts.restore(self.exchange, self.now_ns(), kept.account)
+        except (msgspec.DecodeError, accounts.GridChanged) as e:
+            raise ValueError(f"the virtual account in {file} cannot be used: {e}; move the file away to begin anew") from e
+        self.history.fills[ACCOUNT].extend(f for f in kept.fills if f.market not in gone)
+        self.history.payments[ACCOUNT].extend(p for p in kept.payments if p.market not in gone)
+        self.history.ended[ACCOUNT].extend(kept.ended)
+        for position in kept.account.positions:
+            if position.size:
+                interval_ns = self.exchange.markets[position.market].spec.funding_interval_ns
+                first = (kept.account.saved_ns // interval_ns + 1) * interval_ns
+                self.rates.missed.extend((position.market, ts) for ts in range(first, self.now_ns() + 1, interval_ns))
+
+    def _save(self) -> None:
+        self._saving = self._dirty = False
+        file = self.settings.file
+        if file is None:
+            return
+        fills = list(self.history.fills[ACCOUNT])
+        ended = list(self.history.ended[ACCOUNT])
+        next_trade = max((f.trade_id for f in fills), default=0) + 1
+        kept = Kept(
+            version=1,
+            account=accounts.save(self.exchange, ACCOUNT, ended=ended, next_trade=next_trade),
+            fills=fills,
+            payments=list(self.history.payments[ACCOUNT]),
+            ended=ended,
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        spare = file.with_name(file.name + ".new")
+        spare.write_bytes(msgspec.json.encode(kept))
+        spare.replace(file)
+
+    def keep(self) -> None:
+        """What happened is in the file before anybody hears of it."""
+        if self._dirty:
+            self._save()
+
+    # ---- events
+
+    def _on_event(self, event: ev.AnyEvent) -> None:
+        if isinstance(event, _ACCOUNT_EVENTS):
+            self._dirty = True
+        if isinstance(event, ev.Trade) and event.maker_account == ANONYMOUS and event.taker_account == ACCOUNT:
+            if (market := self._markets.get(event.market)) is not None:
+                market.took(event.taker_side.opposite, event.price, event.size)
+        elif isinstance(event, ev.OrderOpened) and event.account == ACCOUNT and (market := self._markets.get(event.market)) is not None:
+            order = self.exchange.order(event.order_id)
+            if order is not None:
+                market.opened(order)
+        super()._on_event(event)
+
+    def _tell(self, event: ev.AnyEvent) -> None:
+        self.keep()
+        super()._tell(event)
+
+    # ---- following the live venue
+
+    async def follow(self, contract_id: str) -> None:
+        """Returns when the market is followed; a second time at once.
+
+        Raises:
+            VenueError: it cannot be followed now.
+        """
+        async with self._starting:
+            if not self._upkeep:
+                self._upkeep = [
+                    asyncio.create_task(self._keep_rates(), name=f"paper-rates:{self.spec.name}"),
+                    asyncio.create_task(self._keep_instruments(), name=f"paper-markets:{self.spec.name}"),
+                ]
+                await self._take_rates()
+            if contract_id in self._markets:
+                return
+            if contract_id not in self.instruments:
+                raise NotReady(f"{contract_id} cannot be paper traded", venue=self.spec.name)
+            market = LiveMarket(self, self.instruments[contract_id])
+            self._markets[contract_id] = market
+            try:
+                await market.start()
+            except BaseException:
+                del self._markets[contract_id]
+                await market.stop()
+                raise
+
+    def follows(self, contract_id: str) -> bool:
+        return contract_id in self._markets
+
+    def is_fresh(self, contract_id: str) -> bool:
+        """The streamed live book may be relied on."""
+        market = self._markets.get(contract_id)
+        usable = market is not None and self.suspended(contract_id) is None
+        return usable and market is not None and market.age_s <= self.live.config.max_book_age_s
+
+    async def follow_own(self) -> None:
+        """Every market in which the account holds something or has an order."""
+        account = self.exchange.account(ACCOUNT)
+        wanted = {p.market.symbol for p in account.positions.values() if p.size} | {o.market.symbol for o in account.orders.values()}
+        for contract_id in sorted(wanted):
+            await self.follow(contract_id)
+
+    async def refresh(self, contract_id: str) -> None:
+        """A book to trade against: the streamed one if it is fresh, else one asked for now.
+
+        Raises:
+            VenuePaused: there is none; what paper would do with an order is not known.
+        """
+        try:
+            await self.follow(contract_id)
+            if self.is_fresh(contract_id):
+                return
+            self._markets[contract_id].take(
+                await self.live.market_data.fetch_book(self.instruments[contract_id], depth=self.settings.book_levels)
+            )
+        except VenueError as e:
+            raise self._closed(contract_id, e.message) from e
+        if (reason := self.suspended(contract_id)) is not None:
+            raise self._closed(contract_id, reason)
+
+    def _closed(self, contract_id: str, reason: str) -> VenuePaused:
+        text = f"{self.instruments[contract_id].id}: the live book is not known now: {reason}"
+        return VenuePaused(text, venue=self.spec.name, outcome=Outcome.REFUSED)
+
+    async def end(self) -> None:
+        """Follow nothing any more; the account is in its file."""
+        for task in self._upkeep:
+            task.cancel()
+        await asyncio.gather(*self._upkeep, return_exceptions=True)
+        self._upkeep = []
+        for market in self._markets.values():
+            await market.stop()
+        self._markets.clear()
+        self._save()
+
+    async def _keep_rates(self) -> None:
+        while True:
+            await self.clock.sleep(RATES_EVERY_S)
+            await self._take_rates()
+
+    async def _take_rates(self) -> None:
+        """Rates and intervals as the venue tells them now; then whatever was due while nobody knew the rate."""
+        try:
+            rates = await self.live.market_data.fetch_funding_rates()
+        except VenueError as e:
+            log.warning("paper.rates_unknown venue=%s reason=%s", self.spec.name, e)
+            return
+        for contract_id, instrument in self.instruments.items():
+            if (sample := rates.get(instrument.id)) is not None:
+                self._take_rate(contract_id, sample)
+        await self._settle_missed()
+
+    def _take_rate(self, contract_id: str, sample: FundingRateSample) -> None:
+        spec = self.exchange.markets[contract_id].spec
+        interval_ns = int(sample.interval_hours * NS_PER_HOUR)
+        if interval_ns != spec.funding_interval_ns and interval_ns > 0:
+            self.exchange.change_market(self.now_ns(), replace(spec, funding_interval_ns=interval_ns))
+        self.rates.post(contract_id, to_fraction(sample.raw_rate), self.now_ns())
+
+    async def _settle_missed(self) -> None:
+        waiting, self.rates.missed = self.rates.missed, []
+        for contract_id, due_ns in waiting:
+            position = self.exchange.position(ACCOUNT, contract_id)
+            if position.size and not await self._settle_late(contract_id, due_ns):
+                self.rates.missed.append((contract_id, due_ns))
+
+    async def _settle_late(self, contract_id: str, due_ns: int) -> bool:
+        """False: the venue does not tell that rate yet."""
+        spec = self.exchange.markets[contract_id].spec
+        slack_ns = spec.funding_interval_ns // 4
+        try:
+            told = await self.live.market_data.fetch_funding_history(
+                self.instruments[contract_id], start_ns=due_ns - slack_ns, end_ns=due_ns + slack_ns
+            )
+        except VenueError as e:
+            log.warning("paper.settlement_unknown market=%s reason=%s", contract_id, e)
+            return False
+        if not told:
+            return self.now_ns() - due_ns > 7 * 24 * NS_PER_HOUR
+        state = self.exchange.markets[contract_id]
+        self.exchange.pay_missed_funding(
+            self.now_ns(),
+            ACCOUNT,
+            contract_id,
+            settled_ns=due_ns + 1,  # the settlement itself has a record already where it was run without a rate
+            rate=to_fraction(told[-1].raw_rate),
+            ref=state.mark,
+            interval_ns=spec.funding_interval_ns,
+        )
+        return True
+
+    async def _keep_instruments(self) -> None:
+        """Halts and delistings of the live venue happen here too."""
+        async with self.live.instruments.watch_instruments() as changes:
+            async for changed in changes:
+                if isinstance(changed, Instrument) and changed.contract_id in self.instruments:
+                    self._take_status(changed)
+
+    def _take_status(self, changed: Instrument) -> None:
+        state = self.exchange.markets[changed.contract_id]
+        if state.spec.status in (changed.status, MarketStatus.DELISTED) or changed.status is MarketStatus.UNKNOWN:
+            return
+        if changed.status is MarketStatus.DELISTED:
+            self.exchange.delist(self.now_ns(), changed.contract_id)
+        else:
+            self.exchange.set_status(self.now_ns(), changed.contract_id, changed.status)
+
+
+def _spec(live: BaseExchangeClient) -> VenueSpec:
+    """The simulated venue is the live one, with the public streams that it has."""
+    spec = simulated_spec(live.spec.name, like=live.spec)
+    private = (Stream.ORDERS, Stream.FILLS, Stream.POSITIONS, Stream.ACCOUNT, Stream.LIQUIDATIONS, Stream.BOOK, Stream.BBO)
+    streams = {s: n for s, n in {**STREAMS, Stream.CANDLES: "candles"}.items() if s in private or s in live.spec.streams}
+    return replace(spec, streams=streams, capabilities=replace(spec.capabilities, candles=live.spec.capabilities.candles))
+
+
+def _tradable(live: BaseExchangeClient, settings: PaperSettings) -> list[Instrument]:
+    """Markets that can be simulated, with fees.
+
+    Raises:
+        ValueError: the venue publishes no fees, and none are given.
+    """
+    found = []
+    for instrument in live.instruments.all():
+        maker = instrument.maker_fee if instrument.maker_fee is not None else settings.maker_fee
+        taker = instrument.taker_fee if instrument.taker_fee is not None else settings.taker_fee
+        if maker is None or taker is None:
+            raise ValueError(f"{live.spec.name} publishes no fees: set maker_fee and taker_fee under `paper:`")
+        priced = msgspec.structs.replace(instrument, maker_fee=maker, taker_fee=taker)
+        with contextlib.suppress(ValueError):  # inverse, or finer than the simulated money
+            market_of(priced)
+            found.append(priced)
+    return found

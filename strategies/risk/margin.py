@@ -72,15 +72,17 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         return next((h for h in self.held if h.instrument == instrument), None)
 
     def reduced(self, instrument: str, quantity: Decimal) -> "Account":
-        """As if so much of a position had been closed at its mark. An isolated position gives back its share of margin."""
-
-        def less(h: Held) -> Held:
-            left = max(abs(h.quantity) - quantity, ZERO) * (1 if h.quantity > 0 else -1)
-            equity = None if h.equity is None else h.equity * left / h.quantity
-            return msgspec.structs.replace(h, quantity=left, equity=equity)
-
-        held = tuple(less(h) if h.instrument == instrument and h.quantity else h for h in self.held)
-        return msgspec.structs.replace(self, held=tuple(h for h in held if h.quantity))
+        """As if so much of a position had been closed at its mark. An isolated position frees its share of margin."""
+        held, freed = [], ZERO
+        for one in self.held:
+            if one.instrument == instrument:
+                left = max(abs(one.quantity) - quantity, ZERO) * (1 if one.quantity > 0 else -1)
+                kept = None if one.equity is None else one.equity * left / one.quantity
+                freed = ZERO if one.equity is None or kept is None else one.equity - kept
+                one = msgspec.structs.replace(one, quantity=left, equity=kept)
+            if one.quantity:
+                held.append(one)
+        return msgspec.structs.replace(self, equity=self.equity + freed, available=self.available + freed, held=tuple(held))
 
 
 class Missing(Exception):
@@ -358,7 +360,7 @@ def advise(pair: PairLegs, accounts: Mapping[str, Account], limits: RiskLimits) 
     if held is not None and held.equity is not None and missing <= accounts[venue].available * limits.isolated_share:
         return say(Do.ADD_MARGIN, f"{why}; {missing:.2f} USD of free collateral go to it", usd=missing)
     size = min(quantity for _, _, quantity in pair.legs)
-    less = shrink(pair, accounts, limits.target_liquidation_distance)
+    less = shrink(pair, accounts, limits)
     if less is None or size - less < pair.smallest:
         return say(Do.CLOSE, f"{why}; what could be left is too small to hold")
     return say(Do.SHRINK, f"{why}; both legs by {less}; {target}", usd=missing, quantity=less)
@@ -383,16 +385,18 @@ def needed(account_: Account, instrument: str, target: Decimal) -> Decimal:
     return worst.quantize(_CENT, "ROUND_CEILING")
 
 
-def shrink(pair: PairLegs, accounts: Mapping[str, Account], target: Decimal) -> Decimal | None:
-    """The smallest quantity, in common steps, by which both legs must be reduced until each is at the target; None: all is not enough."""
-    size = min(quantity for _, _, quantity in pair.legs)
-    high = int(size / pair.step)
+def shrink(pair: PairLegs, accounts: Mapping[str, Account], limits: RiskLimits) -> Decimal | None:
+    """The smallest quantity, in common steps, by which both legs must be reduced until each is at the target; None: all is not enough.
+
+    Reducing an isolated leg changes no distance, but frees margin, which the next look can put behind what is left.
+    """
+    high = int(min(quantity for _, _, quantity in pair.legs) / pair.step)
 
     def enough(steps: int) -> bool:
         left = dict(accounts)
         for venue, name, _ in pair.legs:
             left[venue] = left[venue].reduced(name, steps * pair.step)
-        return all((d := nearest(left[venue], name)) is None or d >= target for venue, name, _ in pair.legs)
+        return all(_within(left[venue], name, limits) for venue, name, _ in pair.legs)
 
     if high < 1 or not enough(high):
         return None
@@ -401,3 +405,12 @@ def shrink(pair: PairLegs, accounts: Mapping[str, Account], target: Decimal) -> 
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return floor_to(high * pair.step, pair.step)
+
+
+def _within(account_: Account, instrument: str, limits: RiskLimits) -> bool:
+    """At the target, or able to be brought there by margin that is free."""
+    away, held = nearest(account_, instrument), account_.of(instrument)
+    if away is None or away >= limits.target_liquidation_distance:
+        return True
+    able = held is not None and held.equity is not None
+    return able and needed(account_, instrument, limits.target_liquidation_distance) <= account_.available * limits.isolated_share

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from database.records import PairState
-from exchange_clients.errors import VenueError
+from exchange_clients.errors import Outcome, VenueError
 from exchange_clients.model import NS_PER_S
 from strategies.execution.lots import CLOSABLE_MARGIN, common_step
 from strategies.execution.pair import PairRunner
@@ -99,9 +99,8 @@ class MarginWatch:
         if found.do is Do.ADD_MARGIN:
             if await self._add_margin(found):
                 return
-            found = margin.advise(
-                self._legs(runner), {t.venue: _as_cross(await self.account(t.venue)) for t in runner.legs.values()}, self._risk.limits
-            )
+            limits = self._risk.limits.model_copy(update={"isolated_share": Decimal(0)})
+            found = margin.advise(self._legs(runner), {t.venue: await self.account(t.venue) for t in runner.legs.values()}, limits)
         facts = {
             "distance": found.distance,
             "venue": found.venue,
@@ -113,18 +112,22 @@ class MarginWatch:
             engine, "exit", f"margin.{found.do}", found.detail, pair_id=pair_id, symbol=runner.record.symbol, inputs=facts
         )
         if found.do is Do.SHRINK:
-            await engine.begin_shrink(pair_id, found.quantity, f"margin: {found.detail}", decision)
+            try:
+                await engine.begin_shrink(pair_id, found.quantity, f"margin: {found.detail}", decision)
+            except ValueError as e:  # not at rest any more: the next look decides anew
+                log.warning("margin.not_shrunk pair=%s reason=%s", pair_id, e)
         elif found.do is Do.CLOSE:
             await engine.begin_close(pair_id, f"margin: {found.detail}", decision)
 
     async def _add_margin(self, found: Advice) -> bool:
+        """False when that is definitely not possible; what is not known shows in the next figures."""
         client = self._risk.clients[found.venue]
         try:
             instrument = client.instruments.get(found.instrument)
             await client.account_manager.move_isolated_margin(instrument, found.usd)
         except VenueError as e:
             log.warning("margin.not_moved instrument=%s usd=%s reason=%s", found.instrument, found.usd, e)
-            return False
+            return e.outcome is Outcome.UNKNOWN
         self._risk.tell("risk.margin_moved", venue=found.venue, instrument=found.instrument, usd=found.usd)
         return True
 
@@ -162,10 +165,3 @@ class MarginWatch:
             for pair_id, a in self.advice.items()
         }
         return {**told, **{pair_id: {"advice": "unknown", "distance": None, "detail": why} for pair_id, why in self.unknown.items()}}
-
-
-def _as_cross(account: Account) -> Account:
-    """Without free collateral: what is left to do when it cannot be moved."""
-    import msgspec
-
-    return msgspec.structs.replace(account, available=Decimal(-1))

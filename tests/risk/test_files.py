@@ -1,0 +1,56 @@
+"""The small files in the state folder: halt, heartbeat, fence, and what a watchdog did."""
+
+from pathlib import Path
+
+from exchange_clients.model import NS_PER_S
+from strategies.risk.fence import Fence, Heartbeat, heartbeats
+from strategies.risk.halt import HaltFile, halt, resume
+
+
+def test_a_halt_stays_the_first_one_and_both_ends_are_on_record(tmp_path: Path) -> None:
+    first = halt(tmp_path, "flood", "anna", 1)
+    assert halt(tmp_path, "fire", "bert", 2) == first
+    assert HaltFile(tmp_path).read() == first
+    assert resume(tmp_path, "carl", 3) == first
+    assert HaltFile(tmp_path).read() is None
+    assert resume(tmp_path, "carl", 4) is None
+    assert [(line.actor, line.action, line.at) for line in HaltFile(tmp_path).audit()] == [("anna", "halt", 1), ("carl", "resume", 3)]
+
+
+def test_e42_a_halt_file_that_nobody_understands_is_a_halt(tmp_path: Path) -> None:
+    (tmp_path / "HALT").write_text("stop it, now")
+    held = HaltFile(tmp_path).read()
+    assert held is not None
+    assert held.reason == "stop it, now"
+    (tmp_path / "HALT").write_bytes(b"")
+    assert HaltFile(tmp_path).read() is not None
+    (tmp_path / "HALT").unlink()
+    (tmp_path / "HALT").mkdir()
+    assert HaltFile(tmp_path).read() is not None
+
+
+def test_a_bot_that_ended_by_itself_is_not_silent(tmp_path: Path) -> None:
+    heart = Heartbeat(tmp_path, "grid", "main")
+    assert heart.read() is None
+    heart.beat(5 * NS_PER_S, 77)
+    beat = heart.read()
+    assert beat is not None
+    assert (beat.pid, beat.silent_s(15 * NS_PER_S)) == (77, 10.0)
+    heart.beat(6 * NS_PER_S, 77, ended=True)
+    (found,) = heartbeats(tmp_path)
+    ended = found.read()
+    assert ended is not None
+    assert ended.silent_s(900 * NS_PER_S) == 0
+
+
+def test_the_fence_has_one_holder_and_dies_with_it(tmp_path: Path) -> None:
+    one, other, bot = Fence(tmp_path), Fence(tmp_path), Fence(tmp_path)
+    assert bot.held() is None
+    assert one.take("the bot is silent")
+    assert not other.take("me too")
+    assert bot.held() == "the bot is silent"
+    one.drop()
+    assert bot.held() is None
+    assert other.take("again")
+    (tmp_path / "FENCE.lock").unlink()  # what is left when its holder is gone: the file, and nobody who has the lock
+    assert bot.held() is None

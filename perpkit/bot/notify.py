@@ -8,6 +8,7 @@ read, and are never shown; a target is called by where its address stands.
 import asyncio
 import logging
 import stat
+import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
@@ -136,15 +137,17 @@ def _addresses(config: TargetConfig, environ: Mapping[str, str]) -> list[tuple[s
 
 def _sender(name: str, address: str) -> Send:
     """The library is imported here, when there is somebody to tell."""
-    try:
-        import apprise
-    except ImportError:
-        raise NotifyError('notifications need a package: pip install "perpkit[notify]"') from None
-    for chatty in CHATTY:
-        logging.getLogger(chatty).disabled = True
-    target = apprise.Apprise()
-    if not target.add(address):
-        raise NotifyError(f"notifications: {name} is no address that apprise knows ({EXAMPLE})")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of modules that the library falls back on
+        try:
+            import apprise
+        except ImportError:
+            raise NotifyError('notifications need a package: pip install "perpkit[notify]"') from None
+        for chatty in CHATTY:
+            logging.getLogger(chatty).disabled = True
+        target = apprise.Apprise()
+        if not target.add(address):
+            raise NotifyError(f"notifications: {name} is no address that apprise knows ({EXAMPLE})")
 
     def send(title: str, text: str, urgent: bool) -> bool:
         kind = apprise.NotifyType.WARNING if urgent else apprise.NotifyType.INFO

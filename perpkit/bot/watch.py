@@ -23,9 +23,7 @@ class Watch:
     def __call__(self, event: str, pair_id: str, **facts: object) -> None:
         """As the Observer protocol."""
         match event:
-            case "pair.state":
-                self._state(pair_id, str(facts.get("before")), str(facts.get("state")), str(facts.get("reason")))
-            case "holding.state":
+            case "pair.state" | "holding.state":
                 self._state(pair_id, str(facts.get("before")), str(facts.get("state")), str(facts.get("reason")))
             case "fill" if facts.get("cause") in FORCED:
                 where = f" on {facts['venue']}" if "venue" in facts else ""
@@ -35,19 +33,26 @@ class Watch:
                 self._notifier.post(
                     NoticeKind.ALERT, f"{pair_id}: a fill came after the end", f"own {facts.get('own')}", key=f"{pair_id}:late"
                 )
+            case "risk.liquidation_near":
+                distance = facts.get("distance")
+                away = f"{distance * 100:.1f} % away" if isinstance(distance, Decimal) else "near"
+                title = f"{pair_id}: liquidation is {away} on {facts.get('venue')}"
+                self._notifier.post(NoticeKind.LIQUIDATION_RISK, title, f"{facts.get('advice', '')}", key=f"{pair_id}:{facts.get('venue')}")
+            case "halt.set":
+                text = f"by {facts.get('who')}; exits go on, `perpkit resume` when you have looked"
+                self._notifier.post(NoticeKind.HALT, f"halted: {facts.get('reason')}", text, key=f"{facts.get('reason')}")
+            case "halt.cleared":
+                self._notifier.post(NoticeKind.HALT, f"resumed by {facts.get('who')}", key=f"cleared {facts.get('reason')}")
+            case "risk.daily_loss":
+                title = f"the loss of the day is {facts.get('loss')} USD, the limit {facts.get('limit')}"
+                self._notifier.post(NoticeKind.ALERT, title, key="daily_loss")
+            case "risk.breaker_open":
+                title = f"{facts.get('venue')}: entries stopped"
+                self._notifier.post(NoticeKind.ALERT, title, str(facts.get("reason")), key=f"breaker:{facts.get('venue')}")
             case "venue.gap":
                 self._gap(str(facts.get("venue")), str(facts.get("reason")))
             case "venue.proved":
                 self._back(str(facts.get("venue")))
-
-    def liquidation_risk(self, owner_id: str, venue: str, distance: Decimal) -> None:
-        """The mark is this fraction away from the liquidation price."""
-        title = f"{owner_id}: liquidation is {distance * 100:.1f} % away on {venue}"
-        self._notifier.post(NoticeKind.LIQUIDATION_RISK, title, key=f"{owner_id}:{venue}")
-
-    def halted(self, reason: str) -> None:
-        """Entries stopped everywhere."""
-        self._notifier.post(NoticeKind.HALT, f"halted: {reason}", "exits go on; `perpkit resume` when you have looked", key=reason)
 
     def stopped(self, bot: str, ending: str) -> None:
         """A bot came to its end."""

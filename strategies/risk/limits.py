@@ -97,7 +97,7 @@ class RiskLimits(BaseModel):
     )
     breaker_max_pause_s: float = Field(default=3_600.0, gt=0, json_schema_extra=HIGHER, description="the longest of these pauses")
     liquidation_pause_s: float = Field(
-        3_600.0, ge=0, json_schema_extra=HIGHER, description="no entry on a venue after it closed a position"
+        default=3_600.0, ge=0, json_schema_extra=HIGHER, description="no entry on a venue after it closed a position"
     )
 
     margin_policy: MarginPolicy = Field(default=MarginPolicy.ACT, json_schema_extra=HIGHER, description="off, warn or act")
@@ -114,7 +114,7 @@ class RiskLimits(BaseModel):
         default=Decimal("0.05"), gt=0, lt=1, json_schema_extra=HIGHER, description="below it the pair is closed"
     )
     isolated_share: Decimal = Field(
-        Decimal("0.5"),
+        default=Decimal("0.5"),
         ge=0,
         le=1,
         json_schema_extra=LOWER,
@@ -122,7 +122,7 @@ class RiskLimits(BaseModel):
     )
 
     dead_man_s: float | None = Field(
-        60.0,
+        default=60.0,
         ge=5,
         json_schema_extra=LOWER,
         description="venue-side cancel-all after silence, while only own entry orders rest; null: never armed",

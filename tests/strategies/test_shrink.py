@@ -81,7 +81,7 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-@pytest.mark.parametrize("point", (0, 1, 2, 4, 7, 11))
+@pytest.mark.parametrize("point", [0, 1, 2, 4, 7, 11])
 def test_e09_killed_in_the_middle_of_a_shrink_ends_balanced(tmp_path: Path, point: int) -> None:
     """At the n-th write of the journal from the decision on. Once the record names the aim it is reached, before that nothing happens."""
 

@@ -1,0 +1,279 @@
+"""Where a bot runs: the clients it gets in demo, paper, shadow and live. The bot itself cannot tell them apart.
+
+| environment | data | orders |
+|---|---|---|
+| demo | simulated venues behind their wire protocols, a seeded market | real clients, real wire, simulated venues |
+| paper | live venues, public data | a virtual account, filled from the live book |
+| shadow | live venues, public data | recorded as decided; settled in a virtual account of their own |
+| live | mainnet or testnet, as the settings of each venue say | sent |
+
+In paper and shadow no signer is made and no credentials are read: the live client that brings the data is built without, and the client
+that the bot gets can only reach the virtual account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exchange_clients import venues
+from exchange_clients.base_client import BaseExchangeClient
+from exchange_clients.signing import Credentials, require
+from exchange_clients.spec import VenueSpec
+from exchange_clients.transport.runtime import Runtime
+from perpkit.bot.config import BotConfig, InvalidConfig
+from perpkit.bot.fees import BASE_TIER
+from strategies.execution.engine import ExecutionEngine
+
+if TYPE_CHECKING:
+    from exchange_simulator.ready import ReadyVenue
+    from exchange_simulator.simloop import SimNetwork
+
+Resolver = Callable[[VenueSpec, str, str], Credentials]
+"""(venue, its environment, account of the bot) -> the keys to trade with; may give credentials that miss something."""
+DEMO_DEPOSIT = Decimal(20_000)
+
+
+class Environment(StrEnum):
+    """How a bot meets the world. Backtests have a command of their own."""
+
+    DEMO = "demo"
+    PAPER = "paper"
+    SHADOW = "shadow"
+    LIVE = "live"
+
+    @property
+    def journal_file(self) -> str:
+        """Virtual positions are never in the journal of real ones."""
+        return "journal.db" if self is Environment.LIVE else f"{self}.db"
+
+    @property
+    def sends(self) -> bool:
+        """Orders leave this machine."""
+        return self is Environment.LIVE
+
+
+def keys_of_environment(environ: Mapping[str, str]) -> Resolver:
+    """Credentials from variables, the same for every account name."""
+
+    def resolve(spec: VenueSpec, environment: str, account: str) -> Credentials:
+        return Credentials.from_env(spec, environment, environ=environ)
+
+    return resolve
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What `assembled` needs. `runtime` is the one to use: a demo may have a clock of its own."""
+
+    environment: Environment
+    clients: dict[str, dict[str, BaseExchangeClient]]
+    runtime: Runtime
+    engine_class: Callable[..., ExecutionEngine] = ExecutionEngine
+    venues: dict[str, ReadyVenue] = field(default_factory=dict)
+    """The simulated venues of a demo."""
+
+
+@asynccontextmanager
+async def surroundings(
+    environment: Environment,
+    configs: Sequence[BotConfig],
+    runtime: Runtime,
+    *,
+    home: Path,
+    resolve: Resolver,
+    endpoints: Mapping[str, Mapping[str, Any]] | None = None,
+    network: SimNetwork | None = None,
+    seed: int = 7,
+) -> AsyncIterator[Surroundings]:
+    """Clients for every bot, ended with the block. Those of live are not connected yet; paper and shadow have connected their data.
+
+    `endpoints`: venue -> addresses that replace the venue's own. `resolve` is asked in live only. `network`, `seed`: for the demo, in
+    memory instead of on loopback, and its market.
+
+    Raises:
+        InvalidConfig: two bots want one venue's client set in different ways, or something else that the configuration must say.
+        MissingCredentials: live, and a venue's keys are not there.
+        VenueError: paper or shadow, and a venue cannot be reached.
+    """
+    wanted = _settings(configs, endpoints or {})
+    async with AsyncExitStack() as stack:
+        match environment:
+            case Environment.LIVE:
+                clients = {
+                    (account, venue): _live(venue, account, settings, runtime, home, resolve)
+                    for (account, venue), settings in wanted.items()
+                }
+                for client in clients.values():
+                    stack.push_async_callback(client.disconnect)
+                _one_account_each(clients)
+                found = Surroundings(environment, _by_account(clients), runtime)
+            case Environment.PAPER | Environment.SHADOW:
+                papers = await _virtual(environment, configs, wanted, runtime, home, stack)
+                found = Surroundings(environment, _by_account(papers), runtime)
+                if environment is Environment.SHADOW:
+                    from perpkit.bot.shadow import ShadowEngine
+
+                    found.engine_class = ShadowEngine
+            case _:
+                found = await _demo(configs, wanted, runtime, home, stack, network=network, seed=seed)
+        yield found
+
+
+Wanted = dict[tuple[str, str], dict[str, Any]]
+"""(account, venue) -> settings of the client."""
+
+
+def _settings(configs: Sequence[BotConfig], endpoints: Mapping[str, Mapping[str, Any]]) -> Wanted:
+    wanted: Wanted = {}
+    for config in configs:
+        for venue in config.venues:
+            settings = config.client_settings(venue)
+            if venue in endpoints:
+                settings["endpoints"] = dict(endpoints[venue])
+            if wanted.setdefault((config.account, venue), settings) != settings:
+                raise InvalidConfig([f"venues.{venue}: two bots of account {config.account} share its client and set it differently"])
+    return wanted
+
+
+def _by_account(clients: Mapping[tuple[str, str], BaseExchangeClient]) -> dict[str, dict[str, BaseExchangeClient]]:
+    found: dict[str, dict[str, BaseExchangeClient]] = {}
+    for (account, venue), client in clients.items():
+        found.setdefault(account, {})[venue] = client
+    return found
+
+
+# ---- live
+
+
+def _live(venue: str, account: str, settings: Mapping[str, Any], runtime: Runtime, home: Path, resolve: Resolver) -> BaseExchangeClient:
+    spec = venues.get(venue).spec
+    environment = str(settings.get("environment", "mainnet")).replace("prod", "mainnet")
+    keys = require(resolve(spec, environment, account), spec, environment)
+    return venues.create_client(venue, {"state_directory": home / "ids", **settings}, keys, runtime=runtime)
+
+
+def _one_account_each(clients: Mapping[tuple[str, str], BaseExchangeClient]) -> None:
+    """Two account names with the same keys would each take the other's positions for a stranger's."""
+    seen: dict[tuple[str, str], str] = {}
+    for (account, venue), client in clients.items():
+        signer = client.context.signer
+        address = signer.address if signer is not None else ""
+        other = seen.setdefault((venue, address), account)
+        if other != account:
+            raise InvalidConfig([f"accounts {other} and {account} have the same keys on {venue}: give them one name, or keys of their own"])
+
+
+# ---- paper and shadow
+
+
+async def _virtual(
+    environment: Environment, configs: Sequence[BotConfig], wanted: Wanted, runtime: Runtime, home: Path, stack: AsyncExitStack
+) -> dict[tuple[str, str], BaseExchangeClient]:
+    """One public client per venue brings the data; each account has a virtual account there."""
+    from exchange_simulator.paper import PaperSettings, PaperVenue
+    from exchange_simulator.paper_client import PaperClient
+
+    paper_of = {config.account: config.paper for config in configs}
+    public: dict[str, BaseExchangeClient] = {}
+    made: dict[tuple[str, str], BaseExchangeClient] = {}
+    for (account, venue), settings in wanted.items():
+        if venue not in public:
+            client = venues.create_client(venue, settings, None, runtime=runtime)
+            stack.push_async_callback(client.disconnect)
+            await client.connect()
+            public[venue] = client
+        paper = paper_of[account]
+        maker, taker = BASE_TIER.get(venue, (None, None))
+        chosen = PaperSettings(
+            deposit=paper.deposit(venue),
+            maker_fee=maker if paper.maker_fee is None else paper.maker_fee,
+            taker_fee=taker if paper.taker_fee is None else paper.taker_fee,
+            entry_latency_s=paper.entry_latency_ms / 1000,
+            report_latency_s=paper.report_latency_ms / 1000,
+            book_levels=paper.book_levels,
+            trade_grace_s=paper.trade_grace_ms / 1000,
+            file=home / f"{environment}-accounts" / account / f"{venue}.json",
+        )
+        try:
+            simulated = PaperVenue(public[venue], runtime.clock, chosen)
+        except ValueError as e:
+            raise InvalidConfig([str(e)]) from e
+        own = {"state_directory": home / f"{environment}-accounts" / account, **{k: v for k, v in settings.items() if k != "endpoints"}}
+        client = PaperClient(simulated, runtime=runtime, config=own)
+        stack.push_async_callback(client.disconnect)
+        made[account, venue] = client
+    return made
+
+
+# ---- demo
+
+
+async def _demo(
+    configs: Sequence[BotConfig],
+    wanted: Wanted,
+    runtime: Runtime,
+    home: Path,
+    stack: AsyncExitStack,
+    *,
+    network: SimNetwork | None,
+    seed: int,
+) -> Surroundings:
+    """One seeded world moves all venues; every account has an account of its own on each."""
+    from exchange_simulator import dialects
+    from exchange_simulator.ready import MARKETS, build_venue, seed_funding
+    from exchange_simulator.world.feed import drive
+    from exchange_simulator.world.profiles import Listing, VenueProfile
+    from exchange_simulator.world.world import World
+
+    names = list(dict.fromkeys(venue for _, venue in wanted))
+    missing = [name for name in names if name not in dialects.names()]
+    if missing:
+        raise InvalidConfig([f"venues.{name}: there is no simulated venue of that name, so no demo" for name in missing])
+    kinds = {name: dialects.get(name) for name in names}
+    listed = {
+        name: {base: kind.listing(base, tick_size=tick, step_size=step) for base, (tick, step, _) in MARKETS.items()}
+        for name, kind in kinds.items()
+    }
+    profiles = [
+        VenueProfile(
+            name, tuple(Listing.of(m, base, significant_figures=kinds[name].significant_figures) for base, m in listed[name].items())
+        )
+        for name in names
+    ]
+    start_ns = runtime.clock.time_ns()
+    world = World(seed, profiles, start_ns)
+    made: dict[tuple[str, str], BaseExchangeClient] = {}
+    ready: dict[str, ReadyVenue] = {}
+    for name, kind in kinds.items():
+        funding = world.funding(name)
+        venue = build_venue(kind, runtime, listed[name], deposit=DEMO_DEPOSIT, seed=seed, funding=funding, network=network)
+        world.attach(name, venue.exchange)
+        for market in listed[name].values():
+            seed_funding(venue.dialect, funding, market.symbol, start_ns)
+        await stack.enter_async_context(venue.server)
+        ready[name] = venue
+    driving = asyncio.create_task(drive(world, runtime.clock), name="demo-market")
+    stack.push_async_callback(_ended, driving)
+    first: dict[str, str] = {}
+    for (account, name), settings in wanted.items():
+        venue = ready[name]
+        owner = venue.account if first.setdefault(name, account) == account else venue.dialect.open_account(DEMO_DEPOSIT)
+        own = {key: value for key, value in settings.items() if key not in ("environment", "endpoints")}
+        client = venue.client(account=owner, runtime=runtime, **{"state_directory": home / "ids", **own})
+        stack.push_async_callback(client.disconnect)
+        made[account, name] = client
+    return Surroundings(Environment.DEMO, _by_account(made), runtime, venues=ready)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

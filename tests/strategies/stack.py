@@ -213,6 +213,8 @@ class Stack:
         quantity: str = "0.01",
         slice_: str | None = None,
         tactics: Sequence[Tactic] = (Tactic.CROSS, Tactic.CROSS, Tactic.CROSS),
+        exit_tactics: Sequence[Tactic] = (Tactic.CROSS,),
+        max_price_cost: Decimal | None = None,
         **limits: Any,
     ) -> PairPlan:
         """Long at the first venue and short at the second, unless they are named."""
@@ -227,6 +229,8 @@ class Stack:
             slice_quantity=piece,
             tactics=tuple(tactics),
             worst_naked_usd=piece * MID,
+            exit_tactics=tuple(exit_tactics),
+            max_price_cost=max_price_cost,
             limits=ExecutionLimits(**{"naked_cap_usd": D(5_000), "resolve_deadline_s": 20.0, **limits}),
         )
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "positions": "What the journal says is open, beside what the venues prove.",
     "recover": "After a crash: the proven state of every open pair, and the actions that are allowed.",
     "why": "The story of one pair: every decision with its inputs.",
+    "report": "What pairs, holdings and runs earned, from the venues' own records: tables, JSON, CSV.",
     "keys": "Keys of the control API: add, list, revoke.",
     "new-venue": "Write the skeleton of a venue: client, dialect, tests, page, examples.",
 }

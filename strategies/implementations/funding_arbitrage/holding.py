@@ -85,7 +85,8 @@ class Holding:
             return
         if verdict.rule == "better_opportunity":
             await self._strategy.save_state(ROTATIONS, [*self._rotations(), view.now_ns])
-        await wait_for(await self._context.engine.begin_close(pair.pair_id, f"{verdict.rule}: {verdict.detail}", record))
+        reason = f"{verdict.rule}: {verdict.detail}"
+        await wait_for(await self._context.engine.begin_close(pair.pair_id, reason, record, patient=not verdict.critical))
 
     def forget(self, pair_id: str) -> None:
         """The pair has closed."""

@@ -15,6 +15,7 @@ from exchange_clients.events import Subscription
 from exchange_clients.model import Fill, Gap, Instrument, OrderInfo
 from exchange_clients.transport.runtime import Runtime
 
+from .emulated.runner import Emulator
 from .engine import ExecutionEngine
 from .guard import NO_GUARD, Guard
 from .holding import Holding
@@ -71,6 +72,8 @@ class Desk:
         self.strategy, self.account, self.guard, self.ownership = strategy, account, guard, ownership
         self.clients, self.clock, self.journal, self.ids = dict(clients), runtime.clock, journal, ids
         self.holdings: dict[str, Holding] = {}
+        self.emulated = Emulator(self)
+        """Brackets, OCO, trailing stops and icebergs over these holdings; restored with them."""
         self._observer, self._check_s = observer, check_s
         self._unproved: dict[str, str] = {venue: "not reconciled since the start" for venue in clients}
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,6 +108,7 @@ class Desk:
             if record.strategy == self.strategy and record.account == self.account and record.venue in self.clients:
                 await self._restore(record)
         await self._prove()
+        await self.emulated.start()
         self._tasks.append(asyncio.create_task(self._watch(), name="desk:watch"))
         self._prove_on()
 
@@ -121,6 +125,7 @@ class Desk:
         """Take off what adds, let it find its end for `grace_s`, then stop; the state each holding is left in (E35). Orders that only
         reduce (take-profits, stops) stay at the venues."""
         self._stopping = True
+        await self.emulated.stop()
         held = list(self.holdings.values())
         try:
             async with asyncio.timeout(grace_s):
@@ -133,6 +138,7 @@ class Desk:
     async def drop(self) -> None:
         """End all tasks; every order stays as it is."""
         self._stopping = True
+        await self.emulated.drop()
         tasks = [*self._tasks, *([self._proving] if self._proving is not None else [])]
         for task in tasks:
             task.cancel()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -13,7 +13,7 @@ from database.errors import JournalError
 from database.ids import DurableIds
 from database.records import FillRecord, HoldingRecord, HoldingState, IntentRecord, IntentState, Leg, OrderRecord
 from exchange_clients.errors import VenueError
-from exchange_clients.model import TRIGGER_TYPES, ZERO, Instrument, OrderResult, OrderType, Purpose, Side, TimeInForce
+from exchange_clients.model import TRIGGER_TYPES, ZERO, Instrument, OrderIntent, OrderResult, OrderType, Purpose, Side, TimeInForce
 from exchange_clients.transport.clock import Clock
 
 from .guard import Guard, OrderCheck
@@ -118,8 +118,9 @@ class Holding:
         return self._orders.get(client_order_id)
 
     def working(self, side: Side, *, reduce_only: bool | None = None) -> Decimal:
-        """What live orders of a side may still fill, whatever is not proved counted in full."""
-        return sum((o.remaining for o in self.orders(live=True) if o.side is side and reduce_only in (None, o.intent.reduce_only)), ZERO)
+        """What live orders of a side may still fill, whatever is not proved counted in full; without the exits of a venue's own group."""
+        live = (o for o in self.orders(live=True) if o.side is side and not o.grouped)
+        return sum((o.remaining for o in live if reduce_only in (None, o.intent.reduce_only)), ZERO)
 
     def reducible(self, side: Side) -> Decimal:
         """How much a new reducing order of that side may be: the own share less what live reducing orders may still take of it (E17)."""
@@ -173,9 +174,71 @@ class Holding:
             tag=ticket.tag,
         )
         answered = asyncio.Event()
-        self._follow(proof, partial(self._send, proof, ticket, quantity, price, answered))
+        self._follow(proof, partial(self._send, proof, partial(self._call, proof, ticket, quantity, price), answered))
         await answered.wait()
         return self._orders[proof.client_order_id]
+
+    async def place_group(self, entry: Ticket, exits: Sequence[Ticket]) -> list[DeskOrder]:
+        """An entry with its exits (take-profit, stop) as one native group; the tags of the exits end in `GROUPED`. As `place`.
+
+        Raises:
+            TicketRefused, JournalError, VenueError: as `place`; nothing was sent.
+        """
+        tickets = [entry, *exits]
+        priced = [await self._priced(t) for t in tickets]
+        await self._ask_guard(entry, priced[0][0])
+        quantity = self._allowed(entry, priced[0][0], None)
+        proofs = [self._prepared(t, quantity, *p) for t, p in zip(tickets, priced, strict=True)]
+        try:
+            await self._journal.write(*(p.intent for p in proofs), pair_id=self.holding_id)
+        except BaseException:
+            for proof in proofs:
+                self._forget(proof)
+            raise
+        intents = [self._wire(p.intent, t) for p, t in zip(proofs, tickets, strict=True)]
+        kinds = {t.order_type: i for t, i in zip(exits, intents[1:], strict=True)}
+        sending = asyncio.ensure_future(
+            self.client.place_bracket(
+                intents[0], take_profit=kinds.get(OrderType.TAKE_PROFIT_MARKET), stop_loss=kinds.get(OrderType.STOP_MARKET)
+            )
+        )
+        order = [intents[0], kinds.get(OrderType.TAKE_PROFIT_MARKET), kinds.get(OrderType.STOP_MARKET)]
+        sent = [i.client_order_id for i in order if i is not None]
+
+        async def mine(client_order_id: str) -> OrderResult:
+            return (await asyncio.shield(sending))[sent.index(client_order_id)]
+
+        answers = [asyncio.Event() for _ in proofs]
+        for proof, ticket, answered in zip(proofs, tickets, answers, strict=True):
+            self.share.say(
+                "order.send",
+                side=ticket.side.value,
+                quantity=quantity,
+                price=proof.intent.limit_price,
+                purpose=ticket.why.value,
+                id=proof.client_order_id,
+                why=ticket.reason,
+                tag=ticket.tag,
+            )
+            self._follow(proof, partial(self._send, proof, partial(mine, proof.client_order_id), answered))
+        for answered in answers:
+            await answered.wait()
+        return [self._orders[p.client_order_id] for p in proofs]
+
+    def _wire(self, intent: IntentRecord, ticket: Ticket) -> OrderIntent:
+        return OrderIntent(
+            instrument=self.instrument.id,
+            side=ticket.side,
+            quantity=intent.quantity,
+            price=intent.limit_price,
+            order_type=ticket.order_type,
+            time_in_force=TimeInForce(intent.time_in_force),
+            post_only=ticket.post_only,
+            reduce_only=self._flagged(ticket),
+            trigger_price=intent.trigger_price,
+            client_order_id=intent.client_order_id,
+            purpose=ticket.why,
+        )
 
     def _free(self, tag: str) -> None:
         """E2: nothing else under a tag before it is known what became of the last order under it."""
@@ -324,9 +387,9 @@ class Holding:
                 raise
             log.error("journal.lost pair=%s intent=%s error=%s", self.holding_id, intent.intent_id, e)
 
-    async def _send(self, proof: OrderProof, ticket: Ticket, quantity: Decimal, price: Decimal, answered: asyncio.Event) -> None:
+    async def _send(self, proof: OrderProof, place: Callable[[], Awaitable[OrderResult]], answered: asyncio.Event) -> None:
         try:
-            await proof.send(partial(self._call, proof, ticket, quantity, price))
+            await proof.send(place)
         finally:
             answered.set()
 
@@ -379,12 +442,12 @@ class Holding:
         for known in (self.share.proofs, self.share.intents, self._orders):
             known.pop(proof.client_order_id, None)
 
-    def _follow(self, proof: OrderProof, send: Callable[[], object] | None = None) -> None:
+    def _follow(self, proof: OrderProof, send: Callable[[], Awaitable[None]] | None = None) -> None:
         """One task per order, from its send to its proved end; whoever waited for the answer may go away."""
 
         async def life() -> None:
             if send is not None:
-                await send()  # type: ignore[misc]
+                await send()
             await proof.settle()
 
         def over(task: asyncio.Task[None]) -> None:
@@ -444,7 +507,7 @@ class Holding:
             for order in reversed(self.orders(live=True)):
                 if excess <= 0:
                     break
-                if order.side is side and order.intent.reduce_only:
+                if order.side is side and order.intent.reduce_only and not order.grouped:
                     self.share.say("order.excess", id=order.client_order_id, own=self.own)
                     order.cancel()
                     excess -= order.remaining

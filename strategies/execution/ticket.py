@@ -11,6 +11,8 @@ from exchange_clients.model import TRIGGER_TYPES, ZERO, OrderType, Purpose, Side
 
 from .proof import OrderProof, Share
 
+GROUPED = "!"
+"""Ends the tag of an exit in a venue's own group: the venue ties its size to the entry and to the other exit."""
 IMMEDIATE = frozenset({TimeInForce.IOC, TimeInForce.FOK})
 
 
@@ -92,6 +94,11 @@ class DeskOrder:
     def state(self) -> IntentState:
         """What is proved about it."""
         return self.intent.state
+
+    @property
+    def grouped(self) -> bool:
+        """It belongs to a group of the venue, which sees to its size."""
+        return self.tag.endswith(GROUPED)
 
     @property
     def live(self) -> bool:

@@ -1,0 +1,519 @@
+"""Emulated orders at work: look at what is proved, ask the pure rules, write the state down, act. One task each, restored after a crash."""
+
+import asyncio
+import logging
+from decimal import Decimal
+from functools import singledispatch
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from database.errors import JournalError
+from database.records import HoldingState, IntentState, StateRecord
+from exchange_clients.errors import VenueError
+from exchange_clients.model import NS_PER_S, OrderType, Side
+
+from ..holding import Holding
+from ..pricing import rung
+from ..ticket import DeskOrder, Ticket, TicketRefused
+from . import bracket, iceberg, oco, trailing
+from .base import Action, Cancel, Finish, OrderView, Place, PlaceGroup, RoleView, Seen, Tell, Watch
+from .bracket import Bracket
+from .exits import Exits
+from .iceberg import Iceberg
+from .oco import Oco
+from .prices import PriceWatch
+from .trailing import Trailing
+
+if TYPE_CHECKING:
+    from ..desk import Desk
+
+log = logging.getLogger("strategies.execution")
+
+State = Oco | Bracket | Trailing | Iceberg
+
+VERSION = 1
+PREFIX = "emulated:"
+LOOK_S = 1.0
+IDLE_S = 5.0
+SAVE_NS = NS_PER_S
+MAX_BACKOFF_S = 10.0
+
+
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """An emulated order as journaled; `over` says how it ended."""
+
+    holding_id: str
+    state: State
+    withdrawn: bool = False
+    over: str | None = None
+    good: bool = True
+
+
+@singledispatch
+def decide(state: object, seen: Seen) -> tuple[State, list[Action]]:
+    """The rules of a kind."""
+    raise TypeError(f"no rules for {type(state).__name__}")
+
+
+decide.register(Oco, oco.decide)
+decide.register(Bracket, bracket.decide)
+decide.register(Trailing, trailing.decide)
+decide.register(Iceberg, iceberg.decide)
+
+
+class EmulatedOrder:
+    """One of them. `ended()` gives how it ended; `withdraw()` takes it back."""
+
+    def __init__(self, order_id: str, holding: Holding, desk: "Desk", saved: Saved, *, restarted: bool) -> None:
+        self.order_id, self.holding, self.saved = order_id, holding, saved
+        self._desk, self._restarted = desk, restarted
+        self._changed, self._over = asyncio.Event(), asyncio.Event()
+        self._dirty, self._saved_ns = False, 0
+        self._denied: dict[str, tuple[int, str]] = {}
+        self._ready_s: dict[str, float] = {}
+        self._watch: PriceWatch | None = None
+        self._unlisten = holding.listen(lambda _: self._changed.set())
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        return self.saved.state
+
+    @property
+    def over(self) -> str | None:
+        """How it ended, None while it lives."""
+        return self.saved.over
+
+    @property
+    def filled(self) -> dict[str, Decimal]:
+        """Own fills by role."""
+        return {role: view.filled for role, view in self._roles().items()}
+
+    async def ended(self) -> str:
+        """How it ended, once it has."""
+        await self._over.wait()
+        return self.saved.over or ""
+
+    def withdraw(self) -> None:
+        """Take its orders off the book and be done; what it protected is then not protected any more."""
+        self.saved = msgspec.structs.replace(self.saved, withdrawn=True)
+        self._dirty = True
+        self._changed.set()
+
+    def go_on(self) -> None:
+        """An iceberg that adds and was interrupted by a restart goes on."""
+        if isinstance(self.state, Iceberg):
+            self.saved = msgspec.structs.replace(self.saved, state=msgspec.structs.replace(self.state, paused=False))
+            self._dirty = True
+            self._changed.set()
+
+    def start(self) -> None:
+        """Go to work."""
+        exits = self._exits
+        if exits is not None:
+            limits = self.holding.limits
+            self._watch = PriceWatch(
+                self.holding.client,
+                self.holding.instrument,
+                exits.watch,
+                clock=self._desk.clock,
+                age_s=limits.book_age_s,
+                on_price=self._changed.set,
+            )
+            self._watch.start()
+        self.task = asyncio.create_task(self._run(), name=f"emulated:{self.order_id}")
+
+    @property
+    def _exits(self) -> Exits | None:
+        return None if isinstance(self.state, Iceberg) else self.state.exits
+
+    @property
+    def unwatched_without_us(self) -> bool:
+        """Its stop is not at the venue: nobody pulls it while this process does not run."""
+        exits = self._exits
+        return self.over is None and exits is not None and exits.stop is not None and not exits.at_venue
+
+    async def stop(self) -> None:
+        """End the task; orders stay as they are."""
+        self._unlisten()
+        if self._watch is not None:
+            await self._watch.stop()
+        if self.task is not None and self.task is not asyncio.current_task():
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            while self.over is None:
+                self._changed.clear()
+                if self.holding.state is HoldingState.CLOSED:
+                    await self._finish(Finish("the holding was closed"))
+                elif self.holding.recovered and self.holding.state is not HoldingState.CLOSING and await self._turn():
+                    continue
+                try:
+                    async with asyncio.timeout(IDLE_S if self._watch is None else LOOK_S):
+                        await self._changed.wait()
+                except TimeoutError:
+                    pass
+        except Exception:
+            log.exception("emulated.failed id=%s holding=%s", self.order_id, self.holding.holding_id)
+            await self._finish(Finish("the emulation failed; see the log", good=False))
+        self._unlisten()
+        if self._watch is not None:
+            await self._watch.stop()
+
+    async def _turn(self) -> bool:
+        """Look, decide, write down, act; True when something was done that may call for more at once."""
+        price = None if self._watch is None else await self._watch.read()
+        roles = self._roles()
+        if self.saved.withdrawn:
+            actions: list[Action] = [Cancel(name) for name, role in roles.items() if role.live] or [Finish("withdrawn")]
+            before = self.state
+        else:
+            seen = Seen(now_ns=self._desk.clock.time_ns(), own=self.holding.own, price=price, roles=roles, restarted=self._restarted)
+            before = self.state
+            state, actions = decide(before, seen)
+            self.saved = msgspec.structs.replace(self.saved, state=state)
+        self._restarted = False
+        actions = [a for a in actions if not (isinstance(a, Place) and self._desk.clock.monotonic() < self._ready_s.get(a.role, 0.0))]
+        self._dirty |= self.state != before
+        await self._save_if(bool(actions))
+        done = False
+        for action in actions:
+            done = await self._act(action) or done
+        return done
+
+    def _roles(self) -> dict[str, RoleView]:
+        found: dict[str, list[DeskOrder]] = {}
+        prefix = f"{self.order_id}/"
+        for order in self.holding.orders():
+            if order.tag.startswith(prefix):
+                found.setdefault(order.tag[len(prefix) :].rstrip("!"), []).append(order)
+        names = found.keys() | self._denied.keys()
+        return {name: self._role(name, found.get(name, [])) for name in names}
+
+    def _role(self, name: str, orders: list[DeskOrder]) -> RoleView:
+        dry = refused = 0
+        for order in reversed(orders):
+            if order.live or order.filled > 0:
+                break
+            dry += 1
+        for order in reversed(orders):
+            if order.state is not IntentState.REFUSED:
+                break
+            refused += 1
+        denied, why = self._denied.get(name, (0, ""))
+        last = orders[-1].intent.note if orders else ""
+        return RoleView(
+            live=tuple(
+                OrderView(remaining=o.remaining, trigger_price=o.intent.trigger_price, unproved=o.unproved) for o in orders if o.live
+            ),
+            filled=sum((o.filled for o in orders), Decimal(0)),
+            sent=len(orders),
+            dry=dry,
+            refused=refused,
+            denied=denied,
+            why=why or last,
+        )
+
+    # ---- acting
+
+    async def _act(self, action: Action) -> bool:
+        match action:
+            case Place():
+                return await self._place(action)
+            case PlaceGroup():
+                return await self._place_group(action)
+            case Cancel():
+                for order in self.holding.orders(tag=f"{self.order_id}/{action.role}", live=True):
+                    order.cancel()
+                for order in self.holding.orders(tag=f"{self.order_id}/{action.role}!", live=True):
+                    order.cancel()
+            case Tell():
+                log.warning("%s id=%s holding=%s reason=%s", action.event, self.order_id, self.holding.holding_id, action.reason)
+                self.holding.share.say(action.event, id=self.order_id, reason=action.reason)
+            case Finish():
+                await self._finish(action)
+        return False
+
+    def _ticket(self, place: Place, suffix: str = "") -> Ticket:
+        return Ticket(
+            side=place.side,
+            quantity=place.quantity,
+            price=place.price,
+            time_in_force=place.time_in_force,
+            post_only=place.post_only,
+            reduce_only=place.reduce_only,
+            purpose=place.purpose,
+            reason=place.reason,
+            tag=f"{self.order_id}/{place.role}{suffix}",
+            order_type=place.order_type,
+            trigger_price=place.trigger_price,
+            within_bps=rung(self.holding.limits.reduce_bps, place.attempt) if place.price is None and place.reduce_only else None,
+        )
+
+    async def _place(self, place: Place) -> bool:
+        try:
+            order = await self.holding.place(self._ticket(place))
+        except (TicketRefused, VenueError, JournalError) as e:
+            self._deny(place.role, str(e))
+            return False
+        self._denied.pop(place.role, None)
+        self._wait(place.role, 0 if order.live or order.filled > 0 else place.attempt + 1)
+        return True
+
+    async def _place_group(self, group: PlaceGroup) -> bool:
+        try:
+            await self.holding.place_group(self._ticket(group.entry), [self._ticket(p, "!") for p in group.exits])
+        except (TicketRefused, VenueError, JournalError) as e:
+            self._deny(group.entry.role, str(e))
+        return True
+
+    def _deny(self, role: str, why: str) -> None:
+        count, before = self._denied.get(role, (0, ""))
+        self._denied[role] = (count + 1, why)
+        self._wait(role, count + 1)
+        if why != before:
+            self.holding.share.say("emulated.waits", id=self.order_id, role=role, reason=why)
+
+    def _wait(self, role: str, count: int) -> None:
+        pause = min(self.holding.limits.poll_s * 2**count, MAX_BACKOFF_S) if count else 0.0
+        self._ready_s[role] = self._desk.clock.monotonic() + pause
+        if pause:
+            asyncio.get_running_loop().call_later(pause, self._changed.set)
+
+    async def _finish(self, finish: Finish) -> None:
+        self.saved = msgspec.structs.replace(self.saved, over=finish.reason, good=finish.good)
+        await self.save()
+        self.holding.share.say("emulated.over", id=self.order_id, reason=finish.reason, good=finish.good)
+        if not finish.good and self.holding.state is HoldingState.OPEN and self.holding.own != 0:
+            await self.holding.move(HoldingState.ALERT, f"{self.order_id}: {finish.reason}")
+        self._over.set()
+
+    # ---- on disk
+
+    async def _save_if(self, acting: bool) -> None:
+        """Before anything is done; what only follows the price at most once a second."""
+        if self._dirty and (acting or self._desk.clock.time_ns() - self._saved_ns >= SAVE_NS):
+            await self.save()
+
+    async def save(self, *, first: bool = False) -> None:
+        """The state is on disk, or at least in memory: a protection is not held up by the disk. `first`: it must be on disk.
+
+        Raises:
+            JournalError: it is the first time and cannot be recorded.
+        """
+        now_ns = self._desk.clock.time_ns()
+        record = StateRecord(
+            strategy=self._desk.strategy,
+            account=self._desk.account,
+            key=f"{PREFIX}{self.order_id}",
+            version=VERSION,
+            value=msgspec.json.encode(self.saved).decode(),
+            updated_at=now_ns,
+        )
+        try:
+            await self._desk.journal.write(record, pair_id=self.holding.holding_id, or_fallback=not first)
+        except JournalError as e:
+            if first:
+                raise
+            log.error("journal.lost emulated=%s error=%s", self.order_id, e)
+        self._dirty, self._saved_ns = False, now_ns
+
+
+class Emulator:
+    """All emulated orders of a desk; it has one, and starts it with itself."""
+
+    def __init__(self, desk: "Desk") -> None:
+        self._desk = desk
+        self.orders: dict[str, EmulatedOrder] = {}
+
+    async def start(self) -> None:
+        """Take up what was not over: protection first, before any strategy acts."""
+        for record in self._desk.journal.sync.states(self._desk.strategy, self._desk.account):
+            if not record.key.startswith(PREFIX):
+                continue
+            saved = msgspec.json.decode(record.value, type=Saved)
+            holding = self._desk.holdings.get(saved.holding_id)
+            if saved.over is not None or holding is None:
+                continue
+            order_id = record.key.removeprefix(PREFIX)
+            order = self.orders[order_id] = EmulatedOrder(order_id, holding, self._desk, saved, restarted=True)
+            holding.share.say("emulated.restored", id=order_id, kind=type(saved.state).__name__.lower())
+            order.start()
+
+    async def stop(self) -> None:
+        """End the tasks, and say which stops nobody watches from now on."""
+        for order in self.orders.values():
+            if order.unwatched_without_us:
+                log.warning("protection.unwatched id=%s holding=%s", order.order_id, order.holding.holding_id)
+                order.holding.share.say("protection.unwatched", id=order.order_id)
+        await self.drop()
+
+    async def drop(self) -> None:
+        """End the tasks; every order stays as it is."""
+        for order in self.orders.values():
+            await order.stop()
+
+    async def oco(
+        self,
+        holding: Holding,
+        *,
+        quantity: Decimal,
+        take_profit: Decimal,
+        stop: Decimal,
+        watch: Watch = Watch.BBO,
+        at_venue: bool | None = None,
+    ) -> EmulatedOrder:
+        """Let `quantity` of what is held leave by a take-profit or a stop. `at_venue`: where the stop rests; default: there, if it can.
+
+        Raises:
+            TicketRefused: the levels or the quantity make no sense.
+            JournalError: it cannot be recorded; nothing was sent.
+        """
+        side = self._exit_side(holding, quantity)
+        exits = self._exits(holding, side, take_profit, stop, watch, at_venue)
+        return await self._begin(holding, Oco(quantity=quantity, exits=exits))
+
+    async def trailing(
+        self,
+        holding: Holding,
+        *,
+        quantity: Decimal,
+        ticks: int | None = None,
+        fraction: Decimal | None = None,
+        activation: Decimal | None = None,
+        stop: Decimal | None = None,
+        watch: Watch = Watch.BBO,
+        at_venue: bool | None = None,
+    ) -> EmulatedOrder:
+        """A stop `ticks` or `fraction` behind the best price since `activation` (None: from now on); `stop` protects until then.
+
+        At the venue the stop is moved when it lags by a tenth of the distance; in between the exact level is watched from here.
+
+        Raises:
+            TicketRefused: the distance or the quantity makes no sense.
+            JournalError: it cannot be recorded; nothing was sent.
+        """
+        side = self._exit_side(holding, quantity)
+        tick = holding.instrument.tick_size
+        if (ticks is None) == (fraction is None) or (ticks or 1) <= 0 or (fraction is not None and not 0 < fraction < 1):
+            raise TicketRefused("trailing", "give either ticks (above 0) or a fraction of the price (between 0 and 1)")
+        distance = None if ticks is None else ticks * tick
+        price = await holding.client.fetch_bbo_prices(holding.instrument.contract_id)
+        wide = distance if distance is not None else price[0] * (fraction or 0)
+        exits = self._exits(holding, side, None, stop, watch, at_venue, needs_level=False)
+        exits = msgspec.structs.replace(exits, keep_within=wide / 10)
+        state = Trailing(quantity=quantity, exits=exits, tick=tick, distance=distance, fraction=fraction, activation=activation)
+        return await self._begin(holding, state)
+
+    async def bracket(
+        self,
+        holding: Holding,
+        *,
+        side: Side,
+        quantity: Decimal,
+        price: Decimal | None = None,
+        take_profit: Decimal | None = None,
+        stop: Decimal | None = None,
+        post_only: bool = False,
+        entry_s: float | None = None,
+        watch: Watch = Watch.BBO,
+        native: bool | None = None,
+        at_venue: bool | None = None,
+    ) -> EmulatedOrder:
+        """Enter (`price` None: at what the market gives), and protect what filled. `native`: as the venue's own group; default: if it can.
+
+        Raises:
+            TicketRefused: the levels make no sense.
+            JournalError: it cannot be recorded; nothing was sent.
+        """
+        exits = self._exits(holding, side.opposite, take_profit, stop, watch, at_venue)
+        able = holding.client.capabilities.native_bracket
+        if native and not able:
+            raise TicketRefused("bracket", f"{holding.record.venue} has no native bracket")
+        if price is not None:
+            for level, name, sign in ((take_profit, "take-profit", 1), (stop, "stop", -1)):
+                if level is not None and (level - price) * side.sign * sign <= 0:
+                    raise TicketRefused("bracket", f"the {name} {level} is on the wrong side of the entry {price}")
+        state = Bracket(
+            quantity=quantity, price=price, exits=exits, post_only=post_only, entry_s=entry_s, native=able if native is None else native
+        )
+        return await self._begin(holding, state)
+
+    async def iceberg(
+        self,
+        holding: Holding,
+        *,
+        side: Side,
+        quantity: Decimal,
+        display: Decimal,
+        price: Decimal,
+        reduce_only: bool = False,
+        post_only: bool = False,
+        spread: Decimal = Decimal(0),
+        seed: int | None = None,
+    ) -> EmulatedOrder:
+        """Trade `quantity` at `price`, showing about `display` at a time.
+
+        Raises:
+            TicketRefused: the quantities make no sense at this venue.
+            JournalError: it cannot be recorded; nothing was sent.
+        """
+        instrument = holding.instrument
+        smallest = max(instrument.min_quantity, instrument.step_size)
+        while smallest * price < instrument.min_notional:
+            smallest += instrument.step_size
+        if not smallest <= display <= quantity or not 0 <= spread < 1:
+            raise TicketRefused("iceberg", f"show at least {smallest} and at most the {quantity}, vary by less than all of it")
+        state = Iceberg(
+            side=side,
+            quantity=quantity,
+            display=display,
+            price=price,
+            step=instrument.step_size,
+            smallest=smallest,
+            reduce_only=reduce_only,
+            post_only=post_only,
+            spread=spread,
+            seed=seed,
+        )
+        return await self._begin(holding, state)
+
+    @staticmethod
+    def _exit_side(holding: Holding, quantity: Decimal) -> Side:
+        if not 0 < quantity <= abs(holding.own):
+            raise TicketRefused("quantity", f"the holding has {holding.own}; {quantity} of it cannot be protected")
+        return Side.SELL if holding.own > 0 else Side.BUY
+
+    @staticmethod
+    def _exits(
+        holding: Holding,
+        side: Side,
+        take_profit: Decimal | None,
+        stop: Decimal | None,
+        watch: Watch,
+        at_venue: bool | None,
+        *,
+        needs_level: bool = True,
+    ) -> Exits:
+        if needs_level and take_profit is None and stop is None:
+            raise TicketRefused("exits", "give a take-profit, a stop, or both")
+        if take_profit is not None and stop is not None and (take_profit - stop) * side.sign >= 0:
+            raise TicketRefused("exits", f"the take-profit {take_profit} and the stop {stop} are the wrong way round for a {side} exit")
+        able = holding.client.capabilities
+        can = OrderType.STOP_MARKET in able.order_types and able.reduce_only
+        if at_venue and not can:
+            raise TicketRefused("exits", f"{holding.record.venue} has no stop orders that only reduce")
+        priced = [None if level is None else holding.instrument.price_for(side, level) for level in (stop, take_profit)]
+        return Exits(side=side, stop=priced[0], take_profit=priced[1], at_venue=can if at_venue is None else at_venue, watch=watch)
+
+    async def _begin(self, holding: Holding, state: State) -> EmulatedOrder:
+        order_id = f"x{self._desk.ids.next(self._desk.clock.time_ns())}"
+        order = EmulatedOrder(order_id, holding, self._desk, Saved(holding_id=holding.holding_id, state=state), restarted=False)
+        await order.save(first=True)
+        self.orders[order_id] = order
+        order.start()
+        return order

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -36,6 +36,7 @@ from .watch import MarginWatch
 
 if TYPE_CHECKING:
     from exchange_clients.base_client import BaseExchangeClient
+    from strategies.execution.desk import Desk
     from strategies.execution.engine import ExecutionEngine
 
 log = logging.getLogger("strategies.risk")
@@ -48,14 +49,6 @@ HEDGE_ROOM = Decimal("1.25")
 BREAKER_KEY = "risk:breaker:"
 DAY_KEY = "risk:day"
 FORCED = ("liquidation", "adl")
-
-
-class Wakeable(Protocol):
-    """A desk: told to look at its guard again."""
-
-    def wake(self) -> None:
-        """Something the guard says has changed."""
-        ...
 
 
 class RiskEngine:
@@ -86,7 +79,7 @@ class RiskEngine:
         self.failed_opens = opens.FailedOpens()
         self.approvals = Approvals(self.clients, runtime.clock)
         self.engines: list[ExecutionEngine] = []
-        self.desks: list[Wakeable] = []
+        self.desks: list[Desk] = []
         self.margin = MarginWatch(self)
         self.dead_men = {venue: DeadMan(client, self) for venue, client in clients.items()}
         self.refusals: deque[tuple[int, str]] = deque(maxlen=50)
@@ -104,7 +97,7 @@ class RiskEngine:
 
     # ---- life
 
-    def attach(self, *, engine: "ExecutionEngine | None" = None, desk: Wakeable | None = None) -> None:
+    def attach(self, *, engine: "ExecutionEngine | None" = None, desk: "Desk | None" = None) -> None:
         """What this guard guards: woken when a standing no comes up, and read for what is held."""
         if engine is not None:
             self.engines.append(engine)
@@ -307,8 +300,7 @@ class RiskEngine:
                     legs = [(t.venue, str(t.instrument.id), leg.sign * t.own) for leg, t in runner.legs.items()]
                     found.append(legs)
         for desk in self.desks:
-            held = list(getattr(desk, "holdings", {}).values())
-            found.extend([(holding.venue, str(holding.instrument.id), holding.own)] for holding in held)
+            found.extend([(h.record.venue, h.record.instrument, h.own)] for h in list(desk.holdings.values()))
         return found
 
     def price(self, venue: str, instrument: str) -> Decimal | None:
@@ -549,7 +541,9 @@ class RiskEngine:
             self.day = msgspec.json.decode(day.value, type=daily.DayBook)
         mine = [p for p in journal.pairs() if (p.strategy, p.account) == (self.strategy, self.account)]
         self.failed_opens.recall(mine)
-        self.approvals.recall(journal, [p.pair_id for p in mine if p.state is not PairState.CLOSED])
+        holdings = [h for h in journal.holdings() if (h.strategy, h.account) == (self.strategy, self.account) and h.closed_at is None]
+        pairs = [p for p in mine if p.state is not PairState.CLOSED]
+        self.approvals.recall(journal, [*(p.pair_id for p in pairs), *(h.holding_id for h in holdings)])
 
     async def _save(self) -> None:
         dirty, self._dirty = self._dirty, set()

@@ -115,7 +115,7 @@ async def read_leg(client: "BaseExchangeClient", symbol: str, clock: Clock) -> L
     """
     instrument = await client.instruments.load(symbol)
     offset_ns = await client.measure_clock_offset()
-    rooms = _rooms(client)  # before our own questions draw on them
+    rooms = free_rooms(client)  # before our own questions draw on them
     book = await client.market_data.depth(instrument, DEPTH_LEVELS)
     read_ns = clock.time_ns()
     account = await client.account_manager.fetch_account()
@@ -146,7 +146,8 @@ async def read_leg(client: "BaseExchangeClient", symbol: str, clock: Clock) -> L
     )
 
 
-def _rooms(client: "BaseExchangeClient") -> dict[str, Decimal]:
+def free_rooms(client: "BaseExchangeClient") -> dict[str, Decimal]:
+    """The free share of each of the client's rate pools."""
     share = client.config.limits_share
     return {
         name: Decimal(f"{client.context.limiter.headroom(name) / (pool.limit * share):.3f}")

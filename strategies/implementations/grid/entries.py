@@ -88,6 +88,9 @@ def _one_more(v: GridView, live: list[GridOrder]) -> Iterator[Action]:
     if not resting and waited < (needed := wait_s(v)):
         yield Wait("wait_time", f"{needed - waited:.1f} s more at {fullness(v):.0%} full")
         return
+    if resting and touch is None:
+        yield Wait("entry_rests", "one entry at a time")
+        return
     no_book = _no_book(v)
     if touch is None or (no_book is not None and not resting):
         yield no_book or Wait("book", "")

@@ -1,19 +1,26 @@
 """May this grid add that much more now? The shared checks of an entry, and the money after the trade (E21, E22, E24)."""
 
+import asyncio
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from exchange_clients.errors import VenueError
-from exchange_clients.model import ZERO, Instrument
+from exchange_clients.model import NS_PER_S, ZERO, AccountState, BookLevel, Instrument
 from exchange_clients.transport.clock import Clock
-from strategies.gate import Check, LegFacts, check_leg, failed, settle_leverage
+from strategies.execution.pricing import Quote
+from strategies.gate import Check, LegFacts, failed, free_rooms, leg_checks, read_leg, settle_leverage
 
 from .config import GridConfig
 
 if TYPE_CHECKING:
     from exchange_clients.base_client import BaseExchangeClient
+
+KEPT_S = 120.0
+"""Key, fees, clock offset and leverage are asked for again after so long, and after each refusal; all else costs nothing or is fresh."""
+MONEY_S = 2.0
+"""So long all grids of an account share one look at its balance and positions."""
 
 
 class Passed(msgspec.Struct, frozen=True):
@@ -21,7 +28,6 @@ class Passed(msgspec.Struct, frozen=True):
 
     checks: tuple[Check, ...]
     leverage: Decimal | None = None
-    facts: LegFacts | None = None
 
     @property
     def refused(self) -> list[Check]:
@@ -29,30 +35,95 @@ class Passed(msgspec.Struct, frozen=True):
         return failed(self.checks)
 
 
-async def admit(client: "BaseExchangeClient", instrument: Instrument, clock: Clock, config: GridConfig, *, adding: Decimal) -> Passed:
-    """Ask the venue, set the leverage where the market is empty, and count the money. `adding`: USD of resting and new entries."""
-    gate = await check_leg(client, str(instrument.id), clock, config)
-    facts = gate.state
-    if facts is None or failed(gate.checks):
-        return Passed(gate.checks, None, facts)
-    try:
-        await settle_leverage(client, instrument, config)
-        held = await client.account_manager.fetch_leverage(instrument)
-        positions = await client.get_open_positions()
-    except VenueError as e:
-        return Passed((*gate.checks, Check("readable", False, str(e))), None, facts)
-    exposures = [p.exposure_usd for p in positions]
-    if None in exposures:
-        unknown = Check("exposure", False, f"{instrument.id.venue} does not say what a position is worth")
-        return Passed((*gate.checks, unknown), held.account_leverage, facts)
-    exposure = sum((abs(x) for x in exposures if x is not None), ZERO)
-    money = money_checks(facts, held.account_leverage, config, exposure=exposure, adding=adding)
-    return Passed((*gate.checks, *money), held.account_leverage, facts)
+class Money(msgspec.Struct, frozen=True):
+    """Of the account. USD; `exposure` is None when the venue does not say what a position is worth."""
+
+    account: AccountState
+    exposure: Decimal | None
+
+
+class Purse:
+    """The account's money, asked for once for all grids that want to know at the same time."""
+
+    def __init__(self, client: "BaseExchangeClient", clock: Clock) -> None:
+        self._client, self._clock = client, clock
+        self._asking = asyncio.Lock()
+        self._kept: tuple[Money, float] | None = None
+
+    async def look(self) -> Money:
+        """Raises VenueError when it cannot be read."""
+        async with self._asking:
+            now = self._clock.monotonic()
+            if self._kept is None or now - self._kept[1] >= MONEY_S:
+                account = await self._client.account_manager.fetch_account()
+                worth = [p.exposure_usd for p in await self._client.get_open_positions()]
+                exposure = None if None in worth else sum((abs(x) for x in worth if x is not None), ZERO)
+                self._kept = (Money(account, exposure), now)
+            return self._kept[0]
+
+
+class EntryGate:
+    """The gate of one market."""
+
+    def __init__(self, client: "BaseExchangeClient", instrument: Instrument, clock: Clock, purse: Purse) -> None:
+        self._client, self._instrument, self._clock, self._purse = client, instrument, clock, purse
+        self._kept: tuple[LegFacts, float] | None = None
+
+    async def admit(self, config: GridConfig, touch: Quote, touch_ns: int, *, held: Decimal, adding: Decimal) -> Passed:
+        """Ask the venue, set the leverage where the market is empty, and count the money.
+
+        USD of all grids of the account: `held` by their own count, `adding` by resting entries and new ones.
+        """
+        rooms = free_rooms(self._client)  # before our own questions draw on them
+        try:
+            facts = await self._read(config)
+            money = await self._purse.look()
+            listed = await self._client.instruments.load(str(self._instrument.id))
+        except VenueError as e:
+            self._kept = None
+            return Passed((Check("readable", False, str(e)),))
+        facts = msgspec.structs.replace(
+            facts,
+            instrument=listed,
+            connected=self._client.is_connected,
+            loop_lag_ms=Decimal(f"{self._client.loop_lag.worst_s * 1000:.1f}"),
+            rooms=rooms,
+            bids=(BookLevel(touch.bid, ZERO),),
+            asks=(BookLevel(touch.ask, ZERO),),
+            book_age_s=Decimal(self._clock.time_ns() - touch_ns) / NS_PER_S,
+            available=money.account.available,
+            equity=money.account.equity,
+        )
+        checks = tuple(leg_checks(facts, config))
+        if money.exposure is None:
+            checks = (*checks, Check("exposure", False, f"{self._instrument.id.venue} does not say what a position is worth"))
+        if failed(checks) or money.exposure is None:
+            self._kept = None
+            return Passed(checks)
+        exposure = max(money.exposure, held)
+        return Passed((*checks, *money_checks(facts, facts.held_leverage, config, exposure=exposure, adding=adding)), facts.held_leverage)
+
+    async def _read(self, config: GridConfig) -> LegFacts:
+        """What changes slowly, with the leverage as the configuration wants it wherever it can be set (then it is read back)."""
+        now = self._clock.monotonic()
+        if self._kept is not None and now - self._kept[1] < KEPT_S:
+            return self._kept[0]
+        facts = await read_leg(self._client, str(self._instrument.id), self._clock)
+        if not failed(leg_checks(facts, config)):
+            await settle_leverage(self._client, self._instrument, config)
+            held = await self._client.account_manager.fetch_leverage(self._instrument)
+            facts = msgspec.structs.replace(facts, held_leverage=held.account_leverage, held_margin_mode=held.margin_mode)
+        self._kept = (facts, now)
+        return facts
 
 
 def money_checks(facts: LegFacts, leverage: Decimal | None, config: GridConfig, *, exposure: Decimal, adding: Decimal) -> tuple[Check, ...]:
-    """Margin and liquidation distance after everything that rests and is new has filled. USD."""
-    initial, maintenance = facts.instrument.initial_margin, facts.instrument.maintenance_margin
+    """Margin and liquidation distance after everything that rests and is new has filled. USD.
+
+    Where a venue does not show its maintenance margin, the initial one stands for it: it is never below.
+    """
+    initial = facts.instrument.initial_margin
+    maintenance = initial if facts.instrument.maintenance_margin is None else facts.instrument.maintenance_margin
     if initial is None or maintenance is None or facts.available is None or facts.equity is None:
         return (Check("margin", False, f"{facts.venue} does not say its margin fractions or the balance"),)
     usable = 1 - config.balance_buffer_pct

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,12 +14,12 @@ from exchange_clients.errors import ConfigError, OrderDenied, Outcome, VenueErro
 from exchange_clients.model import NS_PER_S, ZERO, Instrument, Purpose, TimeInForce
 from strategies.execution.desk import Desk, DeskOrder, Holding, Ticket, TicketRefused
 from strategies.execution.pricing import Quote
-from strategies.execution.quotes import NO_BOOK, touch
+from strategies.execution.quotes import touch
 from strategies.gate import Check
 
-from . import gate
 from .config import GridConfig
 from .entries import fullness
+from .gate import EntryGate, Purse
 from .rules import decide
 from .state import GridOrder, GridState, Happened, Phase, Role, Seen, absorb, cancelling, placed, resumed
 from .view import Action, Cancel, CloseLot, GridView, Overdue, Pause, Place, Recentre, Turn, Wait, applied
@@ -30,6 +31,10 @@ log = logging.getLogger("strategies.grid")
 
 MAX_ROUNDS = 20
 GATE_PAUSE_S = 5.0
+MIN_ASK_GAP_S, MAX_ASK_GAP_S = 2.0, 16.0
+"""Pauses between two requests for the book of a market whose stream is quiet; they grow until the stream tells something."""
+QUIET_S = 15.0
+"""So old a streamed price may be for stops, while its stream is up without a gap."""
 KEEP_ORDERS = 500
 """A holding with so many orders is closed when it is empty, and the next entry opens a new one: memory stays bounded."""
 QUIET_WAITS = frozenset({"wait_time", "entry_rests", "ladder", "fresh_book"})
@@ -39,7 +44,7 @@ QUIET_WAITS = frozenset({"wait_time", "entry_rests", "ladder", "fresh_book"})
 class GridRunner:
     """All that belongs to one symbol. `step` is never entered twice at a time."""
 
-    def __init__(self, strategy: "Grid", desk: Desk, instrument: Instrument) -> None:
+    def __init__(self, strategy: "Grid", desk: Desk, instrument: Instrument, purse: Purse) -> None:
         self.strategy, self.desk, self.instrument = strategy, desk, instrument
         self.context, self.clock = strategy.context, strategy.context.clock
         self.client = strategy.context.clients[instrument.id.venue]
@@ -48,8 +53,10 @@ class GridRunner:
         self.wait: Wait | None = None
         self._saved = GridState()
         self._sending: dict[str, asyncio.Task[None]] = {}
+        self._gate = EntryGate(self.client, instrument, self.clock, purse)
         self._gate_block: tuple[str, float] | None = None
         self._touch: tuple[Quote, int] | None = None
+        self._next_ask_s, self._ask_gap_s = 0.0, MIN_ASK_GAP_S
         self._exit_quote: Quote | None = None
         self._told_waiting = ZERO
         self.liquidated = ""
@@ -65,6 +72,16 @@ class GridRunner:
     def config(self) -> GridConfig:
         """The limits of what is open; of the newest configuration while nothing is."""
         return self.strategy.config if self.holding is None else self.strategy.config_of(self.holding.holding_id)
+
+    @property
+    def resting_usd(self) -> Decimal:
+        """What resting entries may still add."""
+        return sum((o.remaining * o.price for o in self.state.entries()), ZERO)
+
+    @property
+    def held_usd(self) -> Decimal:
+        """What the lots are worth at cost."""
+        return sum((lot.cost for lot in self.state.lots), ZERO)
 
     # ---- life
 
@@ -186,38 +203,52 @@ class GridRunner:
         self._take_streamed()
         actions = decide(self._view())
         waits_for_book = any(isinstance(a, Wait) and a.rule in ("book", "fresh_book") for a in actions)
-        if (waits_for_book or self._needs_price()) and self._fresh() is None and await self._ask_book():
-            return decide(self._view())
+        if (waits_for_book or self._needs_price()) and self.clock.monotonic() >= self._next_ask_s:
+            self._next_ask_s = self.clock.monotonic() + self._ask_gap_s
+            self._ask_gap_s = min(self._ask_gap_s * 2, MAX_ASK_GAP_S)
+            if await self._ask_book():
+                return decide(self._view())
         return actions
 
     def _needs_price(self) -> bool:
-        c, t = self.config, self.config.two_sided
+        """Whether a rule waits for a price that is not there. A stream that is up and quiet has not moved: it is asked now and then."""
+        c, t, phase = self.config, self.config.two_sided, self.state.phase
+        if phase is Phase.STOPPING or any(lot.closing for lot in self.state.lots):
+            return self._fresh() is None
         limits = (c.stop_price, c.pause_price, t.stop_low, t.stop_high, t.pause_low, t.pause_high)
-        leaving = self.state.phase is Phase.STOPPING or any(lot.closing for lot in self.state.lots)
         judged = bool(self.state.lots) and (c.stop_loss_enabled or c.boost_mode)
-        return any(x is not None for x in limits) or leaving or judged
+        return phase is Phase.RUNNING and (judged or any(x is not None for x in limits)) and self._recent() is None
 
     def _fresh(self) -> Quote | None:
-        if self._touch is None or self.clock.time_ns() - self._touch[1] > int(self.config.max_book_age_seconds * NS_PER_S):
+        return self._within(float(self.config.max_book_age_seconds))
+
+    def _recent(self) -> Quote | None:
+        return self._within(QUIET_S) if self.client.is_connected and not self._gapped() else self._fresh()
+
+    def _within(self, seconds: float) -> Quote | None:
+        if self._touch is None or self.clock.time_ns() - self._touch[1] > int(seconds * NS_PER_S):
             return None
         return self._touch[0]
+
+    def _gapped(self) -> bool:
+        feed = self.client.ws_manager.feeds.get(self.instrument.contract_id)
+        return feed is not None and not feed.book.ready
 
     def _take_streamed(self) -> None:
         bbo = self.client.ws_manager.fresh_bbo(self.instrument.id)
         if bbo is not None and 0 < bbo.bid < bbo.ask:
+            self._ask_gap_s = MIN_ASK_GAP_S
             self._touch = (Quote(bbo.bid, bbo.ask), bbo.ts_recv_ns)
 
     async def _ask_book(self) -> bool:
         """The touch by request where the stream is quiet; a market whose stream has a gap has none (E31). True when there is a price."""
-        feed = self.client.ws_manager.feeds.get(self.instrument.contract_id)
-        gapped = feed is not None and not feed.book.ready
         try:
-            if not gapped:
+            if not self._gapped():
                 bbo = await self.client.market_data.bbo(self.instrument)
                 if 0 < bbo.bid < bbo.ask:
-                    self._touch = (Quote(bbo.bid, bbo.ask), bbo.ts_recv_ns)
+                    self._touch, self._exit_quote = (Quote(bbo.bid, bbo.ask), bbo.ts_recv_ns), None
                     return True
-        except NO_BOOK as e:
+        except VenueError as e:
             log.info("grid.no_book symbol=%s error=%s", self.instrument.id, e)
         if not self._needs_price():
             return False
@@ -242,7 +273,7 @@ class GridRunner:
             state=self.state,
             touch=fresh,
             touch_ns=0 if self._touch is None else self._touch[1],
-            quote=fresh or self._exit_quote,
+            quote=fresh or self._recent() or self._exit_quote,
             entry_block=block,
             gate_block=gate_block,
             below_minimum=self.client.capabilities.reduce_only_below_minimum,
@@ -367,9 +398,13 @@ class GridRunner:
 
     async def _may_enter(self, entries: list[Place]) -> bool:
         """Every gate, the decision on disk, and a holding to enter in."""
-        resting = sum((o.remaining * o.price for o in self.state.entries()), ZERO)
+        all_grids = self.strategy.grids.values()
+        resting = sum((g.resting_usd for g in all_grids), ZERO)
+        held = sum((g.held_usd for g in all_grids), ZERO)
         adding = sum((a.quantity * a.price for a in entries), ZERO)
-        passed = await gate.admit(self.client, self.instrument, self.clock, self.config, adding=resting + adding)
+        if self._touch is None:
+            return False
+        passed = await self._gate.admit(self.config, *self._touch, held=held, adding=resting + adding)
         if passed.refused:
             first = passed.refused[0]
             self._block_entries(f"{first.rule}: {first.detail}")

@@ -11,6 +11,7 @@ from strategies.base_strategy import BaseStrategy, InvalidParameters, StrategyCo
 from strategies.execution.desk import Desk
 
 from .config import GridConfig
+from .gate import Purse
 from .runner import GridRunner
 from .state import VERSION, Phase
 
@@ -48,6 +49,7 @@ class Grid(BaseStrategy[GridConfig]):
                 f"exchange: {self.config.exchange!r} is not among the venues of this bot: {', '.join(self.context.clients)}"
             )
         client = self.context.clients[self.config.exchange]
+        purse = Purse(client, self.context.clock)
         for symbol in self.config.symbols:
             instrument = await client.instruments.load(symbol)
             if instrument.id in self.grids:
@@ -56,7 +58,7 @@ class Grid(BaseStrategy[GridConfig]):
                 raise InvalidParameters(
                     f"symbols: {instrument.id} is inverse, its quantity is in quote currency: grids trade linear markets"
                 )
-            runner = GridRunner(self, self.desk, instrument)
+            runner = GridRunner(self, self.desk, instrument, purse)
             await runner.restore()
             self.grids[instrument.id] = runner
             self.follow(self.config.exchange, symbol)

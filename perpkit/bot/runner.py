@@ -1,0 +1,258 @@
+"""Runs bots from start checks to a declared end: one process, one journal, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from database.connect import sqlite_url
+from database.journal import Journal
+from exchange_clients.base_client import BaseExchangeClient
+from exchange_clients.errors import VenueError
+from exchange_clients.model import NS_PER_MS, PositionMode
+from exchange_clients.transport.runtime import Runtime
+from perpkit.bot.assemble import Bots, assembled
+from perpkit.bot.config import BotConfig
+from perpkit.bot.control import ControlServer
+from perpkit.bot.environments import Environment, Resolver, Surroundings, surroundings
+from perpkit.bot.notify import Notifier, Target
+from perpkit.bot.operations import Operations
+from perpkit.bot.view import View
+from perpkit.bot.watch import Watch
+from strategies.risk import tee
+
+log = logging.getLogger("perpkit.bot")
+
+HEARTBEAT_S = 1.0
+REFRESH_S = 1.0
+
+
+class NotAllowed(Exception):
+    """The start checks say no; one line per reason, each with what to do."""
+
+
+class Stopper:
+    """Remembers that the end was asked for, also while the bots are still being started."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self._bots: Bots | None = None
+        self._starting: asyncio.Task[Any] | None = None
+
+    def ask(self, reason: str) -> None:
+        """A second time changes nothing: the stop is on its way."""
+        if self.reason is not None:
+            return
+        self.reason = reason
+        log.info("stop.asked reason=%s", reason)
+        if self._bots is not None:
+            self._bots.ask_to_stop()
+        elif self._starting is not None:
+            self._starting.cancel()
+
+    def starting(self) -> None:
+        """From here until `started` the stop cancels the running task: nothing was entered yet."""
+        self._starting = asyncio.current_task()
+
+    def started(self, bots: Bots) -> None:
+        self._bots = bots
+        if self.reason is not None:
+            bots.ask_to_stop()
+
+
+@dataclass(slots=True)
+class Run:
+    """What is run, and how.
+
+    `reload` reads the configurations anew; `targets` get notifications; `journal_url` replaces the journal of the state folder.
+    """
+
+    configs: Sequence[BotConfig]
+    environment: Environment
+    home: Path
+    view: View
+    resolve: Resolver
+    reload: Callable[[], Sequence[BotConfig]]
+    targets: Sequence[Target] = ()
+    endpoints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    journal_url: str | None = None
+    seed: int = 7
+    network: Any = None
+    endings: dict[str, str] = field(default_factory=dict)
+    """Bot -> how it was left; filled at the end."""
+    _watch: Watch | None = None
+
+    async def run(self, runtime: Runtime, stopper: Stopper) -> bool:
+        """Until asked to stop. True when everything was left flat or held as meant.
+
+        Raises:
+            NotAllowed: the start checks say no; nothing was entered.
+            InvalidConfig, JournalError, VenueError: it could not be started.
+        """
+        stopper.starting()
+        try:
+            async with self._running(runtime) as (bots, operations):
+                stopper.started(bots)
+                self.view.say(f"running {', '.join(bot.name for bot in bots)} in {self.environment}")
+                with _hangup(operations):
+                    showing = asyncio.create_task(self._show(bots, runtime))
+                    try:
+                        await bots.run()
+                    finally:
+                        showing.cancel()
+                        await asyncio.gather(showing, return_exceptions=True)
+                self.view.say(f"stopping: {stopper.reason or 'a strategy ended'}; entry orders come off")
+                await bots.stop()
+                self.view.refresh(bots)
+                self._tell_endings(bots)
+                return not any(bot.left_unsettled for bot in bots)
+        except asyncio.CancelledError:
+            if stopper.reason is None:
+                raise
+            self.view.say(f"stopped while starting: {stopper.reason}; nothing was entered")
+            return True
+
+    @asynccontextmanager
+    async def _running(self, runtime: Runtime) -> AsyncIterator[tuple[Bots, Operations]]:
+        async with AsyncExitStack() as stack:
+            self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            journal = Journal.open(self.journal_url or sqlite_url(self.home / self.environment.journal_file))
+            stack.callback(journal.close)
+            around = await stack.enter_async_context(
+                surroundings(
+                    self.environment,
+                    self.configs,
+                    runtime,
+                    home=self.home,
+                    resolve=self.resolve,
+                    endpoints=self.endpoints,
+                    network=self.network,
+                    seed=self.seed,
+                )
+            )
+            await self._connect(around)
+            notifier = await stack.enter_async_context(Notifier(list(self.targets), around.runtime.clock))
+            watch = Watch(notifier, around.runtime.clock)
+            stack.callback(watch.close)
+            bots = await stack.enter_async_context(
+                assembled(
+                    self.configs,
+                    around.clients,
+                    journal,
+                    around.runtime,
+                    environment=self.environment,
+                    observer=tee(watch, self.view),
+                    engine_class=around.engine_class,
+                    heartbeat_s=HEARTBEAT_S,
+                    folder=self.home,
+                )
+            )
+            operations = Operations(bots, folder=self.home, configs=self.reload)
+            for control in [c for c in (config.control_config for config in self.configs) if c is not None][:1]:
+                server = await stack.enter_async_context(ControlServer(control, operations, journal, runtime, folder=self.home))
+                self.view.say(f"control API at {server.url}")
+            self._watch = watch
+            yield bots, operations
+
+    async def _connect(self, around: Surroundings) -> None:
+        """Every client, then the start checks; live ones ask more."""
+        problems: list[str] = []
+        for account, clients in around.clients.items():
+            allowed = any(c.allow_withdraw_keys for c in self.configs if c.account == account)
+            for venue, client in clients.items():
+                await client.connect()
+                told, bad = await start_checks(client, live=self.environment.sends, allow_withdraw_keys=allowed)
+                self.view.say(f"{venue} ({account}): {told}")
+                problems += [f"{venue} ({account}): {reason}" for reason in bad]
+        if problems:
+            raise NotAllowed("\n".join(problems))
+
+    async def _show(self, bots: Bots, runtime: Runtime) -> None:
+        while True:
+            try:
+                self.view.refresh(bots)
+            except Exception:
+                log.exception("view.failed")
+            await runtime.clock.sleep(REFRESH_S)
+
+    def _tell_endings(self, bots: Bots) -> None:
+        for bot in bots:
+            self.endings[bot.name] = bot.run.ending
+            if self._watch is not None:
+                self._watch.stopped(bot.name, bot.run.ending)
+            self.view.say(f"{bot.name}: left {bot.run.ending}")
+
+
+async def start_checks(client: BaseExchangeClient, *, live: bool, allow_withdraw_keys: bool) -> tuple[str, list[str]]:
+    """(what was found, what forbids a start) of one connected client."""
+    problems: list[str] = []
+    found = [client.config.environment]
+    offset_ns = client.context.venue_time.offset_ns
+    if offset_ns is not None:
+        found.append(f"clock {offset_ns / NS_PER_MS:+.0f} ms")
+    try:
+        account = await client.account_manager.fetch_account()
+        found.append(f"equity {account.equity}, available {account.available} {account.asset or ''}".rstrip())
+        if live and client.capabilities.key_info:
+            key = await client.get_key_info()
+            if key.can_trade is False:
+                problems.append("the key may not trade: make one that may")
+            if key.can_withdraw and not allow_withdraw_keys:
+                problems.append("the key may withdraw: make one that may only trade, or set allow_withdraw_keys: true")
+            if key.position_mode is PositionMode.HEDGE:
+                problems.append("the account is in hedge mode: switch it to one-way positions")
+            if key.can_withdraw is None:
+                found.append("the venue does not say whether the key may withdraw")
+        elif live:
+            found.append("the venue tells nothing of its keys")
+    except VenueError as e:
+        problems.append(f"the account cannot be read: {e.message}")
+    return ", ".join(found), problems
+
+
+@contextmanager
+def _hangup(operations: Operations) -> Iterator[None]:
+    """SIGHUP reads the configurations anew, where there is such a signal and this thread may have it."""
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[Any]] = set()
+
+    def reload() -> None:
+        task = asyncio.ensure_future(operations.reload("SIGHUP"))
+        tasks.add(task)
+        task.add_done_callback(_reloaded)
+        task.add_done_callback(tasks.discard)
+
+    try:
+        loop.add_signal_handler(signal.SIGHUP, reload)
+    except (AttributeError, NotImplementedError, RuntimeError, ValueError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
+def _reloaded(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("reload.failed reason=%s", error)
+
+
+@contextmanager
+def signals(stopper: Stopper) -> Iterator[None]:
+    """SIGINT and SIGTERM ask for the end."""
+    loop = asyncio.get_running_loop()
+    taken = (signal.SIGINT, signal.SIGTERM)
+    for one in taken:
+        loop.add_signal_handler(one, stopper.ask, one.name)
+    try:
+        yield
+    finally:
+        for one in taken:
+            loop.remove_signal_handler(one)

@@ -1,0 +1,154 @@
+"""`perpkit run`: bots from their files, in paper, shadow, demo or live."""
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from perpkit.cli.failure import OK, WRONG, Failure
+from perpkit.cli.options import Store, Target
+
+LOG_FILE = "run.log"
+LOGGERS = ("exchange_clients", "exchange_simulator", "strategies", "database", "funding_rate_service", "perpkit")
+
+
+def run(
+    *configs: Path,
+    env: Literal["demo", "paper", "shadow", "live"] = "paper",
+    yes: bool = False,
+    endpoint: list[str] | None = None,
+    seed: int = 7,
+    store: Store | None = None,
+    json: bool = False,
+) -> int:
+    """Run bots until SIGINT or SIGTERM; then entry orders come off and every pair is left hedged, flat or in alert.
+
+    Exit code 1 when something was left in alert or unsettled. The log goes to run.log in the state folder.
+
+    Parameters
+    ----------
+    configs:
+        One YAML file per bot; all share this process, one journal and the accounts' clients.
+    env:
+        paper: live data, a virtual account. shadow: live data, decisions recorded. live: real orders. demo: simulated venues.
+    yes:
+        Do not ask before real orders are sent.
+    endpoint:
+        Another address: VENUE=URL, or URL where one venue is used. May be repeated.
+    seed:
+        Of the demo's market.
+    json:
+        One JSON object per line: events, decisions, positions.
+    """
+    from perpkit.bot.config import BotConfig, InvalidConfig, load
+    from perpkit.bot.environments import Environment, keys_of_environment
+    from perpkit.bot.notify import NotifyError, targets_of
+    from perpkit.bot.runner import NotAllowed, Run
+
+    if not configs:
+        raise Failure("no configuration was given", hint="perpkit run BOT.yaml; `perpkit config new` writes one")
+    environment, place = Environment(env), store or Store()
+    home = place.folder() if environment is not Environment.DEMO else place.folder() / "demo" / time.strftime("%Y%m%d-%H%M%S")
+
+    def read() -> list[BotConfig]:
+        return [load(path) for path in configs]
+
+    try:
+        bots = read()
+        targets = targets_of([t for bot in bots for t in bot.notifications], os.environ)
+        if environment is Environment.LIVE and not yes:
+            _confirm(bots)
+        view = _view(json, f"perpkit run, {environment}")
+        plan = Run(
+            configs=bots,
+            environment=environment,
+            home=home,
+            view=view,
+            resolve=keys_of_environment(os.environ),
+            reload=read,
+            targets=targets,
+            endpoints=_endpoints(bots, endpoint or []),
+            journal_url=_journal(place),
+            seed=seed,
+        )
+        try:
+            with _logging(home):
+                return OK if asyncio.run(_go(plan)) else WRONG
+        finally:
+            view.close()
+    except (InvalidConfig, NotifyError, NotAllowed) as e:
+        raise Failure("; ".join(str(e).splitlines()), hint="`perpkit config check` explains a file") from e
+
+
+async def _go(plan: Any) -> bool:
+    from exchange_clients.transport.runtime import Runtime
+    from perpkit.bot.runner import Stopper, signals
+
+    runtime, stopper = Runtime.system(), Stopper()
+    try:
+        with signals(stopper):
+            settled: bool = await plan.run(runtime, stopper)
+            return settled
+    finally:
+        runtime.offload.close()
+
+
+def _view(json: bool, title: str) -> Any:
+    from perpkit.bot import view
+
+    if json:
+        return view.JsonLines(time.time_ns)
+    return view.Picture(time.time_ns, title) if sys.stdout.isatty() else view.Lines(time.time_ns)
+
+
+def _confirm(bots: list[Any]) -> None:
+    """Real money: typed, or said with --yes."""
+    what = ", ".join(f"{bot.name} on {', '.join(bot.venues)}" for bot in bots)
+    if not sys.stdin.isatty():
+        raise Failure(f"live sends real orders ({what})", hint="say --yes where nobody can be asked, or try --env paper")
+    if input(f"This sends real orders: {what}. Type live to go on: ").strip().lower() != "live":
+        raise Failure("not confirmed, nothing was sent", hint="try --env paper")
+
+
+def _journal(place: Store) -> str | None:
+    from database.connect import sqlite_url
+
+    return None if place.journal is None else place.journal if "://" in place.journal else sqlite_url(Path(place.journal))
+
+
+def _endpoints(bots: list[Any], given: list[str]) -> dict[str, dict[str, Any]]:
+    from exchange_clients import venues
+
+    asked = {venue: str(settings.get("environment", "mainnet")) for bot in bots for venue, settings in bot.venues.items()}
+    Target(endpoint=given).check(asked)
+    found = {}
+    for venue, environment in asked.items():
+        settings = Target(environment=environment, endpoint=given).settings(venues.get(venue).spec)
+        if "endpoints" in settings:
+            found[venue] = settings["endpoints"]
+    return found
+
+
+@contextmanager
+def _logging(home: Path) -> Iterator[None]:
+    """To a file: the terminal belongs to the view."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handler = logging.FileHandler(home / LOG_FILE)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+            logger.propagate = True
+        handler.close()

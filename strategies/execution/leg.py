@@ -231,7 +231,7 @@ class LegTrader:
             quantity,
             how.price,
             side,
-            intent.reduce_only,
+            step.reduce and self.client.capabilities.reduce_only,
             time_in_force=how.time_in_force,
             post_only=how.post_only,
             client_order_id=intent.client_order_id,

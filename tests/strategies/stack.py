@@ -195,6 +195,16 @@ class Stack:
             self.journal.close()
             self.journal = None
 
+    async def die(self) -> None:
+        """As a process that is killed: nothing is said to the venues any more."""
+        engine, self.engine = self.engine, None
+        assert engine is not None
+        tasks = [*engine._feeds, *(r.task for r in engine.pairs.values() if r.task is not None)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.down()
+
     async def restart(self) -> ExecutionEngine:
         await self.down()
         return await self.up()

@@ -105,12 +105,8 @@ def test_e09_killed_in_the_middle_of_a_shrink_ends_balanced(tmp_path: Path, poin
         with contextlib.suppress(Killed):
             await engine.begin_shrink(record.pair_id, D("0.012"), "test", decision)
         await asyncio.wait_for(dead.wait(), 30)
-        tasks = [*engine._feeds, *(r.task for r in engine.pairs.values() if r.task is not None)]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        s.engine = s.story.hook = None
-        await s.down()
+        s.story.hook = None
+        await s.die()
         await asyncio.sleep(1)
         revived = await s.up()
         await asyncio.sleep(20)

@@ -32,7 +32,6 @@ from perpkit.bot.operations import Operations, Refused
 
 log = logging.getLogger("perpkit.control")
 
-LOCAL_FILE = "control.json"
 MAX_BODY = 64 * 1024
 MAX_CALLERS = 1_000
 FAILED_PER_MINUTE = 20
@@ -207,14 +206,16 @@ class Rates:
 class ControlServer:
     """Use as `async with ControlServer(...)`; `url` says where it listens.
 
-    While it runs, `control.json` in the state folder holds the address and a key of this process's life, readable by its owner only: how
-    commands on this machine find the bot.
+    While it runs, `local_file` holds the address and a key of this process's life, readable by its owner only: how commands on this
+    machine find the bot.
     """
 
-    def __init__(self, config: ControlConfig, operations: Operations, journal: Journal, runtime: Runtime, *, folder: Path | None) -> None:
+    def __init__(
+        self, config: ControlConfig, operations: Operations, journal: Journal, runtime: Runtime, *, local_file: Path | None
+    ) -> None:
         self._config, self._operations, self._journal, self._runtime = config, operations, journal, runtime
         self._local = apikeys.PREFIX + secrets.token_urlsafe(apikeys.SECRET_BYTES)
-        self._local_record = None if folder is None else folder / LOCAL_FILE
+        self._local_file = local_file
         self._rates = Rates(runtime.clock.monotonic)
         self._runner: web.AppRunner | None = None
         self.url = ""
@@ -235,16 +236,16 @@ class ControlServer:
         host, port = self._runner.addresses[0][:2]
         scheme = "http" if self._config.tls_cert is None else "https"
         self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-        if self._local_record is not None:
+        if self._local_file is not None:
             await self._runtime.offload.run(
-                _write_private, self._local_record, json.dumps({"url": self.url, "key": self._local, "pid": os.getpid()})
+                _write_private, self._local_file, json.dumps({"url": self.url, "key": self._local, "pid": os.getpid()})
             )
         log.info("control.listening url=%s", self.url)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._local_record is not None:
-            self._local_record.unlink(missing_ok=True)
+        if self._local_file is not None:
+            self._local_file.unlink(missing_ok=True)
         if self._runner is not None:
             await self._runner.cleanup()
 

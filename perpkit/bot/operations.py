@@ -128,7 +128,7 @@ class Operations:
 
     async def risk(self) -> dict[str, Any]:
         """Limits and what stands against them, per bot."""
-        return {"bots": {bot.name: bot.risk.status() for bot in self._bots if bot.risk is not None}}
+        return {"bots": {bot.name: bot.risk.status() for bot in self._bots}}
 
     # ---- acting
 
@@ -214,7 +214,7 @@ class Operations:
             return {"refused": why}
         needs_start = [name for name in ("venues", "paper", "notifications", "control") if getattr(bot.config, name) != getattr(new, name)]
         per_owner = await bot.strategy.reload(new.strategy_config)
-        refused_risk = [] if bot.risk is None else bot.risk.reload(new.risk_limits)
+        refused_risk = bot.risk.reload(new.risk)
         return {
             "refused_for_open": {owner: [str(c) for c in changes if not c.applies] for owner, changes in per_owner.items()},
             "applied_to_open": {owner: [str(c) for c in changes if c.applies] for owner, changes in per_owner.items()},

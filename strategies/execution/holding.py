@@ -139,7 +139,12 @@ class Holding:
     def listen(self, listener: Callable[["Holding"], None]) -> Callable[[], None]:
         """Call `listener(holding)` at once after each change of fills, orders or state; the returned function ends it."""
         self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+
+        def end() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return end
 
     # ---- orders
 

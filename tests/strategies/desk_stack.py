@@ -120,3 +120,22 @@ def run_desk(
             await built.down()
 
     return run_stack(folder, go, names=(name,), seed=seed, start=start)
+
+
+class Killed(BaseException):
+    """The process is gone: nothing after this point is executed."""
+
+
+class KillAt:
+    """Raises at the `point`-th step of the journal (before and after each write) and at everything after it."""
+
+    def __init__(self, point: int) -> None:
+        self.left, self.steps, self.dead = point, 0, False
+
+    def __call__(self, event: str, owner: str, facts: dict[str, object]) -> None:
+        if event.startswith("journal."):
+            self.steps += 1
+            self.left -= 1
+        if self.dead or self.left < 0:
+            self.dead = True
+            raise Killed(event)

@@ -241,10 +241,10 @@ class RiskEngine:
         limits, held, naked = self.limits, dict.fromkeys(self.clients, ZERO), ZERO
         for owner in self.owners():
             delta = ZERO
-            for venue, instrument, quantity in owner:
+            for venue, instrument, quantity, last in owner:
                 if not quantity:
                     continue
-                price = self.price(venue, instrument)
+                price = self.price(venue, instrument) or last
                 if price is None:
                     return f"max_venue_exposure_usd: {quantity} of {instrument} is held and has no price"
                 held[venue] = held.get(venue, ZERO) + abs(quantity) * price
@@ -291,16 +291,16 @@ class RiskEngine:
 
     # ---- what is known
 
-    def owners(self) -> list[list[tuple[str, str, Decimal]]]:
-        """Per pair and holding: (venue, instrument, own signed quantity) of each leg."""
+    def owners(self) -> list[list[tuple[str, str, Decimal, Decimal | None]]]:
+        """Per pair and holding: (venue, instrument, own signed quantity, last price seen by its owner) of each leg."""
         found = []
         for engine in self.engines:
             for runner in list(engine.pairs.values()):
                 if runner.state is not PairState.CLOSED:
-                    legs = [(t.venue, str(t.instrument.id), leg.sign * t.own) for leg, t in runner.legs.items()]
+                    legs = [(t.venue, str(t.instrument.id), leg.sign * t.own, t.last_price) for leg, t in runner.legs.items()]
                     found.append(legs)
         for desk in self.desks:
-            found.extend([(h.record.venue, h.record.instrument, h.own)] for h in list(desk.holdings.values()))
+            found.extend([(h.record.venue, h.record.instrument, h.own, h.market.last_price)] for h in list(desk.holdings.values()))
         return found
 
     def price(self, venue: str, instrument: str) -> Decimal | None:
@@ -491,7 +491,7 @@ class RiskEngine:
     async def _refresh_references(self, figures: VenueFigures) -> None:
         """Mark and index of markets in play: where a limit needs them, and where a held market has no other price."""
         guarded = self.limits.max_mark_index_divergence is not None or self.limits.max_quote_divergence is not None
-        held = {i for owner in self.owners() for venue, i, q in owner if q and venue == figures.name}
+        held = {i for owner in self.owners() for venue, i, quantity, _ in owner if quantity and venue == figures.name}
         playing = held | {i for venue, i in self.approvals.markets() if venue == figures.name}
         for instrument in playing:
             if guarded or figures.mark(instrument, self.limits.max_data_age_s / 2) is None:

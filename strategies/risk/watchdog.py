@@ -2,8 +2,8 @@
 
 It does what the bot itself would do after a crash, and less: the rules of recovery run over a copy of the journal, with entries blocked.
 Working entry orders come off, the larger leg of an unbalanced pair is reduced to the smaller by what its own fills and the venue prove;
-nothing is added, nothing that is not ours is touched, a pair that is hedged is left alone, and so is one in ALERT. Every order is on disk in
-`watchdog.jsonl` before it is sent; the bot takes that into its journal when it comes back.
+nothing is added, nothing that is not ours is touched, a pair that is hedged is left alone, and so is one in ALERT. Every order is on disk
+(`watchdog.jsonl`) before it is sent; the bot takes that into its journal when it comes back.
 """
 
 import asyncio

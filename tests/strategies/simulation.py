@@ -6,8 +6,8 @@ exchanges' own truth.
 
 What goes wrong: requests, answers, fills, sockets and pushes (exchange_simulator.faults), latency, broken and black connections, halts,
 venues' clocks, expired tokens, a journal that cannot be written, a full disk, death at any journal write, auto-deleveraging, liquidation,
-somebody who trades on our account by hand, and the end of a market; sometimes beside a second pair. A failing seed prints the command
-that replays it.
+somebody who trades on our account by hand, and the end of a market; sometimes beside a second pair in another market, or a twin in the
+same one. A failing seed prints the command that replays it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from exchange_simulator.simloop import EPOCH_NS, Link
 from strategies.execution.engine import EntryRefused
 from strategies.execution.ledger import book_funding
 from strategies.execution.lots import floor_to
-from strategies.execution.plan import PairPlan, Tactic
+from strategies.execution.plan import EXIT_LADDERS, LADDERS, OfflinePolicy, PairPlan, Tactic
 from tests.strategies.stack import MID, VENUES, SimVenue, Stack, commands_of, run_stack
 
 D = Decimal
@@ -67,6 +67,8 @@ ANY = "any"
 MEMORY = Path("/dev/shm")  # noqa: S108 - the journals of thousands of seeds; what a power cut does to a disk is another test's matter
 SECOND = "ETH"
 SECOND_MID = D(2_500)
+TWIN = "BTC twin"
+"""Symbol of a pair in the same two markets as the first, in the same direction."""
 BY_HAND = "777"
 """Client order id of what somebody else trades on our account."""
 
@@ -113,6 +115,14 @@ class Storm:
     """Larger of the two venues' quantity steps."""
     second_step: Decimal = ZERO
     second_outside: Decimal = ZERO
+    more: random.Random = field(init=False)
+    """For what was added later, so that older seeds stay what they were."""
+    twin: bool = False
+    twin_id: str | None = None
+    twin_quantity: Decimal = ZERO
+    twin_slice: Decimal = ZERO
+    alone: bool = False
+    """By policy the leg that is left is reduced when the other venue is gone: the delta is bounded by nothing then."""
     beginning: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Nobody asks the clients of a process that goes down."""
     ending: str = ""
@@ -123,6 +133,9 @@ class Storm:
 
     def __post_init__(self) -> None:
         self.rng = random.Random(f"storm-{self.seed}")
+        self.more = random.Random(f"more-{self.seed}")
+        self.twin = self.more.random() < 0.2
+        self.alone = self.more.random() < 0.1
 
     def say(self, s: Stack, text: str) -> None:
         line = f"{next(iter(s.venues.values())).now() / 1e9 % 100_000:10.3f} {text}"
@@ -306,6 +319,49 @@ class Storm:
         if rng.random() < 0.5 and s.engine is not None and self.second_id in s.engine.pairs:
             s.engine.pairs[self.second_id].close("drawn from the seed")
 
+    async def twin_life(self, s: Stack) -> None:
+        """Another pair in the same markets and direction: shares must never mix."""
+        more = self.more
+        if not self.twin:
+            return
+        self.twin_quantity = max(self.step, floor_to(D(more.randrange(20, 600)) / 10_000, self.step))
+        self.twin_slice = min(max(D("0.0002"), self.step, self.twin_quantity), D("0.049"))
+        self.twin_quantity = max(self.twin_quantity, self.twin_slice)
+        for _ in range(10):
+            await asyncio.sleep(more.uniform(1, 4))
+            if s.engine is None or self.died.is_set() or self.pair_id is None or not self.direction:
+                continue
+            names = {sign: name for name, sign in self.direction.items()}
+            plan = s.plan(
+                long=names[1],
+                short=names[-1],
+                quantity=str(self.twin_quantity),
+                slice_=str(self.twin_slice),
+                open_deadline_s=30.0,
+                maker_timeout_s=3.0,
+                tactics=LADDERS[more.choice(list(LADDERS))],
+            )
+            try:
+                async with self.beginning:
+                    self.twin_id = (await s.engine.begin(msgspec.structs.replace(plan, symbol=TWIN), s.decision())).record.pair_id
+                break
+            except (EntryRefused, VenueError, JournalError) as e:
+                self.say(s, f"the twin is not begun: {e}")
+            except Killed:
+                while self.died.is_set() or s.journal is None:  # noqa: ASYNC110 - whoever takes over sets no event
+                    await asyncio.sleep(0.5)
+                written = [pair for pair in s.journal.pairs() if pair.symbol == TWIN]
+                if written:
+                    self.twin_id = written[-1].pair_id
+                    break
+        if self.twin_id is None:
+            return
+        self.say(s, f"the twin {self.twin_id} holds up to {self.twin_quantity} in slices of {self.twin_slice}")
+        self.happened["twin"] += 1
+        await asyncio.sleep(more.uniform(2, 30))
+        if more.random() < 0.5 and s.engine is not None and self.twin_id in s.engine.pairs:
+            s.engine.pairs[self.twin_id].close("drawn from the seed")
+
     def second_plan(self, s: Stack) -> PairPlan:
         names = {sign: str(s.clients[name].instruments.get(SECOND).id) for name, sign in self.second.items()}
         plan = s.plan(quantity=str(self.second_quantity), open_deadline_s=30.0)
@@ -322,6 +378,9 @@ class Storm:
             await self.live(s, rng.uniform(0.1, 10))
             self.arm(0.2, 40)
             action = rng.random()
+            if self.more.random() < 0.5:
+                await self.shrink(s)
+                await self.live(s, self.more.uniform(0.1, 3))
             if action < 0.35:
                 self.say(s, "stopped and started again")
                 self.happened["restarted"] += 1
@@ -421,9 +480,11 @@ class Storm:
                 )
         for venue in s.venues.values():
             venue.exchange.subscribe(lambda event: self.look(s))
-        tactics = rng.choice(
+        tactics: tuple[Tactic, ...] = rng.choice(
             ((Tactic.CROSS,) * 3, (Tactic.TOUCH, Tactic.CROSS, Tactic.CROSS), (Tactic.TOUCH, Tactic.INSIDE, Tactic.MARKET))
         )
+        if self.more.random() < 0.3:
+            tactics = LADDERS[self.more.choice(list(LADDERS))]
         plan = s.plan(
             long=long,
             short=short,
@@ -433,6 +494,7 @@ class Storm:
             tactics=tactics,
             maker_timeout_s=3.0,
             open_deadline_s=30.0,
+            **self.manners(),
         )
         self.say(s, f"open long {long} short {short} {self.quantity} in slices of {self.slice}, {plan.first_leg} first, {tactics[0]}")
         decision = s.decision()
@@ -447,15 +509,38 @@ class Storm:
             except Killed:
                 await self.take_over(s)
                 assert s.journal is not None
-                written = [pair for pair in s.journal.pairs() if pair.symbol != SECOND]
+                written = [pair for pair in s.journal.pairs() if pair.symbol not in (SECOND, TWIN)]
                 if written:
                     self.pair_id = written[-1].pair_id
                     return
 
+    def manners(self) -> dict[str, Any]:
+        """How a plan may be drawn to behave besides: exits that rest, bounds on price, reducing what is left alone."""
+        more = self.more
+        found: dict[str, Any] = {"exit_tactics": EXIT_LADDERS[more.choice(list(EXIT_LADDERS))]}
+        if more.random() < 0.3:
+            found["max_price_cost"] = D(more.randrange(-5, 60)) / 10_000
+        if self.alone:
+            found |= {"offline_policy": OfflinePolicy.REDUCE, "offline_reduce_s": more.uniform(2, 12)}
+        return found
+
+    async def shrink(self, s: Stack) -> None:
+        """Both legs are reduced by a part, if the pair stands still."""
+        if s.engine is None or self.pair_id not in s.engine.pairs:
+            return
+        quantity = self.quantity * self.more.randrange(1, 10) / 10
+        try:
+            async with self.beginning:
+                await s.engine.begin_shrink(self.pair_id, quantity, "drawn from the seed", s.decision("shrink", self.pair_id))
+            self.say(s, f"both legs are to shrink by {quantity}")
+            self.happened["shrunk"] += 1
+        except (ValueError, JournalError, Killed) as e:
+            self.say(s, f"no shrink: {e}")
+
     def ask_close(self, s: Stack, why: str) -> None:
         if s.engine is not None and self.pair_id in s.engine.pairs:
             self.say(s, "close asked for")
-            s.engine.pairs[self.pair_id].close(why)
+            s.engine.pairs[self.pair_id].close(why, patient=self.more.random() < 0.5)
 
     # ---- invariants
 
@@ -485,12 +570,13 @@ class Storm:
             held = quantity * self.direction[name]
             if held < 0:
                 self.violate(s, f"E17: {name} holds {quantity}, the opposite of its leg")
-            if held > self.quantity:
-                self.violate(s, f"E13: {name} holds {held}, planned were {self.quantity}")
+            if held > self.quantity + self.twin_quantity:
+                self.violate(s, f"E13: {name} holds {held}, planned were {self.quantity} and {self.twin_quantity}")
         delta = abs(sum(own.values(), ZERO))
         self.worst = max(self.worst, delta)
-        if delta > self.slice + self.step + self.outside:
-            self.violate(s, f"E12: {delta} naked, a slice is {self.slice}")
+        allowed = self.slice + self.step + self.outside + (self.twin_slice + self.step if self.twin else ZERO)
+        if delta > allowed and not self.alone:
+            self.violate(s, f"E12: {delta} naked, allowed are {allowed}")
         if self.second:
             self.look_second(s)
 
@@ -508,10 +594,19 @@ class Storm:
         if self.violations:
             raise self.violations[0]
 
+    def booked(self, s: Stack, pair_id: str | None) -> dict[str, Decimal]:
+        """What a pair holds at each venue by its fills on disk, signed."""
+        assert s.journal is not None
+        held = dict.fromkeys(self.names, ZERO)
+        for fill in s.journal.fills(pair_id or ""):
+            held[fill.venue] += fill.signed
+        return held
+
     def check_end(self, s: Stack, record: PairRecord) -> None:
-        own = self.own(s)
         assert s.journal is not None
         s.journal.write()  # takes in what waits in the fallback file
+        twin = self.booked(s, self.twin_id)
+        own = {name: quantity - twin[name] for name, quantity in self.own(s).items()}
         for name, venue in s.venues.items():
             for client_id, count in accepted(venue).items():
                 if count > 1 and client_id not in ("", BY_HAND):
@@ -521,7 +616,7 @@ class Storm:
         working = [o for v in s.venues.values() for o in v.exchange.open_orders(v.account.account, v.symbol)]
         if record.state is PairState.CLOSED and (any(own.values()) and not record.residual_long and not record.residual_short):
             raise Violation(f"E7: closed with {own}")
-        if record.state in (PairState.CLOSED, PairState.HEDGED) and working:
+        if record.state in (PairState.CLOSED, PairState.HEDGED) and working and not self.twin:
             raise Violation(f"E7: {record.state} with working orders {working}")
         if record.state is PairState.HEDGED and abs(sum(own.values(), ZERO)) > self.step:
             raise Violation(f"E12: hedged with {own}")
@@ -530,7 +625,7 @@ class Storm:
             if told != own:
                 raise Violation(f"E16: alert tells {told}, the venues hold {own} ({record.reason})")
         for pair in s.journal.pairs():
-            if pair.pair_id not in (record.pair_id, self.second_id) and pair.state is not PairState.CLOSED:
+            if pair.pair_id not in (record.pair_id, self.second_id, self.twin_id) and pair.state is not PairState.CLOSED:
                 raise Violation(f"E7: pair {pair.pair_id} of a begin that failed is {pair.state}")
         self.check_fills(s, own)
 
@@ -540,8 +635,8 @@ class Storm:
         assert self.pair_id is not None
         booked = s.journal.fills(self.pair_id)
         sent = s.journal.intents(self.pair_id)
-        known = [*sent, *s.journal.intents(self.second_id or "")]
-        other = s.journal.fills(self.second_id or "")
+        known = [*sent, *s.journal.intents(self.second_id or ""), *s.journal.intents(self.twin_id or "")]
+        other = [*s.journal.fills(self.second_id or ""), *s.journal.fills(self.twin_id or "")]
         for name, venue in s.venues.items():
             ours = {i.client_order_id for i in sent if i.venue == name}
             unknown = set(accepted(venue)) - {i.client_order_id for i in known if i.venue == name} - {BY_HAND}
@@ -616,7 +711,7 @@ class Storm:
         await self.come_up(s)
         self.faults(s)
         actors = [asyncio.create_task(a) for a in (self.market(s), self.weather(s), self.disk(s), self.outsider(s))]
-        lives = [asyncio.create_task(self.life(s)), asyncio.create_task(self.second_life(s))]
+        lives = [asyncio.create_task(each) for each in (self.life(s), self.second_life(s), self.twin_life(s))]
         try:
             await asyncio.wait({*lives, *actors}, timeout=STORM_S, return_when=asyncio.FIRST_EXCEPTION)
             for task in actors:
@@ -636,6 +731,9 @@ class Storm:
         if self.pair_id is None:
             return
         record = await self.at_rest(s, self.pair_id)
+        if self.twin_id is not None:
+            await self.end_twin(s)
+            record = await self.at_rest(s, self.pair_id)
         if record.state is PairState.HEDGED:
             self.check_end(s, record)
             self.arm(0.2, 40)
@@ -647,6 +745,34 @@ class Storm:
         self.check_seen()
         self.ending = record.state.value
         self.say(s, f"ended {record.state}: {record.reason}; worst naked {self.worst}")
+
+    async def end_twin(self, s: Stack) -> None:
+        """The pair in the same markets comes to rest, and perhaps closes before the other one does: each has its own."""
+        assert self.twin_id is not None
+        record = await self.at_rest(s, self.twin_id)
+        if record.state is PairState.HEDGED and self.more.random() < 0.7 and s.engine is not None:
+            s.engine.pairs[self.twin_id].close("the storm is over")
+            record = await self.at_rest(s, self.twin_id, closing=True)
+        assert s.journal is not None
+        s.journal.write()
+        held = self.booked(s, self.twin_id)
+        if record.state is PairState.HEDGED and abs(sum(held.values(), ZERO)) > self.step:
+            raise Violation(f"E12: the twin is hedged with {held}")
+        left = {record.long_venue: record.residual_long or ZERO, record.short_venue: record.residual_short or ZERO}
+        if record.state is not PairState.HEDGED and held != left:
+            raise Violation(f"E7, E16: the twin is {record.state} ({record.reason}) and tells {left}, by its fills it holds {held}")
+        if any(held[name] * self.direction[name] < 0 for name in held):
+            raise Violation(f"E17: the twin holds {held}")
+        for name, venue in s.venues.items():
+            ours = {i.client_order_id for i in s.journal.intents(self.twin_id) if i.venue == name}
+            market, truth = venue.exchange.markets[venue.symbol].spec, ZERO
+            for event in venue.events:
+                if isinstance(event, OrderFilled) and event.account == venue.account.account and client_id(venue, event) in ours:
+                    truth += market.size(event.size) * (1 if event.side is Side.BUY else -1)
+            fills = [f.signed for f in s.journal.fills(self.twin_id) if f.venue == name and f.client_order_id is not None]
+            if sum(fills, ZERO) != truth:
+                raise Violation(f"E5: the journal holds fills of {sum(fills, ZERO)} of the twin at {name}, the venue filled {truth}")
+        self.happened[f"twin ended {record.state.value}"] += 1
 
     async def end_second(self, s: Stack) -> None:
         """The other pair comes to rest too, by the same rules."""
@@ -717,7 +843,8 @@ class Storm:
 
     def settled(self, s: Stack, record: PairRecord) -> bool:
         """What was taken from outside is found at the next look of the engine, not at once."""
-        return not self.outside or record.state is not PairState.HEDGED or abs(sum(self.own(s).values(), ZERO)) <= self.step
+        steps = 2 if self.twin else 1
+        return not self.outside or record.state is not PairState.HEDGED or abs(sum(self.own(s).values(), ZERO)) <= self.step * steps
 
 
 def client_id(venue: SimVenue, event: OrderAccepted | OrderFilled) -> str:

@@ -32,7 +32,9 @@ from perpkit.bot.operations import Operations, Refused
 
 log = logging.getLogger("perpkit.control")
 
-MAX_BODY = 64 * 1024
+MAX_BODY = 16 * 1024
+MAX_BRACKETS = 50
+"""No body nests; a decoder that is fed thousands of brackets may run out of stack."""
 MAX_CALLERS = 1_000
 FAILED_PER_MINUTE = 20
 
@@ -330,9 +332,11 @@ class ControlServer:
         text = await request.read()
         if text and request.content_type != "application/json":
             raise Problem(415, "send application/json")
+        if text.count(b"{") + text.count(b"[") > MAX_BRACKETS:
+            raise Problem(400, "the body nests too deeply")
         try:
             return route.body.model_validate(msgspec.json.decode(text) if text else {})
-        except (msgspec.DecodeError, RecursionError):
+        except msgspec.DecodeError:
             raise Problem(400, "the body is not JSON") from None
         except ValidationError as e:
             wrong = [f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg']}" for item in e.errors(include_input=False)]

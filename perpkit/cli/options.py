@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import getpass
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -115,6 +116,14 @@ class Store:
             hint = "name another with --home or --journal (after `make demo`: --home .perpkit-demo)"
             raise Failure(f"there is no journal at {place}", hint=hint)
         return Journal.open(place if "://" in place else sqlite_url(Path(place)), read_only=read_only)
+
+
+def user() -> str:
+    """Who gives the command, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a name for its user
+        return f"uid {os.getuid()}"
 
 
 def _is_address(url: str) -> bool:

@@ -64,9 +64,11 @@ class RiskEngine:
         account: str,
         journal: AsyncJournal,
         folder: Path | None = None,
+        watched: bool = True,
         observer: Observer = nobody,
     ) -> None:
-        """`folder`: the state folder with halt, fence and heartbeat; None where no other process can be (backtests)."""
+        """`folder`: the state folder with halt, fence and heartbeat; None where no other process can be (backtests). `watched` False: no
+        watchdog acts for this bot, because its orders are not real."""
         self.limits, self.strategy, self.account = limits, strategy, account
         self.clients = dict(clients)
         self.clock, self._offload, self._journal, self._observer = runtime.clock, runtime.offload, journal, observer
@@ -84,9 +86,9 @@ class RiskEngine:
         self.dead_men = {venue: DeadMan(client, self) for venue, client in clients.items()}
         self.refusals: deque[tuple[int, str]] = deque(maxlen=50)
         self._halt_file = None if folder is None else HaltFile(folder)
-        self._fence = None if folder is None else Fence(folder)
-        self._heart = None if folder is None else Heartbeat(folder, strategy, account)
-        self._folder = folder
+        self._folder = folder if watched else None
+        self._fence = None if self._folder is None else Fence(self._folder)
+        self._heart = None if self._folder is None else Heartbeat(self._folder, strategy, account)
         self._looked_s: float | None = None
         self._next_beat_s = self._next_daily_s = 0.0
         self._sent: deque[float] = deque()
@@ -116,6 +118,7 @@ class RiskEngine:
             await self.clock.sleep(POLL_S)
             await self._tick()
         await self._take_in()
+        await self._audit()
         self._tasks = [asyncio.create_task(self._ticks(), name="risk:tick"), asyncio.create_task(self._checks(), name="risk:check")]
         self._tasks += [asyncio.create_task(d.run(), name=f"risk:dead-man:{v}") for v, d in self.dead_men.items() if d.able]
 
@@ -392,10 +395,10 @@ class RiskEngine:
                 log.exception("risk.tick_failed")  # the look is not counted: entries stop after STALE_POLL_S
 
     async def _tick(self) -> None:
-        if self._halt_file is None or self._fence is None or self._heart is None:
+        if self._halt_file is None:
             return
         now_s = self.clock.monotonic()
-        if now_s >= self._next_beat_s:
+        if self._heart is not None and now_s >= self._next_beat_s:
             self._next_beat_s = now_s + BEAT_S
             try:
                 self._heart.beat(self.clock.time_ns(), os.getpid())
@@ -418,8 +421,7 @@ class RiskEngine:
 
     def _look(self) -> tuple[Halt | None, str | None]:
         assert self._halt_file is not None
-        assert self._fence is not None
-        return self._halt_file.read(), self._fence.held()
+        return self._halt_file.read(), None if self._fence is None else self._fence.held()
 
     async def _audit(self) -> None:
         """Copy what operators did into the journal; each line once, whoever wrote it."""

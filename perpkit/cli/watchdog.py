@@ -1,0 +1,86 @@
+"""`perpkit watchdog`: a process beside the bots that acts when one falls silent."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from database.journal import Journal
+from exchange_clients.base_client import BaseExchangeClient
+from exchange_clients.transport.runtime import Runtime
+from perpkit.cli.clients import make, opened
+from perpkit.cli.failure import OK, Failure
+from perpkit.cli.options import Store, Target
+from perpkit.cli.output import emit_json
+
+FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+def watchdog(
+    *,
+    silence: float = 30.0,
+    venue: list[str] | None = None,
+    once: bool = False,
+    store: Store | None = None,
+    target: Target | None = None,
+    json: bool = False,
+) -> int:
+    """Watch the heartbeats of live bots; when one is silent, take its entry orders off and reduce the larger leg of unbalanced pairs.
+
+    Never adds, never touches what is not the bot's, leaves hedged pairs alone. The bot that comes back waits until this is done and takes
+    it into its journal. Give it keys of its own (the same variables as every command) in an environment of its own.
+
+    Parameters
+    ----------
+    silence:
+        Seconds without a heartbeat after which a bot counts as silent.
+    venue:
+        Venues whose keys are checked at the start. May be repeated.
+    once:
+        Look once, act where it is needed, and end.
+    json:
+        With --once: print what was done as JSON.
+    """
+    from strategies.risk.watchdog import Watchdog
+
+    if silence < 5:
+        raise Failure(f"--silence {silence:g} is too short: a bot beats once a second and may be late", hint="5 or more")
+    if json and not once:
+        raise Failure("--json needs --once", hint="a watchdog that goes on writes a log")
+    place, where = store or Store(), target or Target()
+    for name in venue or ():
+        make(name, where, signed=True)
+
+    def read() -> Journal:
+        return place.read()
+
+    @asynccontextmanager
+    async def clients(venues: set[str]) -> AsyncIterator[Mapping[str, BaseExchangeClient]]:
+        async with AsyncExitStack() as stack:
+            yield {name: await stack.enter_async_context(opened(name, where, signed=True)) for name in sorted(venues)}
+
+    async def run() -> list[str]:
+        runtime = Runtime.system()
+        dog = Watchdog(place.folder(), read, clients, runtime, silence_s=silence)
+        try:
+            if once:
+                return await dog.look(again=True)
+            watching = asyncio.create_task(dog.run())
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, watching.cancel)
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+            return []
+        finally:
+            runtime.offload.close()
+
+    if not json:
+        logging.basicConfig(level=logging.INFO, format=FORMAT)
+    told = asyncio.run(run())
+    if json:
+        emit_json({"done": told})
+    else:
+        print("\n".join(told) if told else "no bot is silent" if once else "stopped")
+    return OK

@@ -10,7 +10,7 @@ from exchange_clients.errors import VenueError
 from exchange_clients.model import NS_PER_S, ZERO, AccountState, BookLevel, Instrument
 from exchange_clients.transport.clock import Clock
 from strategies.execution.pricing import Quote
-from strategies.gate import Check, LegFacts, failed, free_rooms, leg_checks, read_leg, settle_leverage
+from strategies.gate import MIN_HEADROOM, Check, LegFacts, failed, free_rooms, leg_checks, read_leg, settle_leverage
 
 from .config import GridConfig
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from exchange_clients.base_client import BaseExchangeClient
 
 KEPT_S = 120.0
-"""Key, fees, clock offset and leverage are asked for again after so long, and after each refusal; all else costs nothing or is fresh."""
+"""Key, fees, clock offset and leverage are asked for again after so long; all else costs nothing or is fresh."""
+DOUBTED_S = 15.0
+"""After a refusal they are asked for again after so long."""
 MONEY_S = 2.0
 """So long all grids of an account share one look at its balance and positions."""
 
@@ -75,12 +77,15 @@ class EntryGate:
         USD of all grids of the account: `held` by their own count, `adding` by resting entries and new ones.
         """
         rooms = free_rooms(self._client)  # before our own questions draw on them
+        low = [f"{name} has {room:.0%} left" for name, room in rooms.items() if room < MIN_HEADROOM]
+        if low:
+            return Passed((Check("rate_limit", False, f"{self._instrument.id.venue}: {', '.join(low)}"),))
         try:
             facts = await self._read(config)
             money = await self._purse.look()
             listed = await self._client.instruments.load(str(self._instrument.id))
         except VenueError as e:
-            self._kept = None
+            self._doubt()
             return Passed((Check("readable", False, str(e)),))
         facts = msgspec.structs.replace(
             facts,
@@ -98,10 +103,15 @@ class EntryGate:
         if money.exposure is None:
             checks = (*checks, Check("exposure", False, f"{self._instrument.id.venue} does not say what a position is worth"))
         if failed(checks) or money.exposure is None:
-            self._kept = None
+            self._doubt()
             return Passed(checks)
         exposure = max(money.exposure, held)
         return Passed((*checks, *money_checks(facts, facts.held_leverage, config, exposure=exposure, adding=adding)), facts.held_leverage)
+
+    def _doubt(self) -> None:
+        """After a refusal the slow facts are asked for sooner, but not each time."""
+        if self._kept is not None:
+            self._kept = (self._kept[0], min(self._kept[1], self._clock.monotonic() - KEPT_S + DOUBTED_S))
 
     async def _read(self, config: GridConfig) -> LegFacts:
         """What changes slowly, with the leverage as the configuration wants it wherever it can be set (then it is read back)."""

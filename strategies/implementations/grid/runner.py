@@ -10,7 +10,7 @@ import msgspec
 
 from database.errors import JournalError
 from database.records import HoldingState, IntentState
-from exchange_clients.errors import ConfigError, OrderDenied, Outcome, VenueError
+from exchange_clients.errors import ConfigError, OrderDenied, Outcome, PostOnlyWouldCross, VenueError
 from exchange_clients.model import NS_PER_S, ZERO, Instrument, Purpose, TimeInForce
 from strategies.execution.desk import Desk, DeskOrder, Holding, Ticket, TicketRefused
 from strategies.execution.pricing import Quote
@@ -366,7 +366,9 @@ class GridRunner:
             client_order_id=order.client_order_id,
         )
         try:
-            await holding.place(ticket)
+            sent = await holding.place(ticket)
+            if entry and sent.refused is not None and not isinstance(sent.refusal, PostOnlyWouldCross):
+                self._block_entries(sent.refused)
         except (TicketRefused, JournalError, VenueError) as e:
             log.warning("grid.not_sent symbol=%s role=%s error=%s", self.instrument.id, order.role, e)
             if entry:

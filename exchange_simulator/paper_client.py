@@ -27,7 +27,8 @@ from exchange_clients.transport.command import Progress
 from exchange_clients.transport.loop_lag import LoopLag
 from exchange_clients.transport.runtime import Runtime
 from exchange_simulator.core import events as ev
-from exchange_simulator.paper import ACCOUNT, PaperVenue
+from exchange_simulator.paper import PaperVenue
+from exchange_simulator.paper_market import ACCOUNT
 from exchange_simulator.simulated_client import (
     SimulatedClient,
     SimulatedMarketData,

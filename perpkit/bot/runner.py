@@ -122,7 +122,8 @@ class Run:
     async def _running(self, runtime: Runtime) -> AsyncIterator[tuple[Bots, Operations]]:
         async with AsyncExitStack() as stack:
             self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            journal = Journal.open(self.journal_url or sqlite_url(self.home / self.environment.journal_file))
+            url = self.journal_url or sqlite_url(self.home / self.environment.journal_file)
+            journal = Journal.open(url)
             stack.callback(journal.close)
             around = await stack.enter_async_context(
                 surroundings(
@@ -155,7 +156,8 @@ class Run:
             )
             operations = Operations(bots, folder=self.home, configs=self.reload)
             for control in [c for c in (config.control_config for config in self.configs) if c is not None][:1]:
-                server = await stack.enter_async_context(ControlServer(control, operations, journal, runtime, folder=self.home))
+                local = Path(url.removeprefix("sqlite:///") + ".control") if url.startswith("sqlite:///") else None
+                server = await stack.enter_async_context(ControlServer(control, operations, journal, runtime, local_file=local))
                 self.view.say(f"control API at {server.url}")
             self._watch = watch
             yield bots, operations

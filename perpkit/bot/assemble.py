@@ -239,7 +239,14 @@ def _build(
     own = {venue: clients[venue] for venue in config.venues}
     names: dict[str, Any] = {"strategy": config.strategy, "account": config.account}
     risk = RiskEngine(
-        config.risk, own, runtime, journal=AsyncJournal(journal, runtime.offload, observer), folder=folder, observer=observer, **names
+        config.risk,
+        own,
+        runtime,
+        journal=AsyncJournal(journal, runtime.offload, observer),
+        folder=folder,
+        watched=environment == "live",
+        observer=observer,
+        **names,
     )
     watching = tee(risk.observe, observer)
     engine = engine_class(journal, own, runtime, observer=watching, guard=risk, ownership=ownership, check_s=check_s, **names)

@@ -131,6 +131,7 @@ class RiskEngine:
         for dead_man in self.dead_men.values():
             await dead_man.disarm("stopped")
         await self._save()
+        await self._journal.close()
         if self._heart is not None:
             with contextlib.suppress(OSError):
                 self._heart.beat(self.clock.time_ns(), os.getpid(), ended=True)

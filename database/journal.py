@@ -116,6 +116,12 @@ class Journal:
                     migrate.upgrade(opened.connection)
                 if fallback is not None:
                     spare = FallbackFile(fallback)
+            else:
+                with error_of(url), opened.connection.begin():
+                    at = migrate.current(opened.connection)
+                if at != migrate.HEAD:
+                    was = "holds no journal" if at is None else f"is of version {at}, this is {migrate.HEAD}"
+                    raise JournalBroken(f"the database {was}: opening it for writing brings it forward, as `perpkit recover --apply` does")
             journal = cls(opened.connection, fallback=spare, lock=lock)
             if spare is not None and not spare.empty:
                 journal._restore(spare)

@@ -45,6 +45,8 @@ def test_the_rows_of_the_first_version_live_on(url: str) -> None:
             opened.connection.execute(table.insert(), {name: v for name, v in msgspec.structs.asdict(record).items() if name in known})
     opened.connection.close()
     opened.connection.engine.dispose()
+    with pytest.raises(JournalBroken, match=r"version 0001.*recover --apply"):
+        Journal.open(url, read_only=True)
     journal = Journal.open(url)
     assert (journal.pairs(), journal.intents("p1"), journal.fills("p1")) == ([pair()], [intent()], [fill()])
     journal.write(msgspec.structs.replace(intent("i2", client_order_id="78"), pair_id="a holding"))

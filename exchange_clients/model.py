@@ -482,12 +482,15 @@ class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LeverageInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """`brackets`: (notional from which on, most leverage). `maintenance_margin`: of the first one, where the market says none."""
+
     max_leverage: Decimal | None
     max_notional: Decimal | None = None
     margin_requirement: Decimal | None = None
     brackets: tuple[tuple[Decimal, Decimal], ...] = ()
     account_leverage: Decimal | None = None
     margin_mode: MarginMode | None = None
+    maintenance_margin: Decimal | None = None
 
 
 class LiquidationEvent(msgspec.Struct, frozen=True, kw_only=True):

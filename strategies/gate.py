@@ -60,8 +60,9 @@ class Check(msgspec.Struct, frozen=True):
 class LegFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What one venue said when it was asked for an entry. None: it does not say.
 
-    `rooms`: the free share of each rate pool. `levels` of `bids` and `asks` best first. `holds`: the account has a position in the market.
-    `can_set_*`: the venue can be told. `key` is None where the venue tells nothing of its keys, `venue_now_ns` is the venue's clock.
+    `rooms`: the free share of each rate pool. `bids` and `asks` best first. `holds`: the account has a position in the market.
+    `maintenance_margin`: the market's, or of the first tier, which ends at `first_tier_usd` of notional. `can_set_*`: the venue can be
+    told. `key` is None where the venue tells nothing of its keys, `venue_now_ns` is the venue's clock.
     """
 
     instrument: Instrument
@@ -83,6 +84,8 @@ class LegFacts(msgspec.Struct, frozen=True, kw_only=True):
     can_set_leverage: bool
     margin_modes: tuple[MarginMode, ...]
     holds: bool
+    maintenance_margin: Decimal | None = None
+    first_tier_usd: Decimal | None = None
 
     @property
     def venue(self) -> str:
@@ -143,6 +146,8 @@ async def read_leg(client: "BaseExchangeClient", symbol: str, clock: Clock) -> L
         can_set_leverage=able.set_leverage,
         margin_modes=tuple(sorted(able.margin_modes)) if able.set_margin_mode else (),
         holds=await client.get_position_snapshot(instrument.id) is not None,
+        maintenance_margin=leverage.maintenance_margin if instrument.maintenance_margin is None else instrument.maintenance_margin,
+        first_tier_usd=next((start for start, _ in sorted(leverage.brackets) if start > 0), None),
     )
 
 

@@ -46,13 +46,15 @@ class Entering:
         """Pairs that the last cycle refused because others hold what they would need."""
 
     async def enter(self, found: Scan) -> None:
-        """Judge what was found, best first, and open what passes. Of what the scan refused, the best of each asset is told."""
+        """Judge what was found, best first, and open what passes. Of what the scan refused, the best of each asset is told; what is
+        held is not news."""
         self.short_of_capital.clear()
         entered = 0
+        seen = {r.record.symbol for r in self._context.engine.pairs.values() if r.state is not PairState.CLOSED}
         for opportunity in found.opportunities:
-            if await self._consider(opportunity, entered):
+            if opportunity.symbol not in seen and await self._consider(opportunity, entered):
                 entered += 1
-        seen = {o.symbol for o in found.opportunities}
+        seen |= {o.symbol for o in found.opportunities}
         best: dict[str, Rejection] = {}
         for refused in found.rejections:
             if refused.symbol not in seen and _net(refused) > _net(best.get(refused.symbol)):

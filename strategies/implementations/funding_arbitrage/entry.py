@@ -237,6 +237,8 @@ def leg_money(facts: LegFacts, exposure: Decimal, config: FundingArbitrageConfig
         levels=facts.asks if buy else facts.bids,
         bound=bound(Side.BUY if buy else Side.SELL, Quote(facts.bid, facts.ask), bps),
         fee=max(facts.fees.taker, Decimal(0)),
+        maintenance=facts.maintenance_margin,
+        first_tier=facts.first_tier_usd,
         leverage=config.target_leverage or facts.held_leverage,
     )
 

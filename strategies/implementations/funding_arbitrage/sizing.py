@@ -24,6 +24,10 @@ class LegMoney(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[BookLevel, ...]
     bound: Decimal
     fee: Decimal = ZERO
+    maintenance: Decimal | None = None
+    """As the account is told; None: as the market says."""
+    first_tier: Decimal | None = None
+    """USD up to which these margins hold; None: for every size."""
     leverage: Decimal | None = None
     """Of the account in this market; None: the venue does not say, its initial margin counts alone."""
 
@@ -58,16 +62,18 @@ def limits(
 ) -> list[SizeLimit] | str:
     """The limits of one leg, or the name of the figure that is missing (E22). The balance is what leaves the buffer after the trade."""
     venue = leg.instrument.id.venue
-    maintenance, most = leg.instrument.maintenance_margin, usable_leverage(leg)
+    maintenance = leg.instrument.maintenance_margin if leg.maintenance is None else leg.maintenance
+    most = usable_leverage(leg)
     if maintenance is None or most is None:
         return f"{venue} does not say its margin fractions"
     room = leg.equity * max_leverage_for(min_distance, maintenance) * (1 - buffer) - leg.exposure
-    return [
+    found = [
         SizeLimit(f"balance on {venue}", (leg.available - leg.equity * buffer) / (1 / most + leg.fee)),
         SizeLimit(f"liquidation distance on {venue}", room),
         SizeLimit(f"max_total_exposure_usd on {venue}", max_exposure - leg.exposure),
         SizeLimit(f"depth on {venue}", depth_usd(leg.levels, leg.bound, buy=buy) * depth_share),
     ]
+    return found if leg.first_tier is None else [*found, SizeLimit(f"first margin tier on {venue}", leg.first_tier)]
 
 
 def left_after(leg: LegMoney, usd: Decimal) -> Decimal | None:

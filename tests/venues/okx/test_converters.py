@@ -454,3 +454,15 @@ def test_nothing_is_no_number() -> None:
     assert c.maybe("", "figure") is None
     with pytest.raises(DecodeError):
         c.number("", "figure")
+
+
+def test_maintenance_margin_is_that_of_the_smallest_tier() -> None:
+    """OKX lists no margin fractions with its markets, only tiers by contracts."""
+    rows = [
+        m.TierRow(tier=tier, minSz=least, maxSz="9", imr="0.01", mmr=mmr, maxLever=most, instFamily="BTC-USDT")
+        for tier, least, mmr, most in (("2", "1000", "0.006", "66.66"), ("1", "0", "0.004", "100"))
+    ]
+    found = c.leverage_info(None, rows, D(100_000), instrument(BTC_USDT))
+    assert found.maintenance_margin == D("0.004")
+    assert found.brackets == ((D(0), D(100)), (D(1_000_000), D("66.66")))
+    assert c.leverage_info(None, [], D(100_000), instrument(BTC_USDT)).maintenance_margin is None

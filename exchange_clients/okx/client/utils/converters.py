@@ -555,15 +555,18 @@ def fee_rates(row: m.FeeRow, group: str) -> FeeRates:
 def leverage_info(row: m.LeverageRow | None, tiers: Sequence[m.TierRow], mark: Decimal, instrument: Instrument) -> LeverageInfo:
     """Tiers begin at contracts, told here as notional at `mark`."""
     leverage = maybe(row.lever, "lever") if row is not None else None
-    brackets = []
+    brackets, kept = [], []
     for tier in tiers:
-        size, most = maybe(tier.minSz, "minSz"), maybe(tier.maxLever, "maxLever")
+        size, most, least = maybe(tier.minSz, "minSz"), maybe(tier.maxLever, "maxLever"), maybe(tier.mmr, "mmr")
         if size is not None and most:
             brackets.append((instrument.value(instrument.from_venue_size(size), mark), most))
+            if least is not None:
+                kept.append((size, least))
     return LeverageInfo(
         max_leverage=instrument.max_leverage,
         margin_requirement=1 / leverage if leverage else None,
         brackets=tuple(sorted(brackets)),
         account_leverage=leverage,
         margin_mode=MarginMode.CROSS,
+        maintenance_margin=min(kept)[1] if kept else None,
     )

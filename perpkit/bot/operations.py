@@ -117,7 +117,7 @@ class Operations:
                 "reason": record.reason,
                 "own": sum(fill.signed for fill in journal.fills(record.holding_id)),
             }
-            for record in journal.holdings(HoldingState.OPEN, HoldingState.ALERT)
+            for record in journal.holdings(*(s for s in HoldingState if s is not HoldingState.CLOSED))
         ]
 
     async def decisions(self, owner_id: str | None, limit: int) -> dict[str, Any]:

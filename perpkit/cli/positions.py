@@ -7,17 +7,19 @@ from decimal import Decimal
 from typing import Any
 
 from database.journal import Journal
-from database.records import Leg, PairRecord, PairState
+from database.records import HoldingState, PairRecord, PairState
 from exchange_clients.errors import VenueError
 from perpkit.cli.failure import OK, WRONG
 from perpkit.cli.options import Store, Target
-from perpkit.cli.output import emit_json, emit_table, iso, number, usd
+from perpkit.cli.output import emit_json, emit_table, iso, number, percent, usd
+from strategies.execution.ledger.owners import Market, Owner, markets, of_leg, owner_id
 
 OPEN = tuple(state for state in PairState if state is not PairState.CLOSED)
+HELD = tuple(state for state in HoldingState if state is not HoldingState.CLOSED)
 
 
 def positions(*, store: Store | None = None, target: Target | None = None, offline: bool = False, json: bool = False) -> int:
-    """What the journal says is open, beside what the venues prove.
+    """What the journal says is open, pairs and holdings, beside what the venues prove.
 
     Exit code 1 when a venue disagrees or could not be asked.
 
@@ -30,7 +32,8 @@ def positions(*, store: Store | None = None, target: Target | None = None, offli
     """
     journal = (store or Store()).read()
     try:
-        legs = [leg for pair in journal.pairs(*OPEN) for leg in legs_of(journal, pair)]
+        owners: list[Owner] = [*journal.pairs(*OPEN), *journal.holdings(*HELD)]
+        legs = legs_of(journal, owners)
     finally:
         journal.close()
     if not offline:
@@ -40,22 +43,23 @@ def positions(*, store: Store | None = None, target: Target | None = None, offli
     elif not legs:
         print("nothing is open")
     else:
-        columns = ("pair", "state", "market", "leg", ">journal", ">venue", ">entry", ">mark", ">unrealised", ">liquidation", "note")
+        columns = ("id", "state", "market", "leg", ">own", ">venue", ">entry", ">mark", ">unrealised", ">liquidation", ">away", "note")
         emit_table(
             "Positions",
             columns,
             [leg.row() for leg in legs],
-            notes=["quantities in base units; journal = own share + what was there before"],
+            notes=["quantities in base units; own: from our fills; venue: the account's whole position; away: from the liquidation price"],
         )
     return OK if offline or all(leg.agrees for leg in legs) else WRONG
 
 
 @dataclass(slots=True)
 class LegReport:
-    """One leg of an open pair: expected from the journal, and what its venue proves."""
+    """One leg of an open pair, or a holding: its own share, what the account should hold there, and what its venue proves."""
 
-    pair: PairRecord
-    leg: Leg
+    owner: Owner
+    market: Market
+    own: Decimal
     expected: Decimal
     proved: Decimal | None = None
     entry_price: Decimal | None = None
@@ -66,58 +70,91 @@ class LegReport:
 
     @property
     def instrument(self) -> str:
-        return self.pair.instrument(self.leg)
+        return self.market.instrument
 
     @property
     def agrees(self) -> bool:
         """The venue proved exactly what the journal expects."""
         return self.proved is not None and self.proved == self.expected
 
+    @property
+    def liquidation_distance(self) -> Decimal | None:
+        """How far the mark may move, as a fraction of it."""
+        if self.liquidation_price is None or not self.mark_price:
+            return None
+        return abs(self.mark_price - self.liquidation_price) / self.mark_price
+
     def row(self) -> Sequence[str]:
-        note = self.note or ("" if self.proved is None or self.agrees else "differs: run perpkit recover")
+        note = self.note or ("" if self.proved is None or self.agrees else f"differs from {number(self.expected)}: run perpkit recover")
         figures = (self.entry_price, self.mark_price)
         return (
-            self.pair.pair_id,
-            str(self.pair.state),
+            owner_id(self.owner),
+            str(self.owner.state),
             self.instrument,
-            str(self.leg),
-            number(self.expected),
+            str(self.market.leg) if isinstance(self.owner, PairRecord) else "holding",
+            number(self.own),
             number(self.proved),
             *(number(figure) for figure in figures),
             usd(self.unrealized_pnl),
             number(self.liquidation_price),
+            percent(self.liquidation_distance, 1),
             note,
         )
 
     def as_json(self) -> dict[str, Any]:
-        figures = ("expected", "proved", "entry_price", "mark_price", "unrealized_pnl", "liquidation_price", "note", "agrees")
+        figures = (
+            "own",
+            "expected",
+            "proved",
+            "entry_price",
+            "mark_price",
+            "unrealized_pnl",
+            "liquidation_price",
+            "liquidation_distance",
+            "note",
+            "agrees",
+        )
+        pair = isinstance(self.owner, PairRecord)
         return {
-            "pair_id": self.pair.pair_id,
-            "state": self.pair.state,
-            "symbol": self.pair.symbol,
-            "venue": self.pair.venue(self.leg),
+            "pair_id" if pair else "holding_id": owner_id(self.owner),
+            "strategy": self.owner.strategy,
+            "account": self.owner.account,
+            "state": self.owner.state,
+            "symbol": self.owner.symbol if isinstance(self.owner, PairRecord) else self.owner.instrument,
+            "venue": self.market.venue,
             "instrument": self.instrument,
-            "leg": self.leg,
-            "opened_at": iso(self.pair.opened_at),
+            "leg": self.market.leg if pair else "holding",
+            "opened_at": iso(self.owner.opened_at if isinstance(self.owner, PairRecord) else self.owner.created_at),
             **{name: getattr(self, name) for name in figures},
         }
 
 
-def legs_of(journal: Journal, pair: PairRecord) -> list[LegReport]:
-    """Both legs with the signed position that the journal expects at the venue: own fills on top of what was there before."""
-    fills = journal.fills(pair.pair_id)
-    return [LegReport(pair, leg, pair.foreign(leg) + sum((fill.signed for fill in fills if fill.leg is leg), Decimal(0))) for leg in Leg]
+def legs_of(journal: Journal, owners: Sequence[Owner]) -> list[LegReport]:
+    """Each leg with the signed position that the journal expects at the venue: the shares of all owners there, on what was there before."""
+    shares: dict[tuple[str, str, str], Decimal] = {}
+    found: list[LegReport] = []
+    for owner in owners:
+        fills = journal.fills(owner_id(owner))
+        for market in markets(owner):
+            own = sum((fill.signed for fill in of_leg(owner, market, fills)), Decimal(0))
+            place = (owner.account, market.venue, market.instrument)
+            shares[place] = shares.get(place, Decimal(0)) + own
+            found.append(LegReport(owner, market, own, own))
+    for leg in found:
+        foreign = leg.owner.foreign(leg.market.leg) if isinstance(leg.owner, PairRecord) else leg.owner.foreign_quantity
+        leg.expected = foreign + shares[(leg.owner.account, leg.market.venue, leg.instrument)]
+    return found
 
 
 async def prove(legs: Sequence[LegReport], target: Target) -> None:
     """Ask each venue for each leg; what cannot be proved stays None, with the reason in the note."""
     from perpkit.cli.clients import opened
 
-    venues = {leg.pair.venue(leg.leg) for leg in legs}
+    venues = {leg.market.venue for leg in legs}
     target.check(venues)
 
     async def ask(venue: str) -> None:
-        mine = [leg for leg in legs if leg.pair.venue(leg.leg) == venue]
+        mine = [leg for leg in legs if leg.market.venue == venue]
         try:
             async with opened(venue, target, signed=True) as client:
                 for leg in mine:

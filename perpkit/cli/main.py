@@ -21,6 +21,7 @@ COMMANDS = {
     "resume": "End a halt.",
     "watchdog": "Beside live bots: when one falls silent, take its entries off and balance its pairs.",
     "stress": "What a price move does to every account: equity, maintenance, liquidation, which leg breaks first.",
+    "close": "Close a pair, a holding or all: by the bot that runs, or without one.",
     "recover": "After a crash: the proven state of every open pair, and the actions that are allowed.",
     "why": "The story of one pair: every decision with its inputs.",
     "report": "What pairs, holdings and runs earned, from the venues' own records: tables, JSON, CSV.",

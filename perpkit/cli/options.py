@@ -33,12 +33,12 @@ May be repeated."
     config: Path | None = None
     "YAML file with client settings per venue: {lighter: {environment: testnet, endpoints: {...}}}."
 
-    def settings(self, spec: VenueSpec) -> dict[str, Any]:
-        """The client configuration for one venue: the options, then the file, then what the venue says."""
+    def settings(self, spec: VenueSpec, *, default: str | None = None) -> dict[str, Any]:
+        """The client configuration for one venue: the options, then the file, then what the venue says; `default` instead of mainnet."""
         found = dict(_file(self.config).get(spec.name) or {}) if self.config else {}
         if self.environment is not None:
             found["environment"] = self.environment
-        environment = found.setdefault("environment", "mainnet")
+        environment = found.setdefault("environment", default or "mainnet")
         ends = spec.environments.get("mainnet" if environment == "prod" else environment)
         if ends is None:
             raise Failure(f"{spec.name} has no {environment!r} environment", hint=f"choose one of {', '.join(spec.environment_names)}")

@@ -1,0 +1,192 @@
+"""`perpkit close`: the end of a pair, a holding or all of them, by the bot that runs or, where none does, by this command."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from database.errors import JournalOwned
+from database.journal import Journal
+from perpkit.cli.failure import OK, UNAVAILABLE, UNPROVED, WRONG, Failure
+from perpkit.cli.options import Store, Target, user
+from perpkit.cli.output import emit_json, emit_table, number
+from strategies.execution.ledger.owners import Owner, markets, of_leg, owner_id
+
+CONTROL = ".control"
+POLL_S = 0.5
+ASK_S = 15.0
+
+
+def close(
+    what: str,
+    /,
+    *,
+    reason: str = "closed by the operator",
+    wait: float = 120.0,
+    store: Store | None = None,
+    target: Target | None = None,
+    json: bool = False,
+) -> int:
+    """Close a pair, a holding, or all: reduce-only, own quantity only, the decision on disk before the first order.
+
+    Where a bot runs, it is asked by its control API; else the venues are reached with the keys of the environment. Exit code 1 when
+    something ended in alert, 5 when it is not closed yet after --wait.
+
+    Parameters
+    ----------
+    what:
+        Id of a pair or holding (or its beginning), or all.
+    reason:
+        Why, for the record.
+    wait:
+        Seconds to wait for the end; the bot goes on after that, this command's own closing does not.
+    json:
+        Print JSON.
+    """
+    place, where = store or Store(), target or Target()
+    journal = place.read()
+    try:
+        wanted = _choose(journal, what)
+    finally:
+        journal.close()
+    if wanted:
+        local = None if "://" in place.place else _local(Path(place.place + CONTROL))
+        if local is not None:
+            _ask(local, [owner_id(owner) for owner in wanted] if what != "all" else ["all"], reason)
+            _wait(place, wanted, wait)
+        else:
+            _here(place, where, wanted, reason, wait)
+    journal = place.read()
+    try:
+        ended = [_now(journal, owner) for owner in wanted]
+        left = [_left(journal, owner) for owner in ended]
+    finally:
+        journal.close()
+    if json:
+        told = [
+            {"id": owner_id(owner), "state": owner.state, "reason": owner.reason, "left": rest}
+            for owner, rest in zip(ended, left, strict=True)
+        ]
+        emit_json({"closed": told})
+    elif not ended:
+        print("nothing is open")
+    else:
+        rows = [
+            (owner_id(owner), str(owner.state), owner.reason, ", ".join(f"{number(q)} {name}" for name, q in rest.items()) or "flat")
+            for owner, rest in zip(ended, left, strict=True)
+        ]
+        emit_table("Closed", ("id", "state", "reason", "left"), rows)
+    states = {str(owner.state) for owner in ended}
+    return WRONG if "alert" in states else UNPROVED if states - {"closed"} else OK
+
+
+def _choose(journal: Journal, what: str) -> list[Owner]:
+    from perpkit.bot.closing import open_owners
+
+    known = open_owners(journal)
+    if what == "all":
+        return known
+    found = [o for o in known if owner_id(o) == what] or [o for o in known if owner_id(o).startswith(what)]
+    if len(found) == 1:
+        return found
+    names = ", ".join(owner_id(owner) for owner in (found or known)) or "nothing"
+    if found:
+        raise Failure(f"{what!r} is the beginning of {len(found)} ids", hint=f"write more of it: {names}")
+    raise Failure(f"nothing open is called {what!r}", hint=f"open: {names}")
+
+
+def _local(path: Path) -> dict[str, Any] | None:
+    """Where the running bot listens, None when none runs with a control API."""
+    try:
+        found: dict[str, Any] = msgspec.json.decode(path.read_bytes(), type=dict)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError:
+        raise Failure(f"{path} cannot be understood", hint="remove it when no bot runs") from None
+    return found
+
+
+def _ask(local: dict[str, Any], names: Sequence[str], reason: str) -> None:
+    """By the control API of the running bot."""
+
+    async def ask() -> None:
+        import aiohttp
+
+        headers = {"Authorization": f"Bearer {local['key']}"}
+        timeout = aiohttp.ClientTimeout(total=ASK_S)
+        async with aiohttp.ClientSession(timeout=timeout, headers=headers) as http:
+            for name in names:
+                # The certificate names a host of the user's own choosing; the address is this machine, the key proves who we are.
+                async with http.post(f"{local['url']}/close", json={"owner": name, "reason": reason}, ssl=False) as answer:
+                    if answer.status not in (200, 404):  # 404: it was closed meanwhile
+                        told = await answer.json(content_type=None)
+                        raise Failure(f"the bot refused: {told.get('detail') or told.get('title')}", kind="refused", code=WRONG)
+
+    try:
+        asyncio.run(ask())
+    except (OSError, TimeoutError) as e:
+        hint = "if no bot runs any more, remove the file beside the journal that ends in .control"
+        raise Failure(f"the bot at {local['url']} does not answer ({e})", hint=hint, code=UNAVAILABLE, kind="unreachable") from e
+
+
+def _wait(place: Store, wanted: Sequence[Owner], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        journal = place.read()
+        try:
+            if all(_now(journal, owner).state in ("closed", "alert") for owner in wanted):
+                return
+        finally:
+            journal.close()
+        time.sleep(POLL_S)
+
+
+def _here(place: Store, where: Target, wanted: Sequence[Owner], reason: str, wait: float) -> None:
+    from exchange_clients.base_client import BaseExchangeClient
+    from exchange_clients.signing import Credentials, require
+    from exchange_clients.transport.runtime import Runtime
+    from exchange_clients.venues import create_client, get
+    from perpkit.bot.closing import NotReal, check_real, close_here, settings_of_runs
+
+    try:
+        journal = place.write()
+    except JournalOwned as e:
+        hint = "stop it (its positions stay), then close; or give it a control API (`control: {}` in its file)"
+        raise Failure("a bot runs without a control API", hint=hint, kind="journal") from e
+    runtime = Runtime.system()
+    try:
+        try:
+            check_real(journal, wanted)
+        except NotReal as e:
+            raise Failure(str(e), hint="start that bot again and close by its control API") from e
+        where.check({market.venue for owner in wanted for market in markets(owner)})
+        of_runs: dict[str, dict[str, Any]] = {}
+        for owner in wanted:
+            of_runs |= settings_of_runs(journal, owner)
+
+        def make(venue: str, account: str) -> BaseExchangeClient:
+            spec = get(venue).spec
+            settings = {**of_runs.get(venue, {}), **where.settings(spec, default=of_runs.get(venue, {}).get("environment"))}
+            keys = require(Credentials.from_env(spec, settings["environment"]), spec, settings["environment"])
+            return create_client(venue, {"state_directory": place.folder() / "ids", **settings}, keys, runtime=runtime)
+
+        asyncio.run(close_here(journal, wanted, reason, user(), make=make, runtime=runtime, wait_s=wait))
+    finally:
+        runtime.offload.close()
+        journal.close()
+
+
+def _now(journal: Journal, owner: Owner) -> Owner:
+    found = journal.pair(owner_id(owner)) or journal.holding(owner_id(owner))
+    assert found is not None
+    return found
+
+
+def _left(journal: Journal, owner: Owner) -> dict[str, Any]:
+    """Instrument -> own quantity that is still held."""
+    fills = journal.fills(owner_id(owner))
+    shares = {market.instrument: sum(fill.signed for fill in of_leg(owner, market, fills)) for market in markets(owner)}
+    return {name: share for name, share in shares.items() if share != 0}

@@ -74,6 +74,13 @@ class Scene:
         await self.stack.down()
 
 
+async def until(condition: Callable[[], object], within_s: float = 60.0) -> None:
+    """Virtual time passes until something is so."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens at a venue or in a file
+            await asyncio.sleep(0.05)
+
+
 def run_scene(
     folder: Path,
     main: Callable[[Scene], Coroutine[Any, Any, T]],

@@ -14,7 +14,7 @@ from exchange_clients.errors import VenueError
 from exchange_clients.model import OrderInfo
 from exchange_clients.transport.runtime import Runtime
 from perpkit.cli.clients import opened
-from perpkit.cli.failure import OK, UNPROVED, WRONG
+from perpkit.cli.failure import OK, UNPROVED, WRONG, Failure
 from perpkit.cli.options import Store, Target
 from perpkit.cli.output import emit_json, emit_table, number
 from perpkit.cli.positions import OPEN
@@ -40,6 +40,7 @@ def recover(*, apply: bool = False, store: Store | None = None, target: Target |
     if apply:
         journal = place.write()
         try:
+            _only_real(journal)
             asyncio.run(_apply(journal, where))
         finally:
             journal.close()
@@ -235,6 +236,15 @@ async def _look(client: BaseExchangeClient, pair: PairRecord, leg: LegState) -> 
     leg.unseen = sum((fill.signed_quantity for fill in new), Decimal(0))
     held = await client.get_position_snapshot(leg.instrument)
     leg.position = Decimal(0) if held is None else held.quantity
+
+
+def _only_real(journal: Journal) -> None:
+    from perpkit.bot.closing import NotReal, check_real, open_owners
+
+    try:
+        check_real(journal, open_owners(journal))
+    except NotReal as e:
+        raise Failure(str(e), hint="start that bot again: it recovers by itself") from e
 
 
 async def _apply(journal: Journal, target: Target) -> None:

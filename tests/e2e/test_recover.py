@@ -12,7 +12,7 @@ import pytest
 
 from database.connect import sqlite_url
 from database.journal import Journal
-from database.records import FillCause, FillRecord, IntentRecord, IntentState, Leg, PairRecord, PairState
+from database.records import FillCause, FillRecord, IntentRecord, IntentState, Leg, PairRecord, PairState, RunRecord
 from exchange_clients.model import Fill, Purpose
 from exchange_simulator.dialects.base import RequestFault
 from perpkit.cli.main import run
@@ -266,3 +266,94 @@ def test_apply_refuses_while_an_engine_runs(wreck: Wreck, call: Call) -> None:
         owner.close()
     assert code == 4
     assert "another process owns" in told["error"]["message"]
+
+
+# ---- close
+
+
+def hedged(wreck: Wreck, *more: Any) -> None:
+    wreck.journal(*[record for leg in Leg for record in wreck.booked(*wreck.send(leg))], *more, state=PairState.HEDGED)
+
+
+def history(wreck: Wreck) -> tuple[list[Any], list[Any], list[Any]]:
+    """Decisions, intents, audit entries."""
+    journal = Journal.open(sqlite_url(wreck.home / "journal.db"), read_only=True)
+    try:
+        return journal.decisions("pair-1"), journal.intents("pair-1"), journal.audit()
+    finally:
+        journal.close()
+
+
+@pytest.mark.parametrize("what", ["pair-1", "pai", "all"])
+def test_e19_close_without_a_bot_decides_on_disk_then_reduces(what: str, wreck: Wreck, call: Call) -> None:
+    hedged(wreck)
+    code, told = call("close", what, "--reason", "going home")
+    assert (code, told["closed"]) == (0, [{"id": "pair-1", "state": "closed", "reason": told["closed"][0]["reason"], "left": {}}])
+    assert (wreck.position(Leg.LONG), wreck.position(Leg.SHORT)) == (Decimal(0), Decimal(0))
+    decisions, intents, audit = history(wreck)
+    closing = [intent for intent in intents if intent.purpose == "close"]
+    assert {intent.leg for intent in closing} == set(Leg)
+    assert all(intent.reduce_only and intent.created_at >= decisions[-1].ts for intent in closing)
+    assert (decisions[-1].rule, decisions[-1].outcome.split(" (")[0]) == ("requested", "going home")
+    assert [entry.action for entry in audit] == ["close"]
+    assert call("close", "all") == (0, {"closed": []})
+
+
+def test_close_does_not_answer_virtual_positions_with_real_orders(wreck: Wreck, call: Call) -> None:
+    run_of_paper = RunRecord(
+        run_id="r1",
+        strategy="funding_arbitrage",
+        account="main",
+        environment="paper",
+        config="",
+        started_at=wreck.created - 1,
+        heartbeat_at=wreck.created,
+    )
+    hedged(wreck, run_of_paper)
+    sent = len(wreck.venue(Leg.LONG).bench.commands())
+    code, told = call("close", "pair-1")
+    assert code == 2
+    assert "was opened in paper" in told["error"]["message"]
+    assert len(wreck.venue(Leg.LONG).bench.commands()) == sent
+    code, told = call("recover", "--apply")
+    assert code == 2
+    assert "was opened in paper" in told["error"]["message"]
+
+
+def test_close_of_a_bot_that_cannot_be_asked_says_what_to_do(wreck: Wreck, call: Call) -> None:
+    hedged(wreck)
+    owner = Journal.open(sqlite_url(wreck.home / "journal.db"))
+    try:
+        code, told = call("close", "pair-1")
+        assert code == 2
+        assert "control: {}" in told["error"]["hint"]
+        stale = wreck.home / "journal.db.control"
+        stale.write_text(json.dumps({"url": "http://127.0.0.1:9", "key": "ppk_x", "pid": 1}), encoding="utf-8")
+        code, told = call("close", "pair-1")
+        assert (code, told["error"]["kind"]) == (4, "unreachable")
+        assert "ppk_x" not in json.dumps(told)
+    finally:
+        owner.close()
+
+
+def test_close_of_something_that_is_not_there(wreck: Wreck, call: Call) -> None:
+    wreck.journal(state=PairState.HEDGED)
+    code, told = call("close", "nosuch")
+    assert code == 2
+    assert told["error"] | {"kind": ""} == {
+        "kind": "",
+        "message": "nothing open is called 'nosuch'",
+        "hint": "open: pair-1",
+        "exit_code": 2,
+    }
+
+
+def test_close_holds_while_a_venue_is_down_and_says_that_it_is_not_closed(wreck: Wreck, call: Call) -> None:
+    hedged(wreck)
+    served = wreck.venue(Leg.SHORT)
+    served.call(lambda: served.bench.hands.requests(RequestFault(status=503), times=100_000))
+    code, told = call("close", "pair-1", "--wait", "3")
+    assert code in (4, 5)
+    if code == 5:
+        assert told["closed"][0]["state"] != "closed"
+    assert wreck.position(Leg.LONG) + wreck.position(Leg.SHORT) == 0, "still hedged"

@@ -38,3 +38,13 @@ class Replayable(ABC):
     @abstractmethod
     def rejudge(cls, decisions: Sequence[DecisionRecord], config: Any) -> list[Rejudged]:
         """Each decision judged again, oldest first; under the configuration they were made with, the same comes out."""
+
+
+JUDGED = frozenset({"form", "view", "memory", "after"})
+"""Names among a decision's inputs that hold what is judged again; the others are figures for people."""
+
+
+def figures(inputs: str) -> dict[str, Any]:
+    """A decision's inputs without what only a replay reads."""
+    told: dict[str, Any] = msgspec.json.decode(inputs or "{}")
+    return {name: value for name, value in told.items() if name not in JUDGED}

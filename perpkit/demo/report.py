@@ -12,6 +12,7 @@ from database.records import PairRecord
 from exchange_clients.model import NS_PER_HOUR
 from perpkit.demo.scene import Scene
 from strategies.execution.ledger import PairResult
+from strategies.replay import figures
 
 
 class VenuePart(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +149,7 @@ def _decisions(journal: Journal, pair_id: str) -> list[Decision]:
             rule=d.rule,
             outcome=d.outcome,
             symbol=d.symbol,
-            inputs=msgspec.json.decode(d.inputs),
+            inputs=figures(d.inputs),
             thresholds=msgspec.json.decode(d.thresholds),
             ages=msgspec.json.decode(d.ages),
         )

@@ -37,7 +37,7 @@ QUIET_S = 15.0
 """So old a streamed price may be for stops, while its stream is up without a gap."""
 KEEP_ORDERS = 500
 """A holding with so many orders is closed when it is empty, and the next entry opens a new one: memory stays bounded."""
-QUIET_WAITS = frozenset({"wait_time", "entry_rests", "ladder", "fresh_book"})
+QUIET_WAITS = frozenset({"wait_time", "entry_rests", "ladder", "book", "fresh_book", "gate"})
 """The ordinary rhythm of a grid; other reasons for not entering are written down when they change."""
 
 
@@ -448,7 +448,7 @@ class GridRunner:
         """A no is a decision too; written when its rule changes."""
         changed = self.wait is None or self.wait.rule != wait.rule
         self.wait = wait
-        if changed and wait.rule not in QUIET_WAITS and wait.rule != "gate":
+        if changed and wait.rule not in QUIET_WAITS:
             await self._decided("skip", wait.rule, wait.detail)
 
     async def _decided(self, kind: str, rule: str, detail: str, *, checks: Sequence[Check] = (), strict: bool = False) -> None:

@@ -322,6 +322,8 @@ class OrderProof:
             return
         self._absent_since_s = None
         await self._note(info)
+        if info.status in ON_BOOK and intent.state in (IntentState.PREPARED, IntentState.UNKNOWN):
+            await self._become(IntentState.WORKING, "found at the venue")
         booked = self.share.filled(intent.client_order_id)
         if info.filled_size > booked:
             self._short_since_s = now if self._short_since_s is None else self._short_since_s

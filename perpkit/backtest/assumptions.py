@@ -23,6 +23,8 @@ def assumptions(spec: RunSpec, bot: BotConfig) -> tuple[str, ...]:
     told = [
         "Our orders do not move the history: what they take is missing from the book until the next record replaces it.",
         "The bot's own code runs as it does live: strategy, engine, checks, rounding and journal; only clients and clock are simulated.",
+        f"The risk engine looks every {config.risk_hours:g} h, a held pair is compared with its venues every {config.proof_hours:g} h, and "
+        f"loops that poll live every second or so look every {config.idle_s:g} s while nothing of ours is under way.",
         "What a strategy sees as the running funding rate is "
         + ("the last one that was settled." if config.rates == "settled" else "the one that will be settled next: a look ahead."),
         "Funding is charged on the index price at the settlement, which is the last price of the history before it.",

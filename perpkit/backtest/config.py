@@ -89,7 +89,8 @@ class BacktestConfig(BaseModel):
     `rates`: what a strategy sees as the running rate: `settled`, the last one that was charged, or `coming`, the one that will be charged
     next, which no venue knows before its interval ends (a look ahead; for venues that post rates in advance).
     `close_at_end` closes open pairs and pays for it. `samples` points are kept of each curve. `proof_hours`: how often a held pair is
-    compared with its venues.
+    compared with its venues; `risk_hours`: how often the risk engine looks, live every few
+    seconds; `idle_s`: how often other loops of the bot that poll look while nothing of ours is under way, live every second or so.
     """
 
     model_config = _MODEL
@@ -99,6 +100,8 @@ class BacktestConfig(BaseModel):
     close_at_end: bool = True
     samples: int = Field(default=1_000, ge=10, le=20_000)
     proof_hours: float = Field(default=8.0, gt=0)
+    risk_hours: float = Field(default=1.0, gt=0)
+    idle_s: float = Field(default=300.0, ge=0, le=3_600)
 
     @field_validator("venues")
     @classmethod

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from exchange_clients.model import NS_PER_S, Side
 from exchange_simulator.core.exchange import Exchange
 from exchange_simulator.core.types import REF, to_fraction
-from exchange_simulator.simloop import SimLoop
+from exchange_simulator.simloop import MAX_TURNS_PER_INSTANT, Livelock, SimLoop
 from exchange_simulator.simulated_venue import SimulatedVenue
 from exchange_simulator.world.recordings import open_stream
 from perpkit.backtest.config import MarketModel, StreamFile
@@ -337,8 +337,12 @@ class Player:
 
     async def _drain(self) -> None:
         """Turns of the loop without time passing, until nobody waits for one."""
-        while self._loop.ready:  # noqa: ASYNC110 - turns, not time
+        turns = 0
+        while self._loop.ready:
             await asyncio.sleep(0)
+            turns += 1
+            if turns > MAX_TURNS_PER_INSTANT:
+                raise Livelock(f"{turns} turns of the loop at one instant: some task spins")
 
 
 def gaps_of(histories: Mapping[str, FundingHistory], start_ns: int, end_ns: int) -> dict[str, list[Gap]]:

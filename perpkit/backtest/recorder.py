@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -45,8 +45,9 @@ class Told:
 class VenueBook:
     """One venue's records of our account."""
 
-    def __init__(self, venue: SimulatedVenue) -> None:
+    def __init__(self, venue: SimulatedVenue, stir: Callable[[], None]) -> None:
         self.venue = venue
+        self._stir = stir
         self.deposit = self.equity
         self.fills: list[ev.OrderFilled] = []
         self.payments: list[ev.FundingPaid] = []
@@ -56,6 +57,8 @@ class VenueBook:
 
     def _on_event(self, event: ev.AnyEvent) -> None:
         kind = type(event)
+        if kind is ev.OrderAccepted or kind is ev.OrderFilled or kind is ev.OrderCancelled or kind is ev.OrderRejected:
+            self._stir()
         if kind is ev.OrderFilled:
             assert isinstance(event, ev.OrderFilled)
             if event.account == ACCOUNT:
@@ -127,8 +130,9 @@ class VenueBook:
 class Recorder:
     """Curves while the run goes on, everything else at its end."""
 
-    def __init__(self, venues: Mapping[str, SimulatedVenue]) -> None:
-        self.books = {name: VenueBook(venue) for name, venue in venues.items()}
+    def __init__(self, venues: Mapping[str, SimulatedVenue], stir: Callable[[], None]) -> None:
+        """`stir` is told whenever something of ours moves."""
+        self.books = {name: VenueBook(venue, stir) for name, venue in venues.items()}
         self._curves = Curves(
             times_ns=[], equity=[], venues={n: [] for n in venues}, exposure={}, margin={n: [] for n in venues}, funding=[], fees=[]
         )

@@ -17,23 +17,24 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
-from database.journal import Journal
 from database.records import DecisionRecord, PairState
 from exchange_clients import venues as registry
 from exchange_clients.model import NS_PER_HOUR, Instrument, InstrumentId
+from exchange_clients.transport.runtime import Runtime
 from exchange_simulator.core.types import UNIT, Rules
 from exchange_simulator.simloop import Simulation, run
 from exchange_simulator.simulated_client import SimulatedClient
 from exchange_simulator.simulated_venue import SimulatedVenue, simulated_spec
+from perpkit.backtest.clock import IdleClock
 from perpkit.backtest.config import BacktestConfig, MarketModel, VenueModel
 from perpkit.backtest.data.funding import FundingHistory, Settlement, iso_minute, read_funding
 from perpkit.backtest.market import CandleFeed, Feed, HistoryFunding, IntervalFeed, Market, Player, Ticks, feed_of, gaps_of, same_way
+from perpkit.backtest.memory import MemoryJournal
 from perpkit.backtest.recorder import ACCOUNT, Recorder, Told, book_all
 from perpkit.backtest.result import Input, RunResult
 from perpkit.bot import config as bot_config
 from perpkit.bot.assemble import Bots, assembled
 from strategies.base_strategy import explain
-from strategies.execution.engine import ExecutionEngine
 
 log = logging.getLogger("perpkit.backtest")
 
@@ -114,33 +115,36 @@ def checked(values: Mapping[str, Any]) -> tuple[BacktestConfig, bot_config.BotCo
     missing = [name for name in bot.venues if name not in config.venues]
     if missing:
         raise InvalidSpec(f"backtest.venues: nothing stands for {', '.join(missing)}")
-    return config, bot
+    limits = bot.risk.model_dump() | {"check_s": config.risk_hours * 3_600, "max_data_age_s": config.risk_hours * 7_200}
+    return config, bot.model_copy(update={"risk": type(bot.risk).model_validate(limits)})
 
 
 async def _play(
     sim: Simulation, *, spec: RunSpec, config: BacktestConfig, bot: bot_config.BotConfig, progress: Progress | None
 ) -> RunResult:
-    stages = {name: _stage(sim, name, config.venues[name], config, spec) for name in bot.venues}
+    clock = IdleClock(spec.from_ns, config.idle_s)
+    runtime = replace(sim.runtime, clock=clock)
+    stages = {name: _stage(sim, runtime, name, config.venues[name], config, spec) for name in bot.venues}
     same_way([feed for stage in stages.values() for feed in stage.feeds if isinstance(feed, CandleFeed)])
-    journal = Journal.open("sqlite:///:memory:")
+    journal = MemoryJournal.make()
     try:
-        recorder = Recorder({name: stage.venue for name, stage in stages.items()})
+        recorder = Recorder({name: stage.venue for name, stage in stages.items()}, clock.stir)
         feeds: list[Feed] = [feed for stage in stages.values() for feed in stage.feeds]
         feeds.append(Ticks(1_000_000, spec.from_ns, spec.to_ns, config.samples, partial(_sample, recorder, spec, progress)))
         _first_prices(feeds, spec.from_ns)
         player = Player(sim.loop, spec.from_ns, feeds)
         async with AsyncExitStack() as stack:
-            engine = partial(ExecutionEngine, check_s=config.proof_hours * 3_600)
             clients = {bot.account: {name: stage.client for name, stage in stages.items()}}
             bots = await stack.enter_async_context(
-                assembled([bot], clients, journal, sim.runtime, environment="backtest", engine_class=engine)
+                assembled([bot], clients, journal, runtime, environment="backtest", check_s=config.proof_hours * 3_600)
             )
             await _trade(bots, player)
             if config.close_at_end:
                 await _close(bots)
             await bots.stop()
             recorder.sample(sim.runtime.clock.time_ns())
-            told = Told(spec, bot, _inputs(spec, config, bot), _gaps(stages, spec), _warnings(stages), player.events)
+            halts = tuple(f"the bot halted: {b.engine.halted}" for b in bots if b.engine.halted is not None)
+            told = Told(spec, bot, _inputs(spec, config, bot), _gaps(stages, spec), (*halts, *_warnings(stages)), player.events)
             await book_all(bots.all[0].engine.journal, clients[bot.account], sim.runtime.clock.time_ns())
             return recorder.result(told, journal)
     finally:
@@ -205,7 +209,7 @@ async def _close(bots: Bots) -> None:
 # ---- building
 
 
-def _stage(sim: Simulation, name: str, model: VenueModel, config: BacktestConfig, spec: RunSpec) -> Stage:
+def _stage(sim: Simulation, runtime: Runtime, name: str, model: VenueModel, config: BacktestConfig, spec: RunSpec) -> Stage:
     root = Path(spec.data)
     histories = {
         base: _flipped(read_funding(root, market.funding), spec.flip_seed, f"{name} {base}")
@@ -233,7 +237,7 @@ def _stage(sim: Simulation, name: str, model: VenueModel, config: BacktestConfig
         keep=1_000_000,
     )
     venue.open_account(ACCOUNT, model.deposit_usd)
-    client = BacktestClient(venue, ACCOUNT, runtime=sim.runtime)
+    client = BacktestClient(venue, ACCOUNT, runtime=runtime)
     stage = Stage(name, model, venue, client, funding, histories)
     for base, market_model in model.markets.items():
         market = Market(venue, base, 2 * len(stage.feeds) + 1_000 * list(config.venues).index(name))

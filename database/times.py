@@ -21,5 +21,7 @@ def text_to_ns(text: str) -> int:
     """
     if len(text) != 30 or text[19] != "." or text[29] != "Z":
         raise ValueError(f"not a UTC time with nanoseconds: {text!r}")
-    seconds = datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    if text[10] != "T":
+        raise ValueError(f"not a UTC time with nanoseconds: {text!r}")
+    seconds = datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)
     return int(seconds.timestamp()) * NS + int(text[20:29])

@@ -96,7 +96,7 @@ async def close_here(
         ends: list[asyncio.Task[object]] = []
         for (strategy, account), owners in bots.items():
             own = {venue: client for (venue, named), client in clients.items() if named == account}
-            engine, desk = await stack.enter_async_context(_taken_over(journal, own, runtime, ownership, strategy, account))
+            engine, desk = await stack.enter_async_context(taken_over(journal, own, runtime, ownership, strategy, account))
             mine = [owner for owner in owners if owner_id(owner) in names]
             ends.extend(asyncio.create_task(_close(engine, desk, owner, why, actor)) for owner in mine)
         _, late = await asyncio.wait(ends, timeout=wait_s)
@@ -108,9 +108,10 @@ async def close_here(
 
 
 @asynccontextmanager
-async def _taken_over(
+async def taken_over(
     journal: Journal, clients: Mapping[str, BaseExchangeClient], runtime: Runtime, ownership: Ownership, strategy: str, account: str
 ) -> AsyncIterator[tuple[ExecutionEngine, Desk]]:
+    """Engine and desk over everything that a bot left open, as after its restart; at the end what would add is off the books."""
     engine = ExecutionEngine(journal, clients, runtime, strategy=strategy, account=account, ownership=ownership)
     desk = Desk.beside(engine, runtime)
     try:

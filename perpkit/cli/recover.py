@@ -1,33 +1,37 @@
-"""`perpkit recover`: after a crash, the proved state of every open pair and the actions that are allowed; with --apply, take them."""
+"""`perpkit recover`: after a crash, the proved state of all that is open and the actions that are allowed; with --apply, take them."""
 
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from database.journal import Journal
-from database.records import IntentRecord, Leg, PairRecord, PairState
+from database.records import HoldingState, IntentRecord, Leg, PairRecord, PairState
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.errors import VenueError
 from exchange_clients.model import OrderInfo
 from exchange_clients.transport.runtime import Runtime
+from perpkit.bot.closing import NotReal, check_real, open_owners, taken_over
 from perpkit.cli.clients import opened
 from perpkit.cli.failure import OK, UNPROVED, WRONG, Failure
 from perpkit.cli.options import Store, Target
 from perpkit.cli.output import emit_json, emit_table, number
-from perpkit.cli.positions import OPEN
-from strategies.execution.engine import ExecutionEngine
+from strategies.execution.desk import Desk
+from strategies.execution.ledger.owners import Owner, markets, of_leg, owner_id
+from strategies.execution.ownership import Ownership
 
 APPLY_S = 60.0
+LOOK_S = 0.2
 
 
 def recover(*, apply: bool = False, store: Store | None = None, target: Target | None = None, json: bool = False) -> int:
-    """After a crash: the proved state of every open pair, and the actions that are allowed.
+    """After a crash: the proved state of every open pair and holding, and the actions that are allowed.
 
     Sends nothing unless --apply is given; then orders of ours are taken off, and pairs are brought to hedged or flat by reducing only.
-    Exit code 1 when a pair needs something, 5 when its state cannot be proved.
+    Holdings lose what would add to them; what protects them stays. Exit code 1 when something is to be done, 5 when it cannot be proved.
 
     Parameters
     ----------
@@ -41,24 +45,28 @@ def recover(*, apply: bool = False, store: Store | None = None, target: Target |
         journal = place.write()
         try:
             _only_real(journal)
-            asyncio.run(_apply(journal, where))
+            asyncio.run(_apply(journal, where, place.folder()))
         finally:
             journal.close()
     journal = place.read()
     try:
-        found = [_load(journal, pair) for pair in journal.pairs(*OPEN)]
+        found = [_load(journal, owner) for owner in open_owners(journal)]
     finally:
         journal.close()
     asyncio.run(_prove(found, where))
     if json:
-        emit_json({"pairs": [one.as_json() for one in found]})
+        pairs, holdings = ([one.as_json() for one in found if one.is_pair is pair] for pair in (True, False))
+        emit_json({"pairs": pairs, "holdings": holdings})
     elif not found:
-        print("nothing to recover: no pair is open")
+        print("nothing to recover: nothing is open")
     else:
         rows = [row for one in found for row in one.rows()]
-        columns = ("pair", "state", "leg", "market", ">own", ">expected", ">venue", "not settled", "allowed")
+        columns = ("id", "state", "leg", "market", ">own", ">expected", ">venue", "not settled", "allowed")
         emit_table(
-            "Recovery", columns, rows, notes=["own: from fills of our orders; expected: own and what was there before; --apply acts"]
+            "Recovery",
+            columns,
+            rows,
+            notes=["own: from fills of our orders; expected: what all of ours hold there and what was there before; --apply acts"],
         )
     if any(not one.proved for one in found):
         return UNPROVED
@@ -69,10 +77,12 @@ def recover(*, apply: bool = False, store: Store | None = None, target: Target |
 class LegState:
     """One leg: what the journal says, and what the venue proved.
 
-    `ours`: client ids of all our orders; `booked`: trade ids the journal has. `position` None: not proved, and `reason` says why.
+    `ours`: client ids of all our orders; `booked`: trade ids the journal has; `others`: the other owners in the same market of the account.
+    `position` None: not proved, and `reason` says why.
     """
 
     leg: Leg
+    venue: str
     instrument: str
     foreign: Decimal
     own: Decimal
@@ -83,11 +93,17 @@ class LegState:
     unseen: Decimal = Decimal(0)
     orders: dict[str, OrderInfo | None] = field(default_factory=dict)
     reason: str = ""
+    others: list["LegState"] = field(default_factory=list)
+
+    @property
+    def share(self) -> Decimal:
+        """Signed: our fills in the journal, and those that only the venue has."""
+        return self.own + self.unseen
 
     @property
     def expected(self) -> Decimal:
-        """Signed position: what was there before, our fills in the journal, and those that only the venue has."""
-        return self.foreign + self.own + self.unseen
+        """Signed position: what was there before, this share and those of other pairs and holdings."""
+        return self.foreign + self.share + sum((other.share for other in self.others), Decimal(0))
 
     @property
     def live(self) -> list[str]:
@@ -95,11 +111,15 @@ class LegState:
 
 
 @dataclass(slots=True)
-class PairStateReport:
-    """One open pair after a look at both venues."""
+class OwnerReport:
+    """One open pair or holding after a look at its venues."""
 
-    pair: PairRecord
+    owner: Owner
     legs: dict[Leg, LegState]
+
+    @property
+    def is_pair(self) -> bool:
+        return isinstance(self.owner, PairRecord)
 
     @property
     def proved(self) -> bool:
@@ -108,12 +128,14 @@ class PairStateReport:
     @property
     def delta(self) -> Decimal:
         """Long and short added up: zero is hedged."""
-        return sum((leg.own + leg.unseen for leg in self.legs.values()), Decimal(0))
+        return sum((leg.share for leg in self.legs.values()), Decimal(0)) if self.is_pair else Decimal(0)
 
     @property
     def needs_something(self) -> bool:
+        if not self.is_pair:
+            return self.owner.state is not HoldingState.OPEN or any(len(leg.live) < len(leg.unsettled) for leg in self.legs.values())
         loose = any(leg.unsettled or leg.live for leg in self.legs.values())
-        return loose or self.delta != 0 or self.pair.state is not PairState.HEDGED
+        return loose or self.delta != 0 or self.owner.state is not PairState.HEDGED
 
     @property
     def allowed(self) -> str:
@@ -123,9 +145,11 @@ class PairStateReport:
         if differing := [leg for leg in self.legs.values() if leg.position != leg.expected]:
             leg = differing[0]
             return f"a human looks: the {leg.leg} leg is {number(leg.position)}, our fills say {number(leg.expected)}"
+        if not self.is_pair:
+            return "its bot goes on, or close it reduce-only (perpkit close)"
         if any(leg.live for leg in self.legs.values()):
             return "cancel what is open, then look again"
-        if all(leg.own + leg.unseen == 0 for leg in self.legs.values()):
+        if all(leg.share == 0 for leg in self.legs.values()):
             return "nothing is held: the record is closed"
         if self.delta:
             larger = Leg.LONG if self.delta > 0 else Leg.SHORT
@@ -135,11 +159,11 @@ class PairStateReport:
     def rows(self) -> list[tuple[str, ...]]:
         return [
             (
-                self.pair.pair_id,
-                str(self.pair.state),
-                str(leg.leg),
+                owner_id(self.owner),
+                str(self.owner.state),
+                str(leg.leg) if self.is_pair else "holding",
                 leg.instrument,
-                number(leg.own + leg.unseen),
+                number(leg.share),
                 number(leg.expected),
                 number(leg.position) if leg.position is not None else f"not proved: {leg.reason}",
                 _unsettled(leg),
@@ -150,17 +174,17 @@ class PairStateReport:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "pair_id": self.pair.pair_id,
-            "symbol": self.pair.symbol,
-            "state": self.pair.state,
-            "reason": self.pair.reason,
+            "pair_id" if self.is_pair else "holding_id": owner_id(self.owner),
+            "symbol": self.owner.symbol if isinstance(self.owner, PairRecord) else self.owner.instrument,
+            "state": self.owner.state,
+            "reason": self.owner.reason,
             "proved": self.proved,
             "delta": self.delta,
             "allowed": self.allowed,
             "legs": {
                 str(leg.leg): {
                     "instrument": leg.instrument,
-                    "own": leg.own + leg.unseen,
+                    "own": leg.share,
                     "unseen_fills": leg.unseen,
                     "expected": leg.expected,
                     "position": leg.position,
@@ -186,37 +210,40 @@ def _unsettled(leg: LegState) -> str:
     return "; ".join(words) or "-"
 
 
-def _load(journal: Journal, pair: PairRecord) -> PairStateReport:
-    fills, intents = journal.fills(pair.pair_id), journal.intents(pair.pair_id)
-    return PairStateReport(
-        pair,
-        {
-            leg: LegState(
-                leg,
-                pair.instrument(leg),
-                pair.foreign(leg),
-                sum((fill.signed for fill in fills if fill.leg is leg), Decimal(0)),
-                [intent for intent in intents if intent.leg is leg and not intent.state.resolved],
-                frozenset(intent.client_order_id for intent in intents if intent.leg is leg),
-                frozenset(fill.trade_id for fill in fills if fill.leg is leg),
-            )
-            for leg in Leg
-        },
-    )
+def _load(journal: Journal, owner: Owner) -> OwnerReport:
+    name = owner_id(owner)
+    fills, intents = journal.fills(name), journal.intents(name)
+    legs: dict[Leg, LegState] = {}
+    for market in markets(owner):
+        mine = [intent for intent in intents if intent.leg is market.leg]
+        legs[market.leg] = LegState(
+            market.leg,
+            market.venue,
+            market.instrument,
+            owner.foreign(market.leg) if isinstance(owner, PairRecord) else owner.foreign_quantity,
+            sum((fill.signed for fill in of_leg(owner, market, fills)), Decimal(0)),
+            [intent for intent in mine if not intent.state.resolved],
+            frozenset(intent.client_order_id for intent in mine),
+            frozenset(fill.trade_id for fill in of_leg(owner, market, fills)),
+        )
+    return OwnerReport(owner, legs)
 
 
-async def _prove(found: list[PairStateReport], target: Target) -> None:
+async def _prove(found: list[OwnerReport], target: Target) -> None:
     """Ask every venue about its legs; one that fails leaves its legs unproved and holds up no other."""
-
-    venues = {one.pair.venue(leg) for one in found for leg in Leg}
+    legs = [(one, leg) for one in found for leg in one.legs.values()]
+    for one, leg in legs:
+        place = (one.owner.account, leg.instrument)
+        leg.others = [other for of, other in legs if other is not leg and (of.owner.account, other.instrument) == place]
+    venues = {leg.venue for _, leg in legs}
     target.check(venues)
 
     async def ask(venue: str) -> None:
-        mine = [(one, leg) for one in found for leg in one.legs.values() if one.pair.venue(leg.leg) == venue]
+        mine = [(one, leg) for one, leg in legs if leg.venue == venue]
         try:
             async with opened(venue, target, signed=True) as client:
                 for one, leg in mine:
-                    await _look(client, one.pair, leg)
+                    await _look(client, one.owner.created_at, leg)
         except VenueError as e:
             for _, leg in mine:
                 if leg.position is None:
@@ -225,13 +252,13 @@ async def _prove(found: list[PairStateReport], target: Target) -> None:
     await asyncio.gather(*(ask(venue) for venue in sorted(venues)))
 
 
-async def _look(client: BaseExchangeClient, pair: PairRecord, leg: LegState) -> None:
+async def _look(client: BaseExchangeClient, since_ns: int, leg: LegState) -> None:
     """Orders first, then fills, then the position, so that nothing slips between them."""
     for intent in leg.unsettled:
         leg.orders[intent.client_order_id] = await client.get_order_info(
             intent.client_order_id, force_refresh=True, contract_id=leg.instrument
         )
-    fills = await client.get_user_trade_history(leg.instrument, since_ns=pair.created_at)
+    fills = await client.get_user_trade_history(leg.instrument, since_ns=since_ns)
     new = [fill for fill in fills if fill.client_order_id in leg.ours and fill.trade_id not in leg.booked]
     leg.unseen = sum((fill.signed_quantity for fill in new), Decimal(0))
     held = await client.get_position_snapshot(leg.instrument)
@@ -239,32 +266,36 @@ async def _look(client: BaseExchangeClient, pair: PairRecord, leg: LegState) -> 
 
 
 def _only_real(journal: Journal) -> None:
-    from perpkit.bot.closing import NotReal, check_real, open_owners
-
     try:
         check_real(journal, open_owners(journal))
     except NotReal as e:
         raise Failure(str(e), hint="start that bot again: it recovers by itself") from e
 
 
-async def _apply(journal: Journal, target: Target) -> None:
-    """Run the engine until every pair of the journal rests, then stop it."""
-    groups = {(pair.strategy, pair.account) for pair in journal.pairs(*OPEN)}
-    venues = {pair.venue(leg) for pair in journal.pairs(*OPEN) for leg in Leg}
+def _rests(desk: Desk) -> bool:
+    """Every venue of the desk is proved, and no holding is on its way out."""
+    return desk.entry_block() is None and all(h.state is not HoldingState.CLOSING for h in desk.holdings.values())
+
+
+async def _apply(journal: Journal, target: Target, folder: Path) -> None:
+    """Run the engines and desks until everything of the journal rests, then stop them."""
+    owners = open_owners(journal)
+    groups = {(owner.strategy, owner.account) for owner in owners}
+    venues = {market.venue for owner in owners for market in markets(owner)}
     target.check(venues)
+    ownership, runtime = Ownership(journal), Runtime.system()
     async with AsyncExitStack() as stack:
+        stack.callback(runtime.offload.close)
         clients: Mapping[str, BaseExchangeClient] = {
-            name: await stack.enter_async_context(opened(name, target, signed=True)) for name in sorted(venues)
+            name: await stack.enter_async_context(opened(name, target, signed=True, state_directory=folder / "ids"))
+            for name in sorted(venues)
         }
         for strategy, account in sorted(groups):
-            runtime = Runtime.system()
-            engine = ExecutionEngine(journal, clients, runtime, strategy=strategy, account=account)
-            try:
-                await engine.start()
-                async with asyncio.timeout(APPLY_S):
-                    await asyncio.gather(*(runner.until_rest() for runner in engine.pairs.values()))
-            except TimeoutError:
-                pass  # what is not at rest yet shows in the report that follows
-            finally:
-                await engine.stop()
-                runtime.offload.close()
+            async with taken_over(journal, clients, runtime, ownership, strategy, account) as (engine, desk):
+                try:
+                    async with asyncio.timeout(APPLY_S):
+                        await asyncio.gather(*(runner.until_rest() for runner in engine.pairs.values()))
+                        while not _rests(desk):  # noqa: ASYNC110 - the desk tells nobody
+                            await asyncio.sleep(LOOK_S)
+                except TimeoutError:
+                    pass  # what is not at rest yet shows in the report that follows

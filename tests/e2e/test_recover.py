@@ -253,7 +253,7 @@ def test_apply_twice_is_apply_once(wreck: Wreck, call: Call) -> None:
     wreck.journal(intent)
     call("recover", "--apply")
     sent = len(wreck.venue(Leg.LONG).bench.commands())
-    assert call("recover", "--apply") == (0, {"pairs": []})
+    assert call("recover", "--apply") == (0, {"pairs": [], "holdings": []})
     assert len(wreck.venue(Leg.LONG).bench.commands()) == sent
 
 

@@ -201,7 +201,7 @@ class RiskEngine:
                 return self._refuse(block)
             self._sent.append(self.clock.monotonic())
             self.breakers[order.venue].trying(self.clock.time_ns())
-        self.approvals.add(order, worth)
+        self.approvals.add(order, worth, self.figures[order.venue].initial_margin(order.instrument))
         return None
 
     def _refuse(self, block: str) -> str:
@@ -286,7 +286,7 @@ class RiskEngine:
         needed = self.approvals.margin_since(order.venue, figures.at_ns or 0)
         for other in together:
             if other.venue == order.venue:
-                worth, initial = self._worth(other), other.instrument.initial_margin
+                worth, initial = self._worth(other), figures.initial_margin(other.instrument)
                 if worth is None or initial is None:
                     return f"max_margin_use: {order.venue} does not say the initial margin of {other.instrument.id}, limit {most}"
                 needed += worth * initial
@@ -321,10 +321,11 @@ class RiskEngine:
         return self.figures[order.venue].reference(str(order.instrument.id), self.limits.max_data_age_s)
 
     async def _refer(self, order: OrderCheck) -> None:
-        """Learn mark and index where a limit needs them."""
+        """Learn the account's leverage there, and mark and index where a limit needs them."""
         guarded = self.limits.max_mark_index_divergence is not None or self.limits.max_quote_divergence is not None
         if guarded or (order.price is None and self.price(order.venue, str(order.instrument.id)) is None):
             await self.figures[order.venue].refer(order.instrument)
+        await self.figures[order.venue].learn_tiers(order.instrument)
 
     # ---- what happens
 

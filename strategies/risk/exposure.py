@@ -40,7 +40,7 @@ class Approvals:
         self._held: dict[str, Approved] = {}
         self._count = 0
 
-    def add(self, order: OrderCheck, worth: Decimal) -> None:
+    def add(self, order: OrderCheck, worth: Decimal, initial: Decimal | None) -> None:
         """It is about to be sent."""
         self._count += 1
         self._held[order.client_order_id or f"#{self._count}"] = Approved(
@@ -49,7 +49,7 @@ class Approvals:
             client_order_id=order.client_order_id,
             quantity=order.quantity,
             worth=worth,
-            initial=order.instrument.initial_margin,
+            initial=initial,
             at_ns=self._clock.time_ns(),
         )
 

@@ -77,6 +77,14 @@ class VenueFigures:
         self.leverage[str(instrument.id)] = (now_ns, found)
         return found
 
+    def initial_margin(self, instrument: Instrument) -> Decimal | None:
+        """What an order here binds, as a fraction of its worth: the venue's least, or more where the account's leverage is lower."""
+        held = self.leverage.get(str(instrument.id))
+        info = None if held is None else held[1]
+        leverages = [info.account_leverage, info.max_leverage] if info is not None else [instrument.max_leverage]
+        known = [1 / leverage for leverage in leverages if leverage]
+        return max([*known, *([instrument.initial_margin] if instrument.initial_margin is not None else [])], default=None)
+
     def reference(self, instrument: str, max_age_s: float) -> Reference | None:
         """Mark and index if they are fresh enough."""
         held = self.references.get(instrument)

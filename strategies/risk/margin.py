@@ -109,8 +109,6 @@ def account(
             raise Missing(f"{name} has no mark")
         if instrument.id.inverse:
             raise Missing(f"{name} is inverse")
-        if instrument.maintenance_margin is None:
-            raise Missing(f"{venue} does not say the maintenance margin of {name}")
         tiers = tiers_of(instrument, leverage.get(name))
         one = Held(
             venue=venue,
@@ -145,8 +143,12 @@ def _calibrated(built: Account) -> Account:
 
 
 def tiers_of(instrument: Instrument, leverage: LeverageInfo | None) -> tuple[Tier, ...]:
-    """The maintenance fraction grows as the venue's maximum leverage falls from tier to tier; one tier where it names none."""
-    base = instrument.maintenance_margin or ZERO
+    """The maintenance fraction grows as the venue's maximum leverage falls from tier to tier; one where it names none. Raises Missing."""
+    base = instrument.maintenance_margin
+    if base is None and leverage is not None:
+        base = leverage.maintenance_margin
+    if base is None:
+        raise Missing(f"{instrument.id.venue} does not say the maintenance margin of {instrument.id}")
     brackets = () if leverage is None else leverage.brackets
     if not brackets or brackets[0][1] <= 0:
         return (Tier(ZERO, base),)

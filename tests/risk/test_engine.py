@@ -55,6 +55,20 @@ def test_a_guarded_pair_opens_holds_and_closes(tmp_path: Path) -> None:
     run_scene(tmp_path, main)
 
 
+@pytest.mark.parametrize("names", [("aster", "okx"), ("backpack", "dydx"), ("paradex", "lighter")])
+def test_a_guarded_pair_opens_and_closes_on_every_venue_and_its_margin_is_forecast(tmp_path: Path, names: tuple[str, str]) -> None:
+    async def main(s: Scene) -> None:
+        record = await s.stack.open()
+        assert record.state is PairState.HEDGED, record.reason
+        await asyncio.sleep(8)
+        assert s.risk.margin.unknown == {}
+        assert s.risk.margin.advice[record.pair_id].distance is not None
+        assert s.risk.order_block(check(s, names[0])) is None
+        assert (await s.stack.close(record.pair_id)).state is PairState.CLOSED
+
+    run_scene(tmp_path, main, names=names, deposit="5000", max_mark_index_divergence=D("0.05"))
+
+
 @pytest.mark.parametrize(
     ("limits", "rule"),
     [

@@ -8,7 +8,7 @@ share first, then from the owners, the oldest first, so that as few pairs as pos
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -153,12 +153,21 @@ class SharedMarket:
         """One execution on the account, perhaps seen before; an owner's is booked once, another's is remembered apart."""
         if fill.instrument != self.instrument.id:
             return
+        await asyncio.shield(self._take_all([fill]))
+
+    async def _take_all(self, fills: Iterable[Fill]) -> None:
+        """Shielded by the callers: what one fill does to several owners is not cut in half because one of them stops."""
         async with self._booking:
-            await self._take(fill)
+            for fill in fills:
+                await self._take(fill)
 
     async def _take(self, fill: Fill) -> None:
         key = (fill.trade_id, fill.side.value)
-        if key in self._explained or any(key in share.fills for share in self.shares):
+        booked = sum((share.fills[key].quantity for share in self.shares if key in share.fills), ZERO)
+        if key in self._explained or booked >= fill.quantity:
+            return
+        if booked > 0:  # a former process died while it shared the fill out: what it did not book is still to be explained
+            self._orphans[key] = msgspec.structs.replace(fill, quantity=fill.quantity - booked)
             return
         for share in self.shares:
             client_order_id = share.owner_of(fill)
@@ -197,10 +206,9 @@ class SharedMarket:
                 await self._book(share, msgspec.structs.replace(fill, quantity=part, fee=fee), None, cause)
                 taken += part
         self._orphans.pop(key, None)
-        if taken == 0:
-            self._explained[key] = None
-            while len(self._explained) > MAX_ORPHANS:
-                self._explained.popitem(last=False)
+        self._explained[key] = None
+        while len(self._explained) > MAX_ORPHANS:
+            self._explained.popitem(last=False)
         return taken
 
     async def _book(self, share: Share, fill: Fill, client_order_id: str | None, cause: FillCause) -> None:
@@ -222,9 +230,7 @@ class SharedMarket:
         """The venue's name of our order. Fills that came under it before it was known are ours."""
         if not share.name(order_id, client_order_id):
             return
-        async with self._booking:
-            for fill in [f for f in self._orphans.values() if f.order_id == order_id]:
-                await self._take(fill)
+        await asyncio.shield(self._take_all([f for f in self._orphans.values() if f.order_id == order_id]))
 
     async def pull_fills(self) -> None:
         """Ask the venue for all fills since the first share began; book what is ours and new.
@@ -235,10 +241,7 @@ class SharedMarket:
         self._pull_gap_s = min(self._pull_gap_s * 2, MAX_PULL_GAP_S)
         fills = await self.client.get_user_trade_history(self.instrument.contract_id, since_ns=self._since_ns)
         self.answered()
-        async with self._booking:
-            for fill in fills:
-                if fill.instrument == self.instrument.id:
-                    await self._take(fill)
+        await asyncio.shield(self._take_all(fill for fill in fills if fill.instrument == self.instrument.id))
 
     # ---- the position
 
@@ -278,20 +281,23 @@ class SharedMarket:
             missing = await self._missing()
             if missing is None or missing == 0:
                 return missing == 0
-            async with self._booking:
-                others = self._explaining(missing)
-                if others is None:
-                    return False
-                ours = self._ours_of(missing)
-                sign = 1 if missing > 0 else -1
-                self._foreign += missing - sign * ours
-                for fill in reversed(others):
-                    ours -= await self._allot(fill, ours if fill.side.sign == sign else ZERO)
-            self._forced_looks = 0
-            for share in self.live:
-                share.say("position.external", change=missing, foreign=self.foreign)
-            self._changed()
-            return True
+            return await asyncio.shield(self._explain(missing, self.expected_position))
+
+    async def _explain(self, missing: Decimal, expected: Decimal) -> bool:
+        async with self._booking:
+            others = self._explaining(missing)
+            if others is None or self.expected_position != expected:
+                return False
+            ours = self._ours_of(missing)
+            sign = 1 if missing > 0 else -1
+            self._foreign += missing - sign * ours
+            for fill in reversed(others):
+                ours -= await self._allot(fill, ours if fill.side.sign == sign else ZERO)
+        self._forced_looks = 0
+        for share in self.live:
+            share.say("position.external", change=missing, foreign=self.foreign)
+        self._changed()
+        return True
 
     def _ours_of(self, missing: Decimal) -> Decimal:
         """How much of a change is taken from us: what is left once nothing foreign stands in our direction."""

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -74,6 +75,7 @@ class PairRunner:
         }
         self._closed_with: dict[Leg, Decimal] = {}
         self._tasks: dict[Leg, asyncio.Task[None]] = {}
+        self._checking: asyncio.Task[bool] | None = None
         self._orders_sent = 0
         self._open_since_s: float | None = None
         self._opening_since_s: float | None = None
@@ -230,9 +232,10 @@ class PairRunner:
             log.exception("pair.failed pair=%s", self.record.pair_id)
             await self.move(Move(PairState.ALERT, "the engine failed on this pair; see the log"))
         finally:
-            for task in self._tasks.values():
+            tasks: list[asyncio.Task[Any]] = [*self._tasks.values(), *([] if self._checking is None else [self._checking])]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._moved.set()
 
     @property
@@ -355,13 +358,26 @@ class PairRunner:
     async def _guard(self) -> None:
         """Hedged: sleep until something changes, and now and then prove that the venues still agree (PAINS 6)."""
         self._moved.set()
-        if await self._wait(PROBE_S if self._suspect else self._check_s):
+        if self._checking is None:
+            if await self._wait(PROBE_S if self._suspect else self._check_s):
+                return
+            self._checking = asyncio.create_task(self.reconcile(), name=f"{self.record.pair_id}:check")
+        if not await self._ended_first(self._checking):
             return
-        agreed = await self.reconcile()
+        agreed, self._checking = self._checking.result(), None
         if agreed or not all(trader.venue_up for trader in self.legs.values()):
             self._unproved_since_s = None
         elif self.disagrees_too_long():
             await self.move(Move(PairState.ALERT, "a venue shows a position that no record explains"))
+
+    async def _ended_first(self, task: asyncio.Task[bool]) -> bool:
+        """False when something changed before the task ended: one venue that does not answer holds up nothing that the other one told."""
+        changed = asyncio.create_task(self._changed.wait())
+        try:
+            await asyncio.wait({task, changed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+        return task.done()
 
     def disagrees_too_long(self) -> bool:
         """Called at each look that found venues answering but not agreeing with our account; True after the deadline."""
@@ -372,15 +388,17 @@ class PairRunner:
 
     async def reconcile(self) -> bool:
         """Compare both venues with our account of them; True when both could be asked and agree or are explained."""
-        agreed = True
-        for trader in self.legs.values():
-            try:
-                if not await trader.reconcile():
-                    agreed = False
-                    trader.say("position.unexplained", expected=trader.expected_position)
-            except VenueError as e:
-                trader.mark(e)
-                agreed = False
+        agreed = await asyncio.gather(*(self._reconcile(trader) for trader in self.legs.values()))
+        return all(agreed)
+
+    async def _reconcile(self, trader: LegTrader) -> bool:
+        try:
+            agreed = await trader.reconcile()
+        except VenueError as e:
+            trader.mark(e)
+            return False
+        if not agreed:
+            trader.say("position.unexplained", expected=trader.expected_position)
         await self.save_foreign()
         return agreed
 

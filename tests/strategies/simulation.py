@@ -671,15 +671,17 @@ class Storm:
         """E27: every funding payment of the venues is booked, with its sign."""
         assert s.engine is not None
         assert s.journal is not None
+        twin = None if self.twin_id is None else s.journal.pair(self.twin_id)
         for attempt in range(6):
             try:
-                await book_funding(record, s.clients, s.engine.journal, s.runtime.clock.time_ns())
+                for pair in [record] if twin is None else [record, twin]:
+                    await book_funding(pair, s.clients, s.engine.journal, s.runtime.clock.time_ns())
                 break
             except VenueError as e:
                 if attempt == 5:
                     raise Violation(f"E27: funding cannot be read: {e}") from e
                 await asyncio.sleep(10)
-        booked = s.journal.funding(record.pair_id)
+        booked = [*s.journal.funding(record.pair_id), *s.journal.funding(self.twin_id or "")]
         for name, venue in s.venues.items():
             paid = [e for e in venue.events if isinstance(e, FundingPaid) and e.account == venue.account.account]
             truth = money(sum(e.amount for e in paid if e.market == venue.symbol))

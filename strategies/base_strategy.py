@@ -234,6 +234,20 @@ class BaseStrategy(ABC, Generic[C]):
         decision = self.decision("exit", "requested", why, symbol=runner.record.symbol, pair_id=owner_id)
         await self.context.engine.begin_close(owner_id, f"requested: {why}", decision)
 
+    async def resume(self, what: str, why: str = "asked by the operator") -> None:
+        """The operator has looked at a pair in ALERT: it is proved, then repaired by reducing only. It is on its way when this returns.
+
+        Raises:
+            LookupError: this strategy has nothing of that name.
+            ValueError: it does not wait for an operator.
+        """
+        runner = self.context.engine.pairs.get(what)
+        if runner is None:
+            raise LookupError(f"{self.name} has no pair {what!r}")
+        if runner.state is not PairState.ALERT:
+            raise ValueError(f"{what} is {runner.state}, only a pair in alert can be resumed")
+        await self.context.engine.resume_pair(what)
+
     # ---- events
 
     def follow(self, venue: str, symbol: str, *, bars: str = "1m") -> None:

@@ -96,10 +96,10 @@ class HaltBody(_Body):
     reason: str = Field(min_length=1, max_length=500)
 
 
-class PairBody(_Body):
-    """Which pair in ALERT."""
+class ResumeBody(_Body):
+    """`owner`: a pair in ALERT, or the market of a grid that halted."""
 
-    pair_id: str = Field(min_length=1, max_length=64)
+    owner: str = Field(min_length=1, max_length=96)
 
 
 class NoBody(_Body):
@@ -155,9 +155,9 @@ ROUTES = (
     Route(
         method="POST",
         path="/resume_pair",
-        summary="A pair in alert was looked at: prove it and repair it by reducing.",
-        act=lambda o, b, who: o.resume_pair(b.pair_id, who),
-        body=PairBody,
+        summary="A pair in alert, or a halted grid, was looked at: prove it and go on, reducing first.",
+        act=lambda o, b, who: o.resume_pair(b.owner, who),
+        body=ResumeBody,
     ),
     Route(
         method="POST",

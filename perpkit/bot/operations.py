@@ -14,6 +14,7 @@ from database.records import AuditRecord, HoldingState, Leg, PairState
 from exchange_clients.model import NS_PER_S
 from perpkit.bot.assemble import Bot, Bots
 from perpkit.bot.config import BotConfig, InvalidConfig
+from strategies.base_strategy import InvalidParameters
 from strategies.risk.halt import HaltFile
 
 log = logging.getLogger("perpkit.bot")
@@ -164,27 +165,24 @@ class Operations:
         held = await self._off(partial(self._halt.clear, actor, self._clock.time_ns()))
         return {"resumed": held is not None, "was": None if held is None else msgspec.to_builtins(held)}
 
-    async def resume_pair(self, pair_id: str, actor: str) -> dict[str, Any]:
-        """The operator has looked at a pair in ALERT: prove it, repair it by reducing.
+    async def resume_pair(self, owner_id: str, actor: str) -> dict[str, Any]:
+        """The operator has looked at a pair in ALERT, or at a halted grid (named by its market): it goes on, by reducing first.
 
         Raises:
-            Refused: there is no such pair, or it is not in ALERT.
+            Refused: there is nothing of that name, or it does not wait for an operator.
         """
-        bot = next((bot for bot in self._bots if pair_id in bot.engine.pairs), None)
-        if bot is None:
-            raise Refused(f"there is no pair {pair_id!r}", missing=True)
-        runner = bot.engine.pairs[pair_id]
-        if runner.state is not PairState.ALERT:
-            raise Refused(f"{pair_id} is {runner.state}, only a pair in alert can be resumed")
-        await self._audit(actor, "resume_pair", {"pair_id": pair_id})
-        try:
-            async with asyncio.timeout(RESUME_PAIR_S):
-                record = await bot.engine.resume_pair(pair_id)
-        except TimeoutError:
-            return {"pair_id": pair_id, "state": runner.state, "reason": "still at work"}
-        except ValueError as e:
-            raise Refused(str(e)) from e
-        return {"pair_id": pair_id, "state": record.state, "reason": record.reason}
+        await self._audit(actor, "resume_pair", {"owner": owner_id})
+        missing: list[str] = []
+        for bot in self._bots:
+            try:
+                async with asyncio.timeout(RESUME_PAIR_S):
+                    await bot.strategy.resume(owner_id, f"asked by {actor}")
+                return {"resumed": owner_id, "bot": bot.name}
+            except LookupError as e:
+                missing.append(str(e))
+            except ValueError as e:
+                raise Refused(str(e)) from e
+        raise Refused("; ".join(missing), missing=True)
 
     async def reload(self, actor: str) -> dict[str, Any]:
         """Read the files again. New parameters hold for what is opened from now on; what is open only gets tighter ones (E39).
@@ -213,7 +211,10 @@ class Operations:
             why = f"venues: {', '.join(bot.config.venues)} -> {', '.join(new.venues)} takes a start; nothing of this bot was changed"
             return {"refused": why}
         needs_start = [name for name in ("venues", "paper", "notifications", "control") if getattr(bot.config, name) != getattr(new, name)]
-        per_owner = await bot.strategy.reload(new.strategy_config)
+        try:
+            per_owner = await bot.strategy.reload(new.strategy_config)
+        except InvalidParameters as e:
+            return {"refused": str(e)}
         refused_risk = bot.risk.reload(new.risk)
         return {
             "refused_for_open": {owner: [str(c) for c in changes if not c.applies] for owner, changes in per_owner.items()},

@@ -211,9 +211,9 @@ def test_e39_reload_tightens_what_is_open_and_says_what_it_refused(tmp_path: Pat
 def test_only_a_pair_in_alert_is_resumed(tmp_path: Path) -> None:
     async def main(w: World) -> None:
         pair = await w.open()
-        code, told, _ = await w.ask("POST", "/resume_pair", {"pair_id": pair.pair_id})
-        assert (code, told["title"]) == (409, "refused")
-        assert (await w.ask("POST", "/resume_pair", {"pair_id": "nosuch"}))[0] == 404
+        code, told, _ = await w.ask("POST", "/resume_pair", {"owner": pair.pair_id})
+        assert (code, told["title"], told["detail"]) == (409, "refused", f"{pair.pair_id} is hedged, only a pair in alert can be resumed")
+        assert (await w.ask("POST", "/resume_pair", {"owner": "nosuch"}))[0] == 404
 
     play(tmp_path, main)
 

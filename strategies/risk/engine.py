@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from database.errors import JournalError
-from database.records import DecisionRecord, PairState, StateRecord
+from database.records import DecisionRecord
 from exchange_clients.errors import VenueError
-from exchange_clients.model import NS_PER_S, ZERO, InstrumentId, Purpose
+from exchange_clients.model import NS_PER_S, InstrumentId, Purpose
 from exchange_clients.transport.runtime import Runtime
 from strategies.execution.guard import OrderCheck
 from strategies.execution.journaling import AsyncJournal, Observer, nobody
 
-from . import daily, divergence, opens, takeover
-from .breakers import Breaker, Saved
+from . import daily, divergence, memory, opens, takeover
+from .amounts import Amounts
+from .breakers import Breaker
 from .dead_man import DeadMan
 from .exposure import Approvals
 from .fence import BEAT_S, Fence, Heartbeat
@@ -41,13 +42,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("strategies.risk")
 
-VERSION = 1
 STALE_POLL_S = 2.0
 DAILY_S = 30.0
 HEDGE_ROOM = Decimal("1.25")
 """A hedge follows an entry that was checked; prices may have moved by this much before it counts as a wrong number."""
-BREAKER_KEY = "risk:breaker:"
-DAY_KEY = "risk:day"
 FORCED = ("liquidation", "adl")
 
 
@@ -82,6 +80,7 @@ class RiskEngine:
         self.approvals = Approvals(self.clients, runtime.clock)
         self.engines: list[ExecutionEngine] = []
         self.desks: list[Desk] = []
+        self.amounts = Amounts(self)
         self.margin = MarginWatch(self)
         self.dead_men = {venue: DeadMan(client, self) for venue, client in clients.items()}
         self.refusals: deque[tuple[int, str]] = deque(maxlen=50)
@@ -111,7 +110,7 @@ class RiskEngine:
 
         Call it before the engines start. A venue that cannot be asked now is asked again later; until then nothing is entered there.
         """
-        self._recall()
+        memory.recall(self, self._journal.sync)
         await self._tick()
         while self.fenced is not None:
             log.warning("fence.waiting reason=%s", self.fenced)
@@ -130,7 +129,7 @@ class RiskEngine:
         await asyncio.gather(*tasks, return_exceptions=True)
         for dead_man in self.dead_men.values():
             await dead_man.disarm("stopped")
-        await self._save()
+        await self._write(*memory.records(self, self._take_dirty()))
         await self._journal.close()
         if self._heart is not None:
             with contextlib.suppress(OSError):
@@ -171,16 +170,16 @@ class RiskEngine:
                 if age_s is None or age_s > min(self.limits.check_s, self.limits.max_data_age_s / 2):
                     await self.figures[venue].look()
             for leg in legs:
-                await self._refer(leg)
+                await self.amounts.refer(leg)
         except VenueError as e:
             return self._refuse(f"max_data_age_s: {e}")
         if self.today is None and self.limits.max_daily_loss_usd is not None:
             await self._count_day()
-        references = {leg.instrument.id: self._reference(leg) for leg in legs}
+        references = {leg.instrument.id: self.amounts.reference(leg) for leg in legs}
         block = (
             divergence.quotes(references, self.limits.max_quote_divergence)
             or self._momentary(*venues)
-            or next((b for leg in legs if (b := self._amounts(leg, legs)) is not None), None)
+            or next((b for leg in legs if (b := self.amounts.block(leg, legs)) is not None), None)
         )
         return None if block is None else self._refuse(block)
 
@@ -188,7 +187,7 @@ class RiskEngine:
         """One adding order, at once, from what is known."""
         if order.reduce_only:
             return None
-        worth = self._worth(order)
+        worth = self.amounts.worth(order)
         most = self.limits.max_order_usd
         if worth is None:
             return self._refuse(f"max_order_usd: {order.instrument.id} has no price")
@@ -196,7 +195,7 @@ class RiskEngine:
         if most is not None and worth > most * room:
             return self._refuse(f"max_order_usd: {order.quantity} of {order.instrument.id} is worth {worth:.2f}, limit {most * room}")
         if order.purpose is not Purpose.HEDGE:
-            block = self.entry_block(order.venue) or self._rate() or self._momentary(order.venue) or self._amounts(order, (order,))
+            block = self.entry_block(order.venue) or self._rate() or self._momentary(order.venue) or self.amounts.block(order, (order,))
             if block is not None:
                 return self._refuse(block)
             self._sent.append(self.clock.monotonic())
@@ -240,93 +239,6 @@ class RiskEngine:
             return f"max_daily_loss_usd: the result of today is not known, limit {limit}"
         return None
 
-    def _amounts(self, order: OrderCheck, together: Iterable[OrderCheck]) -> str | None:
-        """Everything that is counted in USD, with the orders of `together` as if they were done."""
-        limits, held, naked = self.limits, dict.fromkeys(self.clients, ZERO), ZERO
-        for owner in self.owners():
-            delta = ZERO
-            for venue, instrument, quantity, last in owner:
-                if not quantity:
-                    continue
-                price = self.price(venue, instrument) or last
-                if price is None:
-                    return f"max_venue_exposure_usd: {quantity} of {instrument} is held and has no price"
-                held[venue] = held.get(venue, ZERO) + abs(quantity) * price
-                delta += quantity * price
-            if len(owner) > 1:
-                naked += abs(delta)
-        for venue, worth in self.approvals.waiting():
-            held[venue] = held.get(venue, ZERO) + worth
-        for other in together:
-            worth_of = self._worth(other)
-            if worth_of is None:
-                return f"max_venue_exposure_usd: {other.instrument.id} has no price"
-            held[other.venue] = held.get(other.venue, ZERO) + worth_of
-        most = limits.max_venue_exposure_usd
-        if most is not None and held[order.venue] > most:
-            return f"max_venue_exposure_usd: {held[order.venue]:.2f} on {order.venue} with this order, limit {most}"
-        total = sum(held.values(), ZERO)
-        if limits.max_total_exposure_usd is not None and total > limits.max_total_exposure_usd:
-            return f"max_total_exposure_usd: {total:.2f} with this order, limit {limits.max_total_exposure_usd}"
-        if limits.max_naked_usd is not None and naked > limits.max_naked_usd:
-            return f"max_naked_usd: {naked:.2f} is unhedged, limit {limits.max_naked_usd}"
-        block = divergence.mark_index(order.instrument.id, self._reference(order), limits.max_mark_index_divergence)
-        return block or self._margin(order, together)
-
-    def _margin(self, order: OrderCheck, together: Iterable[OrderCheck]) -> str | None:
-        most = self.limits.max_margin_use
-        if most is None:
-            return None
-        figures = self.figures[order.venue]
-        account = figures.account
-        if account is None or account.equity is None or account.available is None:
-            return f"max_margin_use: {order.venue} tells no equity or no available collateral, limit {most}"
-        if account.equity <= 0:
-            return f"max_margin_use: equity on {order.venue} is {account.equity}, limit {most}"
-        needed = self.approvals.margin_since(order.venue, figures.at_ns or 0)
-        for other in together:
-            if other.venue == order.venue:
-                worth, initial = self._worth(other), figures.initial_margin(other.instrument)
-                if worth is None or initial is None:
-                    return f"max_margin_use: {order.venue} does not say the initial margin of {other.instrument.id}, limit {most}"
-                needed += worth * initial
-        use = (account.equity - account.available + needed) / account.equity
-        return f"max_margin_use: {use:.4f} of the equity on {order.venue} would be bound, limit {most}" if use > most else None
-
-    # ---- what is known
-
-    def owners(self) -> list[list[tuple[str, str, Decimal, Decimal | None]]]:
-        """Per pair and holding: (venue, instrument, own signed quantity, last price seen by its owner) of each leg."""
-        found = []
-        for engine in self.engines:
-            for runner in list(engine.pairs.values()):
-                if runner.state is not PairState.CLOSED:
-                    legs = [(t.venue, str(t.instrument.id), leg.sign * t.own, t.last_price) for leg, t in runner.legs.items()]
-                    found.append(legs)
-        for desk in self.desks:
-            found.extend([(h.record.venue, h.record.instrument, h.own, h.market.last_price)] for h in list(desk.holdings.values()))
-        return found
-
-    def price(self, venue: str, instrument: str) -> Decimal | None:
-        """The newest price of a market that is fresh enough to limit anything by."""
-        figures = self.figures.get(venue)
-        return None if figures is None else figures.mark(instrument, self.limits.max_data_age_s)
-
-    def _worth(self, order: OrderCheck) -> Decimal | None:
-        """At its own limit or at the mark, whichever is more."""
-        prices = [p for p in (order.price, self.price(order.venue, str(order.instrument.id))) if p is not None]
-        return order.instrument.value(order.quantity, max(prices)) if prices else None
-
-    def _reference(self, order: OrderCheck) -> Any:
-        return self.figures[order.venue].reference(str(order.instrument.id), self.limits.max_data_age_s)
-
-    async def _refer(self, order: OrderCheck) -> None:
-        """Learn the account's leverage there, and mark and index where a limit needs them."""
-        guarded = self.limits.max_mark_index_divergence is not None or self.limits.max_quote_divergence is not None
-        if guarded or (order.price is None and self.price(order.venue, str(order.instrument.id)) is None):
-            await self.figures[order.venue].refer(order.instrument)
-        await self.figures[order.venue].learn_tiers(order.instrument)
-
     # ---- what happens
 
     def observe(self, event: str, pair_id: str, **facts: object) -> None:
@@ -362,6 +274,10 @@ class RiskEngine:
         self._observer(event, pair_id, venue=breaker.venue, state=breaker.saved.state.value, until=breaker.saved.until_ns, **facts)
         self._wake()
 
+    def status(self) -> dict[str, Any]:
+        """Everything that says no, and the figures behind it; JSON-ready."""
+        return memory.status(self)
+
     def now_ns(self) -> int:
         """Wall time."""
         return self.clock.time_ns()
@@ -392,7 +308,7 @@ class RiskEngine:
             await self.clock.sleep(POLL_S)
             try:
                 await self._tick()
-                await self._save()
+                await self._write(*memory.records(self, self._take_dirty()))
             except Exception:
                 log.exception("risk.tick_failed")  # the look is not counted: entries stop after STALE_POLL_S
 
@@ -495,7 +411,7 @@ class RiskEngine:
     async def _refresh_references(self, figures: VenueFigures) -> None:
         """Mark and index of markets in play: where a limit needs them, and where a held market has no other price."""
         guarded = self.limits.max_mark_index_divergence is not None or self.limits.max_quote_divergence is not None
-        held = {i for owner in self.owners() for venue, i, quantity, _ in owner if quantity and venue == figures.name}
+        held = {i for owner in self.amounts.owners() for venue, i, quantity, _ in owner if quantity and venue == figures.name}
         playing = held | {i for venue, i in self.approvals.markets() if venue == figures.name}
         for instrument in playing:
             if guarded or figures.mark(instrument, self.limits.max_data_age_s / 2) is None:
@@ -513,7 +429,7 @@ class RiskEngine:
         now: dict[str, Decimal] = {}
         older: dict[str, Decimal] = {}
         for one in accounts:
-            value = daily.worth(one.fills, one.funding, self.price)
+            value = daily.worth(one.fills, one.funding, self.amounts.price)
             if value is None:
                 self.today = None
                 log.warning("day.unknown owner=%s reason=a held market has no price", one.owner)
@@ -524,7 +440,7 @@ class RiskEngine:
         book = daily.roll(self.day, now_ns, older)
         self.today = daily.result(book, now)
         self.day = msgspec.structs.replace(book, last=now)
-        self._dirty.add(DAY_KEY)
+        self._dirty.add(memory.DAY_KEY)
         limit = self.limits.max_daily_loss_usd
         if limit is not None and -self.today >= limit and not self.day.halted:
             self.day = msgspec.structs.replace(self.day, halted=True)
@@ -532,35 +448,9 @@ class RiskEngine:
             await self.halt_all(f"max_daily_loss_usd: {-self.today:.2f} lost since 00:00 UTC, limit {limit}")
             self._wake()
 
-    # ---- what survives a restart
-
-    def _recall(self) -> None:
-        journal = self._journal.sync
-        for venue in self.breakers:
-            held = journal.state(self.strategy, self.account, BREAKER_KEY + venue)
-            if held is not None and held.version == VERSION:
-                self.breakers[venue] = Breaker(venue, msgspec.json.decode(held.value, type=Saved))
-        day = journal.state(self.strategy, self.account, DAY_KEY)
-        if day is not None and day.version == VERSION:
-            self.day = msgspec.json.decode(day.value, type=daily.DayBook)
-        mine = [p for p in journal.pairs() if (p.strategy, p.account) == (self.strategy, self.account)]
-        self.failed_opens.recall(mine)
-        holdings = [h for h in journal.holdings() if (h.strategy, h.account) == (self.strategy, self.account) and h.closed_at is None]
-        pairs = [p for p in mine if p.state is not PairState.CLOSED]
-        self.approvals.recall(journal, [*(p.pair_id for p in pairs), *(h.holding_id for h in holdings)])
-
-    async def _save(self) -> None:
+    def _take_dirty(self) -> set[str]:
         dirty, self._dirty = self._dirty, set()
-        now_ns = self.clock.time_ns()
-        records = []
-        for name in sorted(dirty):
-            value: object = self.day if name == DAY_KEY else self.breakers[name].saved
-            key = name if name == DAY_KEY else BREAKER_KEY + name
-            text = msgspec.json.encode(value).decode()
-            records.append(
-                StateRecord(strategy=self.strategy, account=self.account, key=key, version=VERSION, value=text, updated_at=now_ns)
-            )
-        await self._write(*records)
+        return dirty
 
     async def _write(self, *records: Any) -> None:
         if records:
@@ -589,31 +479,6 @@ class RiskEngine:
             ages=msgspec.json.encode({v: f.age_s for v, f in self.figures.items()}).decode(),
             ts=now_ns,
         )
-
-    # ---- for humans
-
-    def status(self) -> dict[str, Any]:
-        """Everything that says no, and the figures behind it; JSON-ready."""
-        now_ns = self.clock.time_ns()
-        return {
-            "halted": None if self.halt is None else self.halt.reason,
-            "fenced": self.fenced,
-            "entry_block": self.entry_block(),
-            "today_usd": None if self.today is None else str(self.today),
-            "failed_opens": self.failed_opens.count,
-            "venues": {
-                venue: {
-                    "breaker": breaker.saved.state.value,
-                    "block": breaker.block(now_ns),
-                    "age_s": self.figures[venue].age_s,
-                    "error": self.figures[venue].last_error,
-                    "dead_man": self.dead_men[venue].status,
-                }
-                for venue, breaker in self.breakers.items()
-            },
-            "margin": self.margin.status(),
-            "last_refusals": [{"at": at, "reason": reason} for at, reason in self.refusals],
-        }
 
 
 def tee(*observers: Observer) -> Observer:

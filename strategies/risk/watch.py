@@ -68,7 +68,7 @@ class MarginWatch:
             figures.positions,
             lambda p: instruments.get(p.instrument),
             {name: info for name, (_, info) in figures.leverage.items()},
-            lambda name: risk.price(venue, name),
+            lambda name: risk.amounts.price(venue, name),
         )
 
     def _legs(self, runner: PairRunner) -> PairLegs:
@@ -76,7 +76,7 @@ class MarginWatch:
         step = common_step(*(t.instrument.step_size for t in legs))
         smallest = step
         for trader in legs:
-            price = self._risk.price(trader.venue, str(trader.instrument.id)) or trader.last_price
+            price = self._risk.amounts.price(trader.venue, str(trader.instrument.id)) or trader.last_price
             least = trader.instrument.min_notional * CLOSABLE_MARGIN / price if price else Decimal(0)
             smallest = max(smallest, trader.instrument.min_quantity, least)
         return PairLegs(legs=tuple((t.venue, str(t.instrument.id), t.own) for t in legs), step=step, smallest=smallest)

@@ -1,0 +1,70 @@
+"""What the risk engine remembers across restarts, and what it shows to humans."""
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from database.journal import Journal
+from database.records import PairState, StateRecord
+
+from . import daily
+from .breakers import Breaker, Saved
+
+if TYPE_CHECKING:
+    from .engine import RiskEngine
+
+VERSION = 1
+BREAKER_KEY = "risk:breaker:"
+DAY_KEY = "risk:day"
+
+
+def recall(risk: "RiskEngine", journal: Journal) -> None:
+    """Breakers, the day, failed opens and orders that may still rest, as the last run left them."""
+    for venue in risk.breakers:
+        held = journal.state(risk.strategy, risk.account, BREAKER_KEY + venue)
+        if held is not None and held.version == VERSION:
+            risk.breakers[venue] = Breaker(venue, msgspec.json.decode(held.value, type=Saved))
+    day = journal.state(risk.strategy, risk.account, DAY_KEY)
+    if day is not None and day.version == VERSION:
+        risk.day = msgspec.json.decode(day.value, type=daily.DayBook)
+    mine = [p for p in journal.pairs() if (p.strategy, p.account) == (risk.strategy, risk.account)]
+    risk.failed_opens.recall(mine)
+    holdings = [h for h in journal.holdings() if (h.strategy, h.account) == (risk.strategy, risk.account) and h.closed_at is None]
+    pairs = [p for p in mine if p.state is not PairState.CLOSED]
+    risk.approvals.recall(journal, [*(p.pair_id for p in pairs), *(h.holding_id for h in holdings)])
+
+
+def records(risk: "RiskEngine", dirty: set[str]) -> list[StateRecord]:
+    """What has changed and must outlive the process: venues whose breaker moved, and the day."""
+    now_ns = risk.now_ns()
+    found = []
+    for name in sorted(dirty):
+        value: object = risk.day if name == DAY_KEY else risk.breakers[name].saved
+        key = name if name == DAY_KEY else BREAKER_KEY + name
+        text = msgspec.json.encode(value).decode()
+        found.append(StateRecord(strategy=risk.strategy, account=risk.account, key=key, version=VERSION, value=text, updated_at=now_ns))
+    return found
+
+
+def status(risk: "RiskEngine") -> dict[str, Any]:
+    """Everything that says no, and the figures behind it; JSON-ready."""
+    now_ns = risk.clock.time_ns()
+    return {
+        "halted": None if risk.halt is None else risk.halt.reason,
+        "fenced": risk.fenced,
+        "entry_block": risk.entry_block(),
+        "today_usd": None if risk.today is None else str(risk.today),
+        "failed_opens": risk.failed_opens.count,
+        "venues": {
+            venue: {
+                "breaker": breaker.saved.state.value,
+                "block": breaker.block(now_ns),
+                "age_s": risk.figures[venue].age_s,
+                "error": risk.figures[venue].last_error,
+                "dead_man": risk.dead_men[venue].status,
+            }
+            for venue, breaker in risk.breakers.items()
+        },
+        "margin": risk.margin.status(),
+        "last_refusals": [{"at": at, "reason": reason} for at, reason in risk.refusals],
+    }

@@ -17,6 +17,7 @@ from exchange_simulator.core.types import RejectReason
 from exchange_simulator.core.types import Side as SimSide
 from strategies.base_strategy import InvalidParameters
 from strategies.execution.guard import OrderCheck
+from strategies.implementations.grid.config import GridConfig
 from strategies.implementations.grid.state import GridState, Phase, Role
 from strategies.implementations.grid.strategy import Grid
 from tests.strategies.grid_stack import GridStack, run_grid
@@ -462,6 +463,20 @@ def test_wrong_names_are_one_clear_error(tmp_path: Path) -> None:
             await g.up(exchange="okx")
 
     run_grid(tmp_path, main, up=False)
+
+
+def test_e39_what_grids_there_are_does_not_change_while_they_run(tmp_path: Path) -> None:
+    async def main(g: GridStack) -> None:
+        await entered(g)
+        with pytest.raises(InvalidParameters, match="symbols, direction: cannot change"):
+            await g.grid.reload(GridConfig.model_validate({**g.parameters, "symbols": ["ETH"], "direction": "sell"}))
+        await g.grid.reload(GridConfig.model_validate({**g.parameters, "max_orders": 9, "stop_price": "99500"}))
+        assert (g.runner().config.max_orders, g.grid.config.max_orders) == (4, 9)
+        assert g.runner().config.stop_price is None, "what is open keeps its stop; the next holding gets the new one"
+        await g.restart()
+        assert g.runner().config.max_orders == 4
+
+    run_grid(tmp_path, main, wait_time=QUIET)
 
 
 def test_decisions_carry_inputs_thresholds_and_ages(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from strategies.implementations.grid.view import (
     Wait,
     applied,
 )
+from strategies.reload import tighten
 from tests.strategies.instruments import instrument
 
 BTC = instrument("toy", step="0.001", tick="0.5", min_quantity="0.001", min_notional="10")
@@ -447,6 +448,20 @@ def test_two_sided_stops_on_both_sides(mid: str, stops: bool) -> None:
 def test_a_wrong_configuration_says_what_to_do(bad: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         config(**bad)
+
+
+@pytest.mark.parametrize("c", [config(), two_sided({"levels_per_side": 2, "stop_low": "1"}), config(direction="sell", stop_price="9")])
+def test_a_configuration_survives_being_kept(c: GridConfig) -> None:
+    assert GridConfig.model_validate(c.model_dump(mode="json")) == c
+
+
+def test_e39_a_reload_tightens_what_is_open_and_says_what_it_does_not() -> None:
+    old = config(max_orders=5, stop_price="9000", order_notional_usd="100")
+    new = config(max_orders=9, stop_price="8000", order_notional_usd="50", stop_loss_enabled=True, stop_loss_percentage="2")
+    held = tighten(old, new)
+    assert (held.config.max_orders, held.config.stop_price, held.config.order_notional_usd) == (5, D(9000), D(50))
+    assert held.config.stop_loss_percentage == 2
+    assert {c.name for c in held.refused} == {"max_orders", "stop_price"}
 
 
 # ---- any sequence

@@ -3,13 +3,17 @@
 from decimal import Decimal
 from enum import StrEnum
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from exchange_clients.model import MarginMode, Side
 
 PERCENT = Decimal(100)
+LOWER: dict[str, Any] = {"tighter": "lower"}
+HIGHER: dict[str, Any] = {"tighter": "higher"}
+FREE: dict[str, Any] = {"tighter": "none"}
+"""Which way a reloaded value protects more (`strategies.reload`); a field that says nothing stays as it is for what is open."""
 
 
 class Mode(StrEnum):
@@ -38,11 +42,11 @@ class TwoSidedConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    levels_per_side: int = Field(default=5, ge=1, le=50)
-    recentre_drift_steps: Decimal = Field(default=Decimal(3), gt=0)
-    recentre_min_seconds: float = Field(default=300.0, ge=0)
-    max_inventory_usd: Decimal | None = Field(default=None, gt=0)
-    skew: Decimal = Field(default=Decimal(0), ge=0, le=10)
+    levels_per_side: int = Field(default=5, ge=1, le=50, json_schema_extra=LOWER)
+    recentre_drift_steps: Decimal = Field(default=Decimal(3), gt=0, json_schema_extra=FREE)
+    recentre_min_seconds: float = Field(default=300.0, ge=0, json_schema_extra=FREE)
+    max_inventory_usd: Decimal | None = Field(default=None, gt=0, json_schema_extra=LOWER)
+    skew: Decimal = Field(default=Decimal(0), ge=0, le=10, json_schema_extra=FREE)
     stop_low: Decimal | None = Field(default=None, gt=0)
     stop_high: Decimal | None = Field(default=None, gt=0)
     pause_low: Decimal | None = Field(default=None, gt=0)
@@ -72,46 +76,47 @@ class GridConfig(BaseModel):
     an unfilled entry moves when the market has run so many steps away from it. `boost_mode`: no resting take-profit; at its price the
     position is closed by market. `position_timeout_minutes`, `recovery_mode`: see RecoveryMode.
 
-    `target_leverage`, `margin_mode`: set on the market before the first entry and read back; left out, the account's own settings stay.
-    `balance_buffer_pct`, `min_liquidation_distance_pct`: fractions. `max_close_attempts`: market closes without progress before ALERT.
+    `account_name`: given, the bot must run on that account. `target_leverage`, `margin_mode`: set on the market before the first entry and
+    read back; left out, the account's own settings stay. `balance_buffer_pct`, `min_liquidation_distance_pct`: fractions.
+    `max_close_attempts`: market closes without progress before ALERT.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     exchange: str
     symbols: tuple[str, ...] = Field(min_length=1)
-    account_name: str = "main"
+    account_name: str | None = None
     mode: Mode = Mode.TAKE_PROFIT_GRID
     direction: Literal["buy", "sell"] = "buy"
-    grid_step: Decimal = Field(gt=0, lt=50)
-    take_profit: Decimal | None = Field(default=None, ge=0)
-    take_profit_basis: Literal["price", "margin"] = "price"
-    order_notional_usd: Decimal = Field(gt=0)
-    target_leverage: Decimal | None = Field(default=None, ge=1)
+    grid_step: Decimal = Field(gt=0, lt=50, json_schema_extra=FREE)
+    take_profit: Decimal | None = Field(default=None, ge=0, json_schema_extra=FREE)
+    take_profit_basis: Literal["price", "margin"] = Field(default="price", json_schema_extra=FREE)
+    order_notional_usd: Decimal = Field(gt=0, json_schema_extra=LOWER)
+    target_leverage: Decimal | None = Field(default=None, ge=1, json_schema_extra=LOWER)
     margin_mode: MarginMode | None = None
-    max_orders: int = Field(default=10, ge=1, le=200)
-    max_margin_usd: Decimal | None = Field(default=None, gt=0)
-    wait_time: float = Field(default=30.0, ge=0)
+    max_orders: int = Field(default=10, ge=1, le=200, json_schema_extra=LOWER)
+    max_margin_usd: Decimal | None = Field(default=None, gt=0, json_schema_extra=LOWER)
+    wait_time: float = Field(default=30.0, ge=0, json_schema_extra=HIGHER)
     stop_price: Decimal | None = Field(default=None, gt=0)
     pause_price: Decimal | None = Field(default=None, gt=0)
-    stop_loss_enabled: bool = False
-    stop_loss_percentage: Decimal | None = Field(default=None, gt=0, lt=100)
-    position_timeout_minutes: Decimal | None = Field(default=None, gt=0)
-    recovery_mode: RecoveryMode = RecoveryMode.NONE
-    post_only_tick_multiplier: int = Field(default=1, ge=1)
-    post_only_retries: int = Field(default=3, ge=0)
-    entry_reprice_steps: Decimal = Field(default=Decimal("0.5"), gt=0)
-    boost_mode: bool = False
+    stop_loss_enabled: bool = Field(default=False, json_schema_extra=HIGHER)
+    stop_loss_percentage: Decimal | None = Field(default=None, gt=0, lt=100, json_schema_extra=LOWER)
+    position_timeout_minutes: Decimal | None = Field(default=None, gt=0, json_schema_extra=LOWER)
+    recovery_mode: RecoveryMode = Field(default=RecoveryMode.NONE, json_schema_extra=HIGHER)
+    post_only_tick_multiplier: int = Field(default=1, ge=1, json_schema_extra=FREE)
+    post_only_retries: int = Field(default=3, ge=0, json_schema_extra=FREE)
+    entry_reprice_steps: Decimal = Field(default=Decimal("0.5"), gt=0, json_schema_extra=FREE)
+    boost_mode: bool = Field(default=False, json_schema_extra=FREE)
     two_sided: TwoSidedConfig = TwoSidedConfig()
-    check_interval_seconds: float = Field(default=1.0, gt=0)
-    balance_buffer_pct: Decimal = Field(default=Decimal("0.10"), ge=0, lt=1)
-    min_liquidation_distance_pct: Decimal = Field(default=Decimal("0.10"), gt=0, lt=1)
-    max_book_age_seconds: Decimal = Field(default=Decimal(2), gt=0)
-    max_clock_skew_ms: int = Field(default=500, gt=0)
-    max_loop_lag_ms: int = Field(default=100, gt=0)
-    min_key_hours: Decimal = Field(default=Decimal(24), ge=0)
-    max_close_attempts: int = Field(default=8, ge=1)
-    dry_run: bool = False
+    check_interval_seconds: float = Field(default=1.0, gt=0, json_schema_extra=FREE)
+    balance_buffer_pct: Decimal = Field(default=Decimal("0.10"), ge=0, lt=1, json_schema_extra=HIGHER)
+    min_liquidation_distance_pct: Decimal = Field(default=Decimal("0.10"), gt=0, lt=1, json_schema_extra=HIGHER)
+    max_book_age_seconds: Decimal = Field(default=Decimal(2), gt=0, json_schema_extra=LOWER)
+    max_clock_skew_ms: int = Field(default=500, gt=0, json_schema_extra=LOWER)
+    max_loop_lag_ms: int = Field(default=100, gt=0, json_schema_extra=LOWER)
+    min_key_hours: Decimal = Field(default=Decimal(24), ge=0, json_schema_extra=HIGHER)
+    max_close_attempts: int = Field(default=8, ge=1, json_schema_extra=FREE)
+    dry_run: bool = Field(default=False, json_schema_extra=HIGHER)
 
     @property
     def side(self) -> Side:
@@ -168,7 +173,6 @@ class GridConfig(BaseModel):
         return (self.stop_price, self.pause_price, t.stop_low, t.stop_high, t.pause_low, t.pause_high)
 
     def _check_two_sided(self) -> None:
-        given = self.model_fields_set
         for name, instead in (
             ("direction", "it has both"),
             ("take_profit", "it is one grid_step"),
@@ -177,13 +181,13 @@ class GridConfig(BaseModel):
             ("pause_price", "use two_sided.pause_low and two_sided.pause_high"),
             ("max_orders", "use two_sided.levels_per_side"),
         ):
-            if name in given:
+            if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} does nothing in mode two_sided: {instead}")
         if self.two_sided.levels_per_side * self.grid_step >= PERCENT:
             raise ValueError("levels_per_side times grid_step reaches a price of zero")
 
     def _check_take_profit_grid(self) -> None:
-        if "two_sided" in self.model_fields_set:
+        if self.two_sided != TwoSidedConfig():
             raise ValueError("the section two_sided does nothing in mode take_profit_grid")
         if self.take_profit is None:
             raise ValueError("take_profit is required in mode take_profit_grid")

@@ -133,7 +133,7 @@ def money_checks(facts: LegFacts, leverage: Decimal | None, config: GridConfig, 
     Where a venue does not show its maintenance margin, the initial one stands for it: it is never below.
     """
     initial = facts.instrument.initial_margin
-    maintenance = initial if facts.instrument.maintenance_margin is None else facts.instrument.maintenance_margin
+    maintenance = initial if facts.maintenance_margin is None else facts.maintenance_margin
     if initial is None or maintenance is None or facts.available is None or facts.equity is None:
         return (Check("margin", False, f"{facts.venue} does not say its margin fractions or the balance"),)
     usable = 1 - config.balance_buffer_pct

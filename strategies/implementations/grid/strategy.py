@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from exchange_clients.model import FillKind, InstrumentId, LiquidationEvent
 from strategies.base_strategy import BaseStrategy, InvalidParameters, StrategyContext
 from strategies.execution.desk import Desk
+from strategies.reload import Change
 
 from .config import GridConfig
 from .gate import Purse
@@ -27,6 +28,8 @@ class Grid(BaseStrategy[GridConfig]):
 
     def __init__(self, config: GridConfig, context: StrategyContext) -> None:
         super().__init__(config, context)
+        if config.account_name is not None and config.account_name != context.account:
+            raise InvalidParameters(f"account_name: {config.account_name}, but the bot runs on account {context.account}")
         self.grids: dict[InstrumentId, GridRunner] = {}
 
     @property
@@ -93,6 +96,18 @@ class Grid(BaseStrategy[GridConfig]):
     def open_owners(self) -> list[str]:
         """Holdings that are not closed."""
         return [grid.state.holding_id for grid in self.grids.values() if grid.state.holding_id]
+
+    async def reload(self, new: GridConfig) -> dict[str, tuple[Change, ...]]:
+        """As in every strategy; what says which grids there are cannot change while they run.
+
+        Raises:
+            InvalidParameters: it would; nothing was changed.
+        """
+        fixed = ("exchange", "symbols", "account_name", "mode", "direction", "margin_mode")
+        moved = [name for name in fixed if getattr(new, name) != getattr(self.config, name)]
+        if moved:
+            raise InvalidParameters(f"{', '.join(moved)}: cannot change while the grid runs; stop the bot and start it again")
+        return await super().reload(new)
 
     async def begin_close(self, owner_id: str, why: str) -> None:
         """Cancel, close and halt the grid that owns a holding; it is on its way when this returns.

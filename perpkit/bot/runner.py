@@ -82,6 +82,8 @@ class Run:
     targets: Sequence[Target] = ()
     endpoints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     journal_url: str | None = None
+    state: Path | None = None
+    """Where halts are looked for; the home unless another is said."""
     seed: int = 7
     network: Any = None
     endings: dict[str, str] = field(default_factory=dict)
@@ -151,10 +153,10 @@ class Run:
                     observer=tee(watch, self.view),
                     engine_class=around.engine_class,
                     heartbeat_s=HEARTBEAT_S,
-                    folder=self.home,
+                    folder=self.state or self.home,
                 )
             )
-            operations = Operations(bots, folder=self.home, configs=self.reload)
+            operations = Operations(bots, folder=self.state or self.home, configs=self.reload)
             for control in [c for c in (config.control_config for config in self.configs) if c is not None][:1]:
                 local = Path(url.removeprefix("sqlite:///") + ".control") if url.startswith("sqlite:///") else None
                 server = await stack.enter_async_context(ControlServer(control, operations, journal, runtime, local_file=local))

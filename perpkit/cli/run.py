@@ -68,6 +68,7 @@ def run(
             configs=bots,
             environment=environment,
             home=home,
+            state=place.folder(),
             view=view,
             resolve=keys_of_environment(os.environ),
             reload=read,

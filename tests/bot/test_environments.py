@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
@@ -16,16 +17,19 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from database.connect import sqlite_url
 from database.journal import Journal
 from database.records import PairState
 from exchange_clients import venues
 from exchange_clients.errors import MissingCredentials
+from exchange_clients.model import NS_PER_HOUR, NS_PER_S
 from exchange_clients.signing import Credentials
 from exchange_clients.spec import VenueSpec
 from exchange_simulator.core.types import to_fraction
-from exchange_simulator.simloop import Simulation, run
+from exchange_simulator.simloop import EPOCH_NS, Simulation, run
+from perpkit.backtest.runner import RunSpec, run_one
 from perpkit.bot.assemble import Bots, assembled
 from perpkit.bot.config import BotConfig, InvalidConfig, load
 from perpkit.bot.environments import Environment, Surroundings, surroundings
@@ -52,6 +56,25 @@ paper:
   balance_usd: 20000
   entry_latency_ms: 20
   report_latency_ms: 20
+backtest:
+  rates: coming
+  venues:
+    lighter:
+      deposit_usd: 20000
+      markets:
+        BTC: &market
+          tick_size: "0.1"
+          step_size: "0.00001"
+          maker_fee: "0"
+          taker_fee: "0.0002"
+          candles: {file: candles.csv, interval_hours: 1}
+          funding: {file: lighter.csv, interval_hours: 1}
+    hyperliquid:
+      deposit_usd: 20000
+      markets:
+        BTC:
+          <<: *market
+          funding: {file: hyperliquid.csv, interval_hours: 1}
 """
 
 
@@ -186,6 +209,19 @@ def test_demo_needs_nothing_but_the_file(file: Path) -> None:
             return await live_through(around, [config], file.parent, sim.runtime.clock.sleep)
 
     check(run(main, seed=7), "demo")
+
+
+def test_backtest_runs_the_same_file_over_history(file: Path) -> None:
+    hours = [EPOCH_NS + n * NS_PER_HOUR for n in range(12)]
+    times = [datetime.fromtimestamp(ts // NS_PER_S, UTC).isoformat() for ts in hours]
+    (file.parent / "candles.csv").write_text("date,open,high,low,close\n" + "".join(f"{t},100000,100010,99990,100000\n" for t in times))
+    for name, rate in (("lighter", "-0.0004"), ("hyperliquid", "0.0004")):
+        (file.parent / f"{name}.csv").write_text("date,funding_rate\n" + "".join(f"{t},{rate}\n" for t in times))
+    bot = yaml.safe_load(file.read_text())
+    result = run_one(RunSpec(bot=bot, data=str(file.parent), from_ns=hours[1], to_ns=hours[1] + 100 * NS_PER_S))
+    assert result.decisions["enter: edge"] >= 1
+    assert result.decisions["exit: age"] >= 1
+    assert result.positions[0].symbol == "BTC"
 
 
 # ---- no signer

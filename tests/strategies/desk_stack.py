@@ -1,5 +1,6 @@
 """A desk beside the engine of the execution tests, over the same clients, journal and ownership."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from pathlib import Path
@@ -120,6 +121,14 @@ def run_desk(
             await built.down()
 
     return run_stack(folder, go, names=(name,), seed=seed, start=start)
+
+
+async def until(what: Callable[[], bool], seconds: float = 60) -> None:
+    for _ in range(int(seconds * 10)):
+        if what():
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("it did not come to that")
 
 
 class Killed(BaseException):

@@ -1,7 +1,6 @@
-"""Emulated orders over real clients and dialects on virtual time: what they promise while acknowledgements, fills and processes are lost."""
+"""Emulated orders over real clients and dialects on virtual time, also while acknowledgements and prices are lost."""
 
 import asyncio
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from exchange_clients.model import Side
 from exchange_simulator.core.types import Side as SimSide
 from strategies.execution.desk import Holding, Ticket
 from strategies.execution.emulated import EmulatedOrder
-from tests.strategies.desk_stack import DeskStack, run_desk
-from tests.strategies.stack import accepted_by_client_id, commands_of
+from tests.strategies.desk_stack import DeskStack, run_desk, until
+from tests.strategies.stack import accepted_by_client_id
 
 D = Decimal
 NAMES = ("okx", "dydx")
@@ -27,14 +26,6 @@ async def long(d: DeskStack, quantity: str = "0.01") -> Holding:
     await asyncio.wait_for(order.ended(), 30)
     assert holding.own == D(quantity)
     return holding
-
-
-async def until(what: Callable[[], bool], seconds: float = 60) -> None:
-    for _ in range(int(seconds * 10)):
-        if what():
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError("it did not come to that")
 
 
 def never_short(d: DeskStack) -> list[Decimal]:

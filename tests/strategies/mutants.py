@@ -181,23 +181,23 @@ MUTANTS = (
     Mutant(
         "E11",
         "what the account held before is closed too",
-        f"{EXECUTION}/engine.py",
-        "        foreign = ZERO if held is None else held.quantity\n",
-        "        foreign = ZERO\n",
+        f"{EXECUTION}/market.py",
+        "                    self._foreign += missing\n",
+        "                    self._foreign += ZERO\n",
         f"{ENGINE} -k e11",
     ),
     Mutant(
         "E11",
         "every fill of the market is ours",
-        f"{EXECUTION}/proof.py",
-        "            if client_order_id is not None or (forced and self.foreign == 0 and fill.quantity <= abs(share.own)):\n",
-        "            if True:\n",
+        f"{EXECUTION}/market.py",
+        "            if client_order_id is not None:\n                await self._book(share",
+        "            if True:\n                await self._book(share",
         f"{ENGINE} -k e11",
     ),
     Mutant(
         "E12",
         "what the venue closed of a shared position waits for the next check",
-        f"{EXECUTION}/proof.py",
+        f"{EXECUTION}/market.py",
         "                self._forced_looks = FORCED_LOOKS\n",
         "                self._forced_looks = 0\n",
         f"{ENGINE} -k 'foreign_share'",
@@ -415,7 +415,7 @@ MUTANTS = (
         "E35",
         "resting entries are left behind",
         f"{EXECUTION}/decide.py",
-        "            return [Cancel(lead_leg)] if lead.busy and not view.may_enter else [Pause.WAIT]\n",
+        "            return [Cancel(lead_leg)] if lead.busy and (view.mispriced or not view.may_enter) else [Pause.WAIT]\n",
         "            return [Pause.WAIT]\n",
         f"{ENGINE} -k e35",
     ),
@@ -450,8 +450,9 @@ def survives(mutant: Mutant, root: Path) -> bool:
 def every() -> tuple[Mutant, ...]:
     """Those of the engine and those of the clients it stands on."""
     from tests.strategies.client_mutants import CLIENT_MUTANTS
+    from tests.strategies.owner_mutants import OWNER_MUTANTS
 
-    return (*MUTANTS, *CLIENT_MUTANTS)
+    return (*MUTANTS, *OWNER_MUTANTS, *CLIENT_MUTANTS)
 
 
 def main(wanted: list[str]) -> int:

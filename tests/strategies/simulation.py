@@ -47,7 +47,7 @@ from strategies.execution.engine import EntryRefused
 from strategies.execution.ledger import book_funding
 from strategies.execution.lots import floor_to
 from strategies.execution.plan import EXIT_LADDERS, LADDERS, OfflinePolicy, PairPlan, Tactic
-from tests.strategies.stack import MID, VENUES, SimVenue, Stack, commands_of, run_stack
+from tests.strategies.stack import MID, VENUES, Killed, SimVenue, Stack, commands_of, run_stack
 
 D = Decimal
 ZERO = D(0)
@@ -71,10 +71,6 @@ TWIN = "BTC twin"
 """Symbol of a pair in the same two markets as the first, in the same direction."""
 BY_HAND = "777"
 """Client order id of what somebody else trades on our account."""
-
-
-class Killed(BaseException):
-    """The process is gone: nothing after this point is executed."""
 
 
 class Violation(AssertionError):

@@ -46,6 +46,10 @@ def commands_of(name: str) -> str:
 COMMAND_PATHS = {name: commands_of(name) for name in VENUES}
 
 
+class Killed(BaseException):
+    """The process is gone: nothing after this point is executed."""
+
+
 @dataclass
 class SimVenue:
     """One simulated venue: state lives here, whatever client or engine comes and goes."""

@@ -11,7 +11,7 @@ from database.records import FillCause, Leg, PairRecord, PairState
 from exchange_clients.model import Side
 from strategies.execution.engine import EntryRefused, ExecutionEngine
 from strategies.execution.ownership import Ownership
-from tests.strategies.stack import VENUES, Stack, accepted_by_client_id, run_stack
+from tests.strategies.stack import VENUES, Killed, Stack, accepted_by_client_id, run_stack
 
 D = Decimal
 LONG, SHORT = VENUES
@@ -110,6 +110,37 @@ def test_e12_a_forced_close_of_a_shared_position_takes_the_foreign_share_then_th
         assert s.journal is not None
         booked = [f.quantity for p in (old, young) for f in s.journal.fills(p.pair_id) if f.kind is FillCause.ADL]
         assert sum(booked) == ours
+
+    run_stack(tmp_path, main)
+
+
+def test_e09_a_death_that_cut_in_half_what_one_fill_took_from_several(tmp_path: Path) -> None:
+    """The oldest pair's part is on disk, the next one's and the foreign share's are not."""
+
+    async def main(s: Stack) -> None:
+        await s.clients[LONG].place_limit_order("BTC", D("0.004"), D(100_500), Side.BUY, time_in_force="IOC", wait_for="terminal")
+        old, young = await s.open(quantity="0.01"), await s.open(quantity="0.02")
+        armed, dead = False, asyncio.Event()
+
+        def die(event: str, _: str, facts: dict[str, object]) -> None:
+            nonlocal armed
+            armed |= event == "fill" and facts["cause"] == "adl"
+            if armed and event.startswith("journal."):
+                dead.set()
+                raise Killed
+
+        s.story.hook = die
+        venue = s.venues[LONG]
+        market = venue.exchange.markets[venue.symbol].spec
+        venue.exchange.deleverage(venue.now(), venue.account.account, venue.symbol, market.to_steps(D("0.015")))
+        await asyncio.wait_for(dead.wait(), 40)
+        s.story.hook = None
+        await s.die()
+        journal = (await s.up()).journal.sync
+        await asyncio.sleep(30)
+        assert journaled(journal, old.pair_id) == {Leg.LONG: D(0), Leg.SHORT: D(0)}
+        assert journaled(journal, young.pair_id) == {Leg.LONG: D("0.019"), Leg.SHORT: D("0.019")}
+        at(s, "0.019")
 
     run_stack(tmp_path, main)
 

@@ -11,7 +11,7 @@ import pytest
 from database.records import Leg, PairState
 from strategies.execution.decide import Move, Pause, Send, decide
 from tests.strategies.instruments import instrument
-from tests.strategies.stack import VENUES, NakedWatch, Stack, run_stack
+from tests.strategies.stack import VENUES, Killed, NakedWatch, Stack, run_stack
 from tests.strategies.test_decide import leg, view
 
 D = Decimal
@@ -75,10 +75,6 @@ def test_a_close_asked_for_while_shrinking_takes_over(tmp_path: Path) -> None:
         assert s.positions() == {LONG: D(0), SHORT: D(0)}
 
     run_stack(tmp_path, main)
-
-
-class Killed(BaseException):
-    """The process is gone."""
 
 
 @pytest.mark.parametrize("point", [0, 1, 2, 4, 7, 11])

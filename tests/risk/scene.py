@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
+from strategies.execution.desk import Desk
 from strategies.execution.engine import ExecutionEngine
 from strategies.risk import RiskEngine, RiskLimits
 from tests.strategies.stack import VENUES, Stack, run_stack
@@ -25,6 +26,7 @@ class Scene:
     folder: Path
     risk: RiskEngine
     told: list[tuple[str, str, dict[str, object]]]
+    desk: Desk
 
     @property
     def engine(self) -> ExecutionEngine:
@@ -53,12 +55,15 @@ class Scene:
         )
         self.stack.story.hook = lambda event, pair_id, facts: self.risk.observe(event, pair_id, **facts)
         engine.guard = self.risk
-        self.risk.attach(engine=engine)
+        self.desk = Desk.beside(engine, self.stack.runtime, observer=self.stack.story)
+        self.risk.attach(engine=engine, desk=self.desk)
         await self.risk.start()
         await engine.start()
+        await self.desk.start()
 
     async def down(self) -> None:
         """The process ends in order."""
+        await self.desk.stop()
         await self.engine.stop()
         await self.risk.stop()
         await self.stack.down()
@@ -71,7 +76,16 @@ class Scene:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.desk.drop()
         await self.stack.down()
+
+
+async def started(stack: Stack, limits: RiskLimits, folder: Path) -> Scene:
+    """Over a stack that is not up yet."""
+    scene = Scene.__new__(Scene)
+    scene.stack, scene.limits, scene.folder, scene.told = stack, limits, folder, []
+    await scene.up()
+    return scene
 
 
 async def until(condition: Callable[[], object], within_s: float = 60.0) -> None:
@@ -93,12 +107,12 @@ def run_scene(
 
     async def go(stack: Stack) -> T:
         chosen = RiskLimits(**{"max_order_usd": None, **limits})
-        scene = Scene(stack, chosen, folder, None, [])  # type: ignore[arg-type]
-        await scene.up()
+        scene = await started(stack, chosen, folder)
         try:
             return await main(scene)
         finally:
             if stack.engine is not None:
+                await scene.desk.drop()
                 await scene.risk.stop()
 
     return run_stack(folder, go, names=names, start=False, deposit=deposit)

@@ -15,7 +15,7 @@ from perpkit.cli.main import run
 from strategies.execution.engine import EntryRefused
 from strategies.risk import RiskLimits
 from strategies.risk.halt import HaltFile
-from tests.risk.scene import LONG, Scene, until
+from tests.risk.scene import LONG, started, until
 from tests.risk.test_watchdog import keys, options, output, process
 from tests.strategies.stack import stack
 
@@ -94,8 +94,7 @@ def test_the_watchdog_refuses_an_impatient_threshold(tmp_path: Path, capsys: pyt
 async def test_e42_a_halt_of_another_process_stops_a_running_bot_and_stress_asks_the_venues(tmp_path: Path) -> None:
     runtime = Runtime.system()
     async with stack(runtime, tmp_path, start=False) as s:
-        scene = Scene(s, RiskLimits(max_order_usd=None, max_loop_lag_s=5, max_clock_skew_s=5), tmp_path, None, [])  # type: ignore[arg-type]
-        await scene.up()
+        scene = await started(s, RiskLimits(max_order_usd=None, max_loop_lag_s=5, max_clock_skew_s=5), tmp_path)
         record = await s.open()
         other = await process("perpkit", "halt", "flood", "--home", str(tmp_path))
         out = await output(other)

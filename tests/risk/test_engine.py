@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from database.records import Leg, PairState
-from exchange_clients.model import Purpose, Side
+from exchange_clients.model import MarginMode, Purpose, Side
 from strategies.execution.engine import EntryRefused
 from strategies.execution.guard import OrderCheck
 from strategies.execution.plan import Tactic
+from strategies.execution.ticket import Ticket
 from strategies.risk import RiskLimits
 from strategies.risk.halt import HaltFile, halt, resume
-from tests.risk.scene import LONG, SHORT, Scene, run_scene
+from tests.risk.scene import LONG, SHORT, Scene, run_scene, until
 from tests.strategies.stack import MID, commands_of
 
 D = Decimal
@@ -289,6 +290,27 @@ def test_e42_a_halt_stops_entries_within_a_second_takes_resting_ones_off_and_lea
     run_scene(tmp_path, main)
 
 
+def test_e42_a_halt_takes_adding_orders_of_holdings_off_and_leaves_what_protects(tmp_path: Path) -> None:
+    async def main(s: Scene) -> None:
+        holding = await s.desk.open_holding(s.stack.instrument_id(LONG), sign=1)
+        bought = await holding.place(Ticket(side=Side.BUY, quantity=D("0.01")))
+        await until(lambda: not bought.live)
+        assert holding.own == D("0.01")
+        adding = await holding.place(Ticket(side=Side.BUY, quantity=D("0.01"), price=MID * D("0.95"), post_only=True))
+        exit_ = await holding.place(Ticket(side=Side.SELL, quantity=D("0.01"), price=MID * D("1.05"), reduce_only=True))
+        await asyncio.sleep(1)
+        assert resting(s) == 2
+        exposed = sum((worth for _, worth in s.risk.approvals.waiting()), D(0))
+        assert exposed == D(950), "the adding one counts, the reducing one does not"
+        halt(tmp_path, "flood", "anna", s.risk.now_ns())
+        await asyncio.sleep(1.0)
+        assert not adding.live
+        assert exit_.live
+        assert resting(s) == 1
+
+    run_scene(tmp_path, main, dead_man_s=None)
+
+
 def test_e42_a_state_folder_nobody_looks_at_enters_nothing(tmp_path: Path) -> None:
     async def main(s: Scene) -> None:
         await seen(s)
@@ -375,6 +397,28 @@ def test_margin_shrinks_both_legs_in_lock_step_before_anything_is_liquidated(tmp
         assert s.of("risk.liquidation") == [], "nothing was liquidated"
 
     run_scene(tmp_path, main, deposit="5000")
+
+
+def test_an_isolated_leg_gets_margin_from_free_collateral_before_anything_is_reduced(tmp_path: Path) -> None:
+    async def main(s: Scene) -> None:
+        client = s.stack.clients[SHORT]
+        await client.set_leverage("BTC", 5, MarginMode.ISOLATED)
+        record = await s.stack.open(quantity="0.05", slice_="0.02")
+        assert record.state is PairState.HEDGED, record.reason
+        before = s.stack.venues[SHORT].exchange.position(s.stack.venues[SHORT].account.account, s.stack.venues[SHORT].symbol).margin
+        for venue in s.stack.venues.values():
+            venue.book(mid=MID * D("1.09"))
+        await asyncio.sleep(40)
+        (moved,) = s.of("risk.margin_moved")
+        assert moved["venue"] == SHORT
+        after = s.stack.venues[SHORT].exchange.position(s.stack.venues[SHORT].account.account, s.stack.venues[SHORT].symbol).margin
+        assert after > before
+        assert s.stack.positions() == {LONG: D("0.05"), SHORT: D("-0.05")}
+        distance = s.risk.margin.advice[record.pair_id].distance
+        assert distance is not None
+        assert D("0.149") < distance < D("0.16")
+
+    run_scene(tmp_path, main)
 
 
 def test_a_policy_that_only_warns_sends_nothing(tmp_path: Path) -> None:

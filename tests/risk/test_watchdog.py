@@ -18,10 +18,12 @@ from database.connect import sqlite_url
 from database.journal import Journal
 from database.records import FillCause, PairState
 from exchange_clients.base_client import BaseExchangeClient
+from exchange_clients.model import Side
 from exchange_clients.transport.runtime import Runtime
 from exchange_simulator.core.types import NewOrder
 from exchange_simulator.core.types import Side as SimSide
 from strategies.execution.plan import Tactic
+from strategies.execution.ticket import Ticket
 from strategies.risk import takeover
 from strategies.risk.fence import Fence, Heartbeat
 from strategies.risk.watchdog import Watchdog
@@ -193,6 +195,28 @@ def test_a_resting_entry_of_a_dead_bot_comes_off(tmp_path: Path) -> None:
         await asyncio.sleep(12)
         await Dog(s.stack, tmp_path).dog.look()
         assert not venue.exchange.open_orders(venue.account.account, venue.symbol)
+
+    run_scene(tmp_path, main, dead_man_s=None)
+
+
+def test_of_a_dead_bots_holding_adding_orders_come_off_and_its_exits_stay(tmp_path: Path) -> None:
+    """One leg is what a holding is: nothing of it is flattened."""
+
+    async def main(s: Scene) -> None:
+        holding = await s.desk.open_holding(s.stack.instrument_id(LONG), sign=1)
+        bought = await holding.place(Ticket(side=Side.BUY, quantity=D("0.01")))
+        await until(lambda: not bought.live)
+        await holding.place(Ticket(side=Side.BUY, quantity=D("0.01"), price=MID * D("0.95"), post_only=True))
+        await holding.place(Ticket(side=Side.SELL, quantity=D("0.01"), price=MID * D("1.05"), reduce_only=True))
+        await asyncio.sleep(1)
+        await s.die()
+        await asyncio.sleep(12)
+        await Dog(s.stack, tmp_path).dog.look()
+        venue = s.stack.venues[LONG]
+        (left,) = venue.exchange.open_orders(venue.account.account, venue.symbol)
+        assert left.reduce_only
+        assert venue.position() == D("0.01")
+        assert takeover.read(tmp_path) == []
 
     run_scene(tmp_path, main, dead_man_s=None)
 

@@ -1,6 +1,7 @@
 """Limits: every field documented, directions, what a reload may do (E39)."""
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -51,3 +52,13 @@ def test_e39_a_reload_takes_what_tightens_and_names_what_would_loosen(name: str,
 def test_e39_a_limit_that_was_none_may_only_become_one() -> None:
     free = RiskLimits(max_order_usd=None)
     assert tightens(free, RiskLimits(max_order_usd=D(10**9))) == []
+
+
+def test_the_page_about_risk_lists_every_limit_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "risk.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
+    shown = {row[1].strip().strip("`"): row[2].strip() for row in rows}
+    for name, field in RiskLimits.model_fields.items():
+        default = field.default
+        value = "none" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
+        assert shown.get(name) == value, name

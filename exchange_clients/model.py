@@ -219,6 +219,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
 
     `multiplier`: tokens of base per price unit of the venue (kPEPE: 1000). `contract_size`: base units per one venue size unit
     (kPEPE 1000, OKX BTC 0.01, most 1). All other figures are per base unit. None means the venue does not say.
+    `ends_ns`: when trading ends, where the venue has announced it (a delisting).
 
     Inverse markets (`id.inverse`): a contract is a fixed amount of quote currency, so quantities (step, minimum, orders, fills, positions)
     are QUOTE units, `contract_size` is quote per contract (100 USD), and margin, PnL, fees and funding are in the base coin (`settle`).
@@ -245,6 +246,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     funding_cap: Decimal | None = None
     only_isolated: bool = False
     status: MarketStatus = MarketStatus.ACTIVE
+    ends_ns: int | None = None
 
     @property
     def symbol(self) -> str:

@@ -169,6 +169,8 @@ def leg_checks(facts: LegFacts, config: GateLimits) -> list[Check]:
 def _leg_checks(facts: LegFacts, config: GateLimits) -> Iterator[Check]:
     instrument, venue = facts.instrument, facts.venue
     yield Check("market_status", instrument.tradable, f"{venue}: {instrument.status}")
+    ends = "no end is announced" if instrument.ends_ns is None else f"ends at {instrument.ends_ns} ns"
+    yield Check("delisting", instrument.ends_ns is None, f"{venue}: {ends}")
     yield Check("linear", not instrument.id.inverse, f"{instrument.id}{' is inverse' if instrument.id.inverse else ''}")
     yield Check("connected", facts.connected, f"{venue}: streams {'up' if facts.connected else 'down'}")
     skew = facts.clock_skew_ms

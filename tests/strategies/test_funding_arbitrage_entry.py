@@ -130,6 +130,7 @@ def test_before_the_venues_are_asked_there_is_no_yes() -> None:
     ("long", "expected"),
     [
         ({"instrument": msgspec.structs.replace(facts("a").instrument, status=MarketStatus.HALTED)}, "market_status"),
+        ({"instrument": msgspec.structs.replace(facts("a").instrument, ends_ns=NOW + 10**18)}, "delisting"),
         ({"connected": False}, "connected"),
         ({"clock_skew_ms": None}, "clock_skew"),
         ({"clock_skew_ms": 501}, "clock_skew"),
@@ -457,6 +458,7 @@ ELSEWHERE: dict[tuple[str, str], tuple[str, ...]] = {
         "risk_config.profit_target_pct",
         "risk_config.stop_loss_pct",
         "risk_config.enable_liquidation_prevention",
+        "risk_config.delisting_exit_hours",
     ),
     (RULES, "test_a_better_pair_must_be_better_after_the_cost_of_switching"): (
         "risk_config.enable_better_opportunity",

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from database.records import DecisionRecord, PairState
@@ -186,6 +187,23 @@ def test_pains_28_a_market_that_is_about_to_go_is_left_at_once_and_not_entered_a
         assert any(d.rule == "tradable" for d in decisions(s, "skip"))
 
     run_stack(tmp_path, main, names=("hyperliquid", "aster"), stepping=True)
+
+
+def test_pains_28_a_notice_of_delisting_stops_entries_and_the_date_is_not_awaited(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        made = await opened(s)
+        provider = s.clients[SHORT].instruments
+        ends_ns = s.runtime.clock.time_ns() + 30 * NS_PER_HOUR
+        provider.update(msgspec.structs.replace(provider.get("BTC"), ends_ns=ends_ns))
+        await made.run_cycle()
+        assert state_of(s) is PairState.HEDGED
+        await forward(s, 6 * 60 + 1)
+        provider.update(msgspec.structs.replace(provider.get("BTC"), ends_ns=ends_ns))
+        await made.run_cycle()
+        assert (state_of(s), decisions(s, "exit")[-1].rule) == (PairState.CLOSED, "delisting")
+        assert "ends in 23.98 h" in decisions(s, "exit")[-1].outcome
+
+    run_stack(tmp_path, main, stepping=True)
 
 
 def test_pains_9_a_rate_nobody_believes_is_no_reason_to_leave_nor_to_enter(tmp_path: Path) -> None:

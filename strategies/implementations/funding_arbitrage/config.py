@@ -45,6 +45,7 @@ class RiskConfig(BaseModel):
     max_rotations_per_day: int = Field(default=2, ge=0, json_schema_extra=NONE)
     enable_liquidation_prevention: bool = Field(default=True, json_schema_extra=HIGHER)
     min_liquidation_distance_pct: Decimal = Field(default=Decimal("0.10"), gt=0, lt=Decimal("0.5"), json_schema_extra=HIGHER)
+    delisting_exit_hours: Decimal = Field(default=Decimal(24), ge=0, json_schema_extra=HIGHER)
     check_interval_seconds: float = Field(default=60.0, gt=0, json_schema_extra=LOWER)
 
     @model_validator(mode="after")

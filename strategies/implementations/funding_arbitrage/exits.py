@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import msgspec
 
-from exchange_clients.model import FundingRateSample, MarketStatus
+from exchange_clients.model import NS_PER_HOUR, FundingRateSample, MarketStatus
 from funding_rate_service.opportunity import FundingQuote, falls_due, judge_pair, pair_funding
 
 from .config import FundingArbitrageConfig, RiskConfig
@@ -50,6 +50,8 @@ class HoldView(msgspec.Struct, frozen=True, kw_only=True):
     short: FundingRateSample | None = None
     long_status: MarketStatus = MarketStatus.ACTIVE
     short_status: MarketStatus = MarketStatus.ACTIVE
+    long_ends_ns: int | None = None
+    short_ends_ns: int | None = None
     alternative: Alternative | None = None
     rotations: int = 0
     doubt: str = ""
@@ -150,9 +152,12 @@ def _critical(view: HoldView, memory: HoldMemory, risk: RiskConfig) -> Iterator[
         loss = -view.pnl_if_closed / view.notional_usd
         if loss >= risk.stop_loss_pct:
             yield Exit("stop_loss", f"closing now loses {loss:.5f} of the notional, limit {risk.stop_loss_pct}", True)
-    for leg, status in (("long", view.long_status), ("short", view.short_status)):
+    for leg, status, ends_ns in (("long", view.long_status, view.long_ends_ns), ("short", view.short_status, view.short_ends_ns)):
         if status in ENDING:
             yield Exit("delisting", f"the market of the {leg} leg is {status}", True)
+        elif ends_ns is not None and ends_ns - view.now_ns <= int(risk.delisting_exit_hours * NS_PER_HOUR):
+            left = Decimal(ends_ns - view.now_ns) / NS_PER_HOUR
+            yield Exit("delisting", f"the market of the {leg} leg ends in {left:.2f} h, limit {risk.delisting_exit_hours}", True)
 
 
 def _patient(view: HoldView, memory: HoldMemory, config: FundingArbitrageConfig, value: Decimal | None, notes: list[str]) -> Iterator[Exit]:

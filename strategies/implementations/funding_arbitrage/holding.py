@@ -8,7 +8,7 @@ import msgspec
 
 from database.records import Leg, PairRecord, PairState
 from exchange_clients.errors import VenueError
-from exchange_clients.model import NS_PER_HOUR, NS_PER_S, ZERO, BookLevel, MarketStatus
+from exchange_clients.model import NS_PER_HOUR, NS_PER_S, ZERO, BookLevel, Instrument, MarketStatus
 from funding_rate_service.opportunity import FundingQuote, Opportunity, Scan, average_price, disbelief
 from strategies.base_strategy import BaseStrategy
 from strategies.execution import attempts
@@ -118,6 +118,7 @@ class Holding:
         sure = long is not None and short is not None and not doubts
         closing = {leg: await self._close_price(pair, leg, own[leg], q) for leg, q in ((Leg.LONG, long), (Leg.SHORT, short))}
         pnl, cost = self._if_closed(pair, closing, {Leg.LONG: long, Leg.SHORT: short}, own)
+        one, other = self._market(pair, Leg.LONG), self._market(pair, Leg.SHORT)
         spreads = [price.spread for price in closing.values() if price is not None and price.spread is not None]
         return HoldView(
             now_ns=now_ns,
@@ -133,8 +134,10 @@ class Holding:
             spread=max(spreads, default=None),
             long=long.sample if sure and long is not None else None,
             short=short.sample if sure and short is not None else None,
-            long_status=self._status(pair, Leg.LONG),
-            short_status=self._status(pair, Leg.SHORT),
+            long_status=MarketStatus.UNKNOWN if one is None else one.status,
+            short_status=MarketStatus.UNKNOWN if other is None else other.status,
+            long_ends_ns=None if one is None else one.ends_ns,
+            short_ends_ns=None if other is None else other.ends_ns,
             alternative=self._alternative(pair, found),
             rotations=len(self._rotations()),
             doubt="; ".join(doubts),
@@ -150,11 +153,12 @@ class Holding:
         doubt = disbelief(quote.sample)
         return None if doubt is None else f"{quote.instrument.venue}: {doubt}"
 
-    def _status(self, pair: PairRecord, leg: Leg) -> MarketStatus:
+    def _market(self, pair: PairRecord, leg: Leg) -> Instrument | None:
+        """The market as the venue tells it now; None when its list cannot be read."""
         try:
-            return self._context.clients[pair.venue(leg)].instruments.get(pair.instrument(leg)).status
+            return self._context.clients[pair.venue(leg)].instruments.get(pair.instrument(leg))
         except VenueError:
-            return MarketStatus.UNKNOWN
+            return None
 
     async def _close_price(self, pair: PairRecord, leg: Leg, own: Decimal, quote: FundingQuote | None) -> ClosePrice | None:
         """Through the live book for the whole quantity; what it does not hold counts at its last level. Without a book: the mark."""

@@ -116,7 +116,7 @@ class Scanner:
             ask=ask,
             volume_24h_usd=ticker.volume_24h,
             open_interest_usd=ticker.open_interest,
-            tradable=instrument.tradable,
+            tradable=instrument.tradable and instrument.ends_ns is None,
         )
 
     def _fail(self, what: str, error: VenueError) -> None:

@@ -89,6 +89,11 @@ def test_market_names_go_both_ways() -> None:
     assert get_aster_symbol_format("pepe", thousand=True) == "1000PEPEUSDT"
 
 
+def test_a_market_that_will_end_says_when() -> None:
+    rows = (symbol(f"{base}USDT", base, deliveryDate=date) for base, date in (("A", 4_133_404_800_000), ("B", 1_798_704_000_000), ("C", 0)))
+    assert [i.ends_ns for i in listed(*rows)] == [None, 1_798_704_000_000_000_000, None]
+
+
 def test_every_kind_of_market() -> None:
     """Another quote, a stock, one that is not open yet, one that settles; dated ones, test assets and bare rows are no markets."""
     found = listed(

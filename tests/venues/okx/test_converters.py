@@ -466,3 +466,8 @@ def test_maintenance_margin_is_that_of_the_smallest_tier() -> None:
     assert found.maintenance_margin == D("0.004")
     assert found.brackets == ((D(0), D(100)), (D(1_000_000), D("66.66")))
     assert c.leverage_info(None, [], D(100_000), instrument(BTC_USDT)).maintenance_margin is None
+
+
+def test_a_swap_that_goes_offline_says_when() -> None:
+    assert instrument(BTC_USDT).ends_ns is None
+    assert instrument(msgspec.structs.replace(BTC_USDT, expTime="1798704000000")).ends_ns == 1_798_704_000_000_000_000

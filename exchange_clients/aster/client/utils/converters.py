@@ -49,6 +49,8 @@ _WIRE: Final = WireNumbers(VENUE)
 number, price_of, size_of, signed_size_of = _WIRE.number, _WIRE.price_of, _WIRE.size_of, _WIRE.signed_size_of
 INTERVALS_HOURS: Final = frozenset({1, 2, 4, 8})
 HOUR_MS: Final = 3_600_000
+NEVER_MS: Final = 4_102_444_800_000
+"""Markets without an end carry a delivery date in December 2100."""
 WOULD_CROSS: Final = "post-only order would have taken liquidity"
 
 Find = Callable[[str], Instrument | None]
@@ -133,6 +135,7 @@ def _instrument(row: m.Symbol, funding: m.FundingInfo | None, brackets: Sequence
         funding_interval_hours=Decimal(funding.fundingIntervalHours) if funding is not None else None,
         funding_cap=funding.fundingFeeCap if funding is not None else None,
         status=_MARKET_STATUS.get(row.status, MarketStatus.UNKNOWN),
+        ends_ns=row.deliveryDate * NS_PER_MS if 0 < row.deliveryDate < NEVER_MS else None,
     )
 
 

@@ -213,6 +213,7 @@ def instrument(row: m.InstrumentRow, funding: m.FundingRow | None = None) -> Ins
         funding_interval_hours=interval_hours(funding) if funding is not None else None,
         funding_cap=maybe(funding.maxFundingRate, "maxFundingRate") if funding is not None else None,
         status=_MARKET_STATUS.get(row.state, MarketStatus.UNKNOWN),
+        ends_ns=ns(row.expTime),  # of a swap: when it goes offline
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from database.connect import sqlite_url
 from database.errors import JournalOwned
 from database.journal import Journal
 from database.records import PairState
-from exchange_clients.model import KeyInfo
 from exchange_simulator.core.types import to_fraction
 from perpkit.bot.assemble import Bots
 from perpkit.bot.config import load
@@ -88,17 +87,17 @@ class Playing:
         return Journal.open(sqlite_url(self.file.parent / "home" / "journal.db"), read_only=True)
 
 
-def play(folder: Path, act: Callable[[Playing], Coroutine[Any, Any, None]], text: str = HOLDING) -> None:
+def play(folder: Path, act: Callable[[Playing], Coroutine[Any, Any, None]], text: str = HOLDING, names: Sequence[str] = VENUES) -> None:
     file = folder / "bot.yaml"
     file.write_text(text)
 
     async def main(stack: Stack) -> None:
-        for name, rate in zip(VENUES, ("0.0004", "-0.0004"), strict=True):
+        for name, rate in zip(names, ("0.0004", "-0.0004"), strict=True):
             truth = stack.venues[name]
             truth.exchange.set_funding_rate(truth.now(), truth.symbol, to_fraction(rate))
         await act(Playing(stack, file))
 
-    run_stack(folder / "stack", main, start=False)
+    run_stack(folder / "stack", main, start=False, names=names)
 
 
 def test_e35_a_stop_takes_entry_orders_off_and_declares_where_everything_was_left(tmp_path: Path) -> None:
@@ -194,19 +193,13 @@ def test_two_runs_never_share_a_journal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_a_key_that_may_withdraw_is_refused_unless_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool) -> None:
-    from exchange_clients.hyperliquid.client.managers.account_manager import HyperliquidAccountManager
-
-    async def told(self: object) -> KeyInfo:
-        """A wallet's own key may do everything; the account of the dialect trades with an agent's."""
-        return KeyInfo(can_trade=True, can_withdraw=True)
-
-    monkeypatch.setattr(HyperliquidAccountManager, "fetch_key_info", told)
+def test_a_key_that_may_withdraw_is_refused_unless_allowed(tmp_path: Path, allowed: bool) -> None:
+    """A dYdX account's own key can; one of its authenticators could not."""
 
     async def act(p: Playing) -> None:
         life = p.begin()
         if not allowed:
-            with pytest.raises(NotAllowed, match="allow_withdraw_keys"):
+            with pytest.raises(NotAllowed, match=r"dydx \(main\): the key may withdraw.*allow_withdraw_keys"):
                 await life
             assert sum(v.commands() for v in p.stack.venues.values()) == 0
             return
@@ -214,4 +207,5 @@ def test_a_key_that_may_withdraw_is_refused_unless_allowed(tmp_path: Path, monke
         p.stopper.ask("SIGTERM")
         await life
 
-    play(tmp_path, act, f"allow_withdraw_keys: {str(allowed).lower()}\n{HOLDING}")
+    text = HOLDING.replace("hyperliquid: {max", "dydx: {max").split("backtest:")[0]
+    play(tmp_path, act, f"allow_withdraw_keys: {str(allowed).lower()}\n{text}", names=("lighter", "dydx"))

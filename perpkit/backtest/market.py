@@ -134,27 +134,44 @@ class CandleFeed:
         self._start_ns, self._end_ns = start_ns, end_ns
         self.gaps = [g for g in candles.gaps if g.from_ns < end_ns and g.to_ns > start_ns]
         self.asset = market.symbol
-        self.moves = {bar.ts_ns: bar.close / bar.open - 1 for bar in candles.bars if start_ns - candles.interval_ns < bar.ts_ns < end_ns}
+        self.moves = {bar.ts_ns: bar.close / bar.open - 1 for bar in candles.bars if start_ns - candles.interval_ns <= bar.ts_ns < end_ns}
         """What decides the way, by the bar's time."""
 
+    def prime(self) -> None:
+        """The price as it stands when the run begins."""
+        last: Decimal | None = None
+        for ts_ns, price in self._points():
+            if ts_ns > self._start_ns:
+                break
+            last = price
+        if last is not None:
+            self.apply(self._start_ns, last)
+
     def steps(self) -> Iterator[Step]:
-        rank, length = self._market.rank, self._candles.interval_ns
+        rank = self._market.rank
+        for ts_ns, price in self._points():
+            if ts_ns >= self._end_ns:
+                break
+            if ts_ns > self._start_ns:
+                yield ts_ns, rank, self, price
+
+    def _points(self) -> Iterator[tuple[int, Decimal | None]]:
+        """The walk from the last bar before the run on; None where a gap begins."""
+        length = self._candles.interval_ns
         holes = {gap.from_ns for gap in self.gaps}
         for bar in self._candles.bars:
             if bar.ts_ns + length <= self._start_ns:
                 continue
             if bar.ts_ns >= self._end_ns:
                 break
-            last_ns = bar.ts_ns + length - NS_PER_S
-            rises = self.moves[bar.ts_ns] >= 0
-            middle = (bar.low, bar.high) if rises else (bar.high, bar.low)
-            path = ((bar.ts_ns, bar.open), (bar.ts_ns + length // 3, middle[0]), (bar.ts_ns + 2 * length // 3, middle[1]))
-            points = (*path, (last_ns, bar.close)) if self._model.path == "ohlc" else (path[0], (last_ns, bar.close))
-            for ts_ns, price in points:
-                if self._start_ns <= ts_ns < self._end_ns:
-                    yield ts_ns, rank, self, price
-            if bar.ts_ns + length in holes and bar.ts_ns + length < self._end_ns:
-                yield bar.ts_ns + length, rank, self, None
+            middle = (bar.low, bar.high) if self.moves[bar.ts_ns] >= 0 else (bar.high, bar.low)
+            yield bar.ts_ns, bar.open
+            if self._model.path == "ohlc":
+                yield bar.ts_ns + length // 3, middle[0]
+                yield bar.ts_ns + 2 * length // 3, middle[1]
+            yield bar.ts_ns + length - NS_PER_S, bar.close
+            if bar.ts_ns + length in holes:
+                yield bar.ts_ns + length, None
 
     def apply(self, ts_ns: int, change: Decimal | None) -> None:
         market, model = self._market, self._model
@@ -167,7 +184,6 @@ class CandleFeed:
         spec = exchange.markets[symbol].spec
         now = max(ts_ns, exchange.now_ns)
         mark = spec.to_ref(change)
-        exchange.set_mark(now, symbol, mark, mark)
         half = model.spread_bps / 2
         bid = max(1, market.ticks(change * (1 - half / BPS), ROUND_FLOOR))
         ask = max(bid + 1, market.ticks(change * (1 + half / BPS), ROUND_CEILING))
@@ -175,6 +191,7 @@ class CandleFeed:
         size = max(1, market.steps_of(model.level_usd / change))
         bids = [(bid - n * gap, size) for n in range(model.levels) if bid - n * gap > 0]
         exchange.set_levels(now, symbol, bids, [(ask + n * gap, size) for n in range(model.levels)])
+        exchange.set_mark(now, symbol, mark, mark)  # after the book: whom it liquidates meets the prices that it comes from
         venue.quote_changed(symbol)
 
 
@@ -190,10 +207,10 @@ class QuoteFeed:
 
         def apply(ts_ns: int, change: tuple[int, int, int, int, int]) -> None:
             _, bid, bid_size, ask, ask_size = change
+            set_quote(ts_ns, symbol, bid, bid_size, ask, ask_size)
             mark = (bid + ask) * REF // 2
             if mark != state.mark:
                 set_mark(ts_ns, symbol, mark, mark)
-            set_quote(ts_ns, symbol, bid, bid_size, ask, ask_size)
             changed(symbol)
 
         self.apply = apply
@@ -279,10 +296,10 @@ class StreamFeed:
                 )
         if levels is not None:
             bids, asks = levels
+            exchange.set_levels(now, symbol, bids, asks)
             if bids and asks:
                 mark = (bids[0][0] + asks[0][0]) * REF // 2
                 exchange.set_mark(now, symbol, mark, mark)
-            exchange.set_levels(now, symbol, bids, asks)
         market.venue.quote_changed(symbol)
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from database.journal import Journal
-from database.records import IntentRecord, Leg, PairRecord, PairState
+from database.records import HoldingRecord, HoldingState, IntentRecord, Leg, PairRecord, PairState
 from exchange_clients.base_client import BaseExchangeClient
-from exchange_clients.model import NS_PER_HOUR, ZERO
+from exchange_clients.model import NS_PER_HOUR, ZERO, InstrumentId
 from exchange_simulator.core import events as ev
 from exchange_simulator.core.types import money
 from exchange_simulator.simulated_venue import SimulatedVenue
@@ -161,10 +161,11 @@ class Recorder:
         """The run's result; book the funding of all pairs (`book_all`) before."""
         references: dict[str, Decimal] = {}
         rows: list[PositionRow] = []
-        for pair in journal.pairs():
-            intents = journal.intents(pair.pair_id)
+        owners: list[PairRecord | HoldingRecord] = [*journal.pairs(), *journal.holdings()]
+        for owner in owners:
+            intents = journal.intents(owner.pair_id if isinstance(owner, PairRecord) else owner.holding_id)
             references.update({i.client_order_id: i.reference_price for i in intents if i.reference_price is not None})
-            row = self._pair(pair, intents, journal)
+            row = self._row(owner, intents, journal)
             if row.traded:
                 rows.append(row)
         venues = tuple(book.result(name, references) for name, book in self.books.items())
@@ -190,30 +191,38 @@ class Recorder:
             config=msgspec.json.encode(told.spec.bot, order="sorted").decode(),
         )
 
-    def _pair(self, pair: PairRecord, intents: list[IntentRecord], journal: Journal) -> PositionRow:
-        fills = journal.fills(pair.pair_id)
-        marks = {}
-        for leg in Leg:
-            venue = self.books[pair.venue(leg)].venue
-            state = venue.exchange.markets[pair.symbol]
-            marks[leg] = state.spec.ref_price(state.mark)
-        found = ledger.result(pair, intents, fills, journal.funding(pair.pair_id), marks=marks)
-        split = Split(price=found.sum("price"), slippage=found.sum("slippage"), fees=found.sum("fee"), funding=found.sum("funding"))
-        opened, closed = pair.opened_at, pair.closed_at
+    def _row(self, owner: PairRecord | HoldingRecord, intents: list[IntentRecord], journal: Journal) -> PositionRow:
+        owner_id = owner.pair_id if isinstance(owner, PairRecord) else owner.holding_id
+        legs = {leg: (owner.venue(leg), owner.instrument(leg)) for leg in Leg} if isinstance(owner, PairRecord) else {}
+        if isinstance(owner, HoldingRecord):
+            legs = {Leg.LONG: (owner.venue, owner.instrument)}
+        marks = {leg: self._mark(venue, instrument) for leg, (venue, instrument) in legs.items()}
+        fills = journal.fills(owner_id)
+        found = ledger.result(owner, intents, fills, journal.funding(owner_id), marks=marks)
+        unwound = found.sum("unwind") - (found.sum("fees_paid") - found.sum("fee"))
+        split = Split(
+            price=found.sum("price"), slippage=found.sum("slippage") + unwound, fees=found.sum("fees_paid"), funding=found.sum("funding")
+        )
+        opened = owner.opened_at if isinstance(owner, PairRecord) else owner.created_at
+        closed = owner.closed_at
         return PositionRow(
-            position_id=pair.pair_id,
-            symbol=pair.symbol,
-            venues=(pair.long_venue, pair.short_venue),
-            quantity=pair.quantity,
-            state=pair.state.value,
+            position_id=owner_id,
+            symbol=InstrumentId.parse(next(iter(legs.values()))[1]).base,
+            venues=tuple(venue for venue, _ in legs.values()),
+            quantity=owner.quantity if isinstance(owner, PairRecord) else sum((abs(f.quantity) for f in fills), ZERO) / 2,
+            state=owner.state.value,
             opened_ns=opened,
             closed_ns=closed,
             hours=round(Decimal(closed - opened) / NS_PER_HOUR, 2) if opened is not None and closed is not None else None,
-            reason=_why(pair, journal),
+            reason=_why(owner_id, owner.reason, journal),
             traded=cents(found.sum("traded"), 2),
             split=rounded(split),
             total=cents(split.total),
         )
+
+    def _mark(self, venue: str, instrument: str) -> Decimal:
+        state = self.books[venue].venue.exchange.markets[InstrumentId.parse(instrument).base]
+        return state.spec.ref_price(state.mark)
 
     def _summary(self, spec: RunSpec, venues: tuple[VenueResult, ...], rows: list[PositionRow]) -> Summary:
         deposits = sum((v.deposit for v in venues), ZERO)
@@ -221,7 +230,7 @@ class Recorder:
         years = Decimal(spec.to_ns - spec.from_ns) / NS_PER_HOUR / YEAR_HOURS
         drawdown, share = _drawdown([deposits, *self._curves.equity])
         held = sum(1 for n in range(len(self._curves.times_ns)) if any(line[n] for line in self._curves.exposure.values()))
-        closed = [r for r in rows if r.state == PairState.CLOSED]
+        closed = [r for r in rows if r.state in (PairState.CLOSED.value, HoldingState.CLOSED.value)]
         return Summary(
             deposits=deposits,
             equity=cents(deposits + total),
@@ -239,17 +248,20 @@ class Recorder:
         )
 
 
-def _why(pair: PairRecord, journal: Journal) -> str:
-    """The last decision to leave, else what the pair itself says."""
-    exits = [d for d in journal.decisions(pair.pair_id) if d.kind == "exit"]
-    return f"{exits[-1].rule.replace('_', ' ')}: {exits[-1].outcome}" if exits else pair.reason
+def _why(owner_id: str, reason: str, journal: Journal) -> str:
+    """The last decision to leave, else what the owner itself says."""
+    exits = [d for d in journal.decisions(owner_id) if d.kind == "exit"]
+    return f"{exits[-1].rule.replace('_', ' ')}: {exits[-1].outcome}" if exits else reason
 
 
 async def book_all(journal: AsyncJournal, clients: Mapping[str, BaseExchangeClient], now_ns: int) -> None:
-    """Take in the funding payments of every pair that traded, before the journal is read."""
+    """Take in the funding payments of every pair and holding that traded, before the journal is read."""
     for pair in journal.sync.pairs():
         if journal.sync.fills(pair.pair_id):
             await ledger.book_funding(pair, clients, journal, now_ns)
+    for holding in journal.sync.holdings():
+        if journal.sync.fills(holding.holding_id):
+            await ledger.book_funding(holding, clients, journal, now_ns)
 
 
 def rounded(split: Split) -> Split:

@@ -131,7 +131,7 @@ async def _play(
         recorder = Recorder({name: stage.venue for name, stage in stages.items()}, clock.stir)
         feeds: list[Feed] = [feed for stage in stages.values() for feed in stage.feeds]
         feeds.append(Ticks(1_000_000, spec.from_ns, spec.to_ns, config.samples, partial(_sample, recorder, spec, progress)))
-        _first_prices(feeds, spec.from_ns)
+        _first_prices(stages, spec.from_ns)
         player = Player(sim.loop, spec.from_ns, feeds)
         async with AsyncExitStack() as stack:
             clients = {bot.account: {name: stage.client for name, stage in stages.items()}}
@@ -157,12 +157,14 @@ def _sample(recorder: Recorder, spec: RunSpec, progress: Progress | None, ts_ns:
         progress((ts_ns - spec.from_ns) / (spec.to_ns - spec.from_ns))
 
 
-def _first_prices(feeds: list[Feed], from_ns: int) -> None:
-    """Every market has a price when the bot starts, else it would start on nothing."""
-    for feed in feeds:
-        step = next(iter(feed.steps()), None)
-        if step is None and not isinstance(feed, IntervalFeed):
-            raise InvalidSpec(f"there is no data after {iso_minute(from_ns)}")
+def _first_prices(stages: Mapping[str, Stage], from_ns: int) -> None:
+    """Bars say what the price is when the bot starts; quotes and streams begin with their first record."""
+    for stage in stages.values():
+        for feed in stage.feeds:
+            if isinstance(feed, CandleFeed):
+                feed.prime()
+            if not isinstance(feed, IntervalFeed) and next(iter(feed.steps()), None) is None:
+                raise InvalidSpec(f"{stage.name}: there is no data after {iso_minute(from_ns)}")
 
 
 async def _trade(bots: Bots, player: Player) -> None:

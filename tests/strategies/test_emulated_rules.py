@@ -1,4 +1,4 @@
-"""The pure rules of emulated orders against a venue that does what it likes: partial fills, refusals, late ends, prices that come and go."""
+"""The pure rules of emulated orders against a venue that does what it likes: partial fills, refusals, late ends, prices that vanish."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from strategies.execution.emulated.trailing import Trailing
 
 D = Decimal
 UNIT = D("0.001")
+ZERO, HUNDRED = D(0), D(100)
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Order:
     side: Side
     left: Decimal
     trigger: Decimal | None
-    filled: Decimal = D(0)
+    filled: Decimal = ZERO
     ending: bool = False
     over: bool = False
     refused: bool = False
@@ -39,7 +40,7 @@ class World:
 
     state: State
     own: Decimal
-    price: Decimal | None = D(100)
+    price: Decimal | None = HUNDRED
     now_ns: int = NS_PER_S
     orders: list[Order] = field(default_factory=list)
     finish: Finish | None = None

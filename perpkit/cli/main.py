@@ -13,6 +13,7 @@ COMMANDS = {
     "book": "The order book of one market, once or live.",
     "funding": "Funding rates of all venues side by side, and where they differ most.",
     "demo": "The main job end to end on simulated venues: no account, no key, no network.",
+    "config": "The file of a bot: write one, or have one explained.",
     "run": "Run bots from their files: paper, shadow, demo or live.",
     "backtest": "A bot over recorded history: result, split, curves and every position as one page.",
     "sweep": "One backtest per combination of parameters, on all cores.",

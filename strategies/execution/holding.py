@@ -156,6 +156,7 @@ class Holding:
             JournalError: it adds and cannot be recorded; nothing was sent.
             VenueError: it needs a price or a position that cannot be read; nothing was sent.
         """
+        ticket = self._named(ticket)
         price, reference = await self._priced(ticket)
         shown = await self._shown(ticket) if ticket.reduce_only else None
         if not ticket.reduce_only:
@@ -189,6 +190,7 @@ class Holding:
         Raises:
             TicketRefused, JournalError, VenueError: as `place`; nothing was sent.
         """
+        entry = self._named(entry)
         tickets = [entry, *exits]
         priced = [await self._priced(t) for t in tickets]
         await self._ask_guard(entry, priced[0][0])
@@ -309,7 +311,13 @@ class Holding:
         bps = ticket.within_bps if ticket.within_bps is not None else ladder[-1] if quote.source != "book" else ladder[0]
         return self.instrument.price_for(ticket.side, bound(ticket.side, quote, bps)), quote.mid
 
-    def _check(self, ticket: Ticket, quantity: Decimal, price: Decimal) -> OrderCheck:
+    def _named(self, ticket: Ticket) -> Ticket:
+        """What adds has its id before the guard is asked: the guard follows it to its end."""
+        if ticket.reduce_only or ticket.client_order_id is not None:
+            return ticket
+        return msgspec.structs.replace(ticket, client_order_id=self.client.new_client_order_id())
+
+    def _check(self, ticket: Ticket, quantity: Decimal, price: Decimal, client_order_id: str = "") -> OrderCheck:
         return OrderCheck(
             venue=self.record.venue,
             instrument=self.instrument,
@@ -319,6 +327,7 @@ class Holding:
             reduce_only=False,
             purpose=ticket.why,
             owner=self.holding_id,
+            client_order_id=client_order_id,
         )
 
     async def _ask_guard(self, ticket: Ticket, price: Decimal) -> None:
@@ -340,7 +349,7 @@ class Holding:
             raise TicketRefused("direction", f"the holding was opened for {'shorts' if sign > 0 else 'longs'} only")
         if crosses and self.foreign * sign < 0:
             raise TicketRefused("foreign_position", f"the account holds {self.foreign} of {self.instrument.id}, not ours, the other way")
-        block = self._guard.order_block(self._check(ticket, quantity, price))
+        block = self._guard.order_block(self._check(ticket, quantity, price, ticket.client_order_id or ""))
         if block is not None:
             raise TicketRefused("guard", block)
 

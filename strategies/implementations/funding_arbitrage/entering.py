@@ -11,7 +11,7 @@ from database.errors import JournalError
 from database.records import DecisionRecord, Leg, PairState
 from exchange_clients.errors import VenueError
 from exchange_clients.model import NS_PER_S, ZERO
-from funding_rate_service.opportunity import Edge, FundingQuote, Opportunity, Rejection, Scan
+from funding_rate_service.opportunity import Edge, FundingQuote, Opportunity, Rejection, Scan, break_even, curve
 from strategies.base_strategy import BaseStrategy
 from strategies.execution.engine import EntryRefused
 from strategies.execution.pair import PairRunner
@@ -286,5 +286,12 @@ def _figures(view: EntryView, verdict: Verdict) -> dict[str, object]:
             "costs": verdict.edge.costs.total,
         }
     if verdict.size is not None:
-        found |= {"net_at_size": verdict.size.net, "size_limits": ", ".join(f"{x.rule} {x.usd:.2f}" for x in verdict.size.limits)}
+        costs = verdict.size.costs
+        points = curve(view.long, view.short, costs, now_ns=view.now_ns)
+        found |= {
+            "net_at_size": verdict.size.net,
+            "size_limits": ", ".join(f"{x.rule} {x.usd:.2f}" for x in verdict.size.limits),
+            "net_by_hours": ", ".join(f"{p.hours} h {p.net:.6f}" for p in points),
+            "settled_break_even_hours": break_even(view.long, view.short, costs, now_ns=view.now_ns),
+        }
     return found

@@ -10,6 +10,7 @@ from exchange_simulator.core.types import NewOrder
 from exchange_simulator.core.types import Side as SimSide
 from strategies.execution.desk import Desk, Holding
 from strategies.execution.guard import NO_GUARD, Guard
+from strategies.execution.journaling import Observer
 from strategies.execution.plan import ExecutionLimits
 from tests.strategies.stack import MID, SimVenue, Stack, run_stack
 
@@ -21,8 +22,9 @@ LIMITS = ExecutionLimits(resolve_deadline_s=20.0)
 class DeskStack:
     """What a test of the desk uses: the first venue is the one that is traded on."""
 
-    def __init__(self, stack: Stack, *, guard: Guard = NO_GUARD, start: bool = True) -> None:
-        self.s, self.guard, self.start = stack, guard, start
+    def __init__(self, stack: Stack, *, guard: Guard = NO_GUARD) -> None:
+        self.s, self.guard = stack, guard
+        self.observer: Observer = stack.story
         self._desk: Desk | None = None
 
     @property
@@ -61,7 +63,7 @@ class DeskStack:
             ids=engine.ids,
             ownership=engine.ownership,
             guard=self.guard,
-            observer=self.s.story,
+            observer=self.observer,
         )
         if start:
             await self._desk.start()

@@ -20,6 +20,7 @@ from database.records import FillCause, PairState
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.model import Side
 from exchange_clients.transport.runtime import Runtime
+from exchange_simulator.core.events import OrderAccepted
 from exchange_simulator.core.types import NewOrder
 from exchange_simulator.core.types import Side as SimSide
 from strategies.execution.plan import Tactic
@@ -103,6 +104,39 @@ def test_a_dead_bots_naked_leg_is_flattened_by_its_excess_and_the_bot_finds_it_b
         assert fills[1].client_order_id == sent.client_order_id
         assert fills[1].kind is FillCause.TRADE, "ours by its client id, nobody's by guess"
         assert s.of("risk.watchdog_acted")
+
+    run_scene(tmp_path, main)
+
+
+def test_e08_an_order_of_the_watchdog_is_on_disk_before_the_venue_has_it(tmp_path: Path) -> None:
+    async def main(s: Scene) -> None:
+        await naked(s)
+        await asyncio.sleep(12)
+        written: list[bool] = []
+
+        def accepted(event: object) -> None:
+            if isinstance(event, OrderAccepted):
+                written.append(event.order.client_id in {i.client_order_id for i in takeover.read(tmp_path)})
+
+        s.stack.venues[LONG].exchange.subscribe(accepted)
+        await Dog(s.stack, tmp_path).dog.look()
+        assert written == [True]
+        assert s.stack.positions()[LONG] == 0
+
+    run_scene(tmp_path, main)
+
+
+def test_e08_where_the_watchdog_cannot_write_it_sends_nothing(tmp_path: Path) -> None:
+    async def main(s: Scene) -> None:
+        await naked(s)
+        await asyncio.sleep(12)
+        (tmp_path / takeover.NAME).mkdir()
+        before = s.stack.venues[LONG].commands()
+        with pytest.raises(IsADirectoryError):
+            await Dog(s.stack, tmp_path).dog.look()
+        assert s.stack.venues[LONG].commands() == before
+        assert s.stack.positions()[LONG] == D("0.01")
+        assert Fence(tmp_path).held() is None
 
     run_scene(tmp_path, main)
 

@@ -30,7 +30,7 @@ from pathlib import Path
 
 from database.connect import sqlite_url
 from database.journal import Journal
-from database.records import PairRecord, PairState
+from database.records import HoldingRecord, HoldingState, PairRecord, PairState
 from exchange_clients import venues as registry
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.model import NS_PER_HOUR, NS_PER_S
@@ -47,7 +47,8 @@ from strategies.execution.states import ACTIVE
 from tests.strategies.stack import commands_of
 
 VENUES = ("hyperliquid", "lighter", "okx")
-BASES = ("BTC", "ETH", "SOL")
+PAIRED, GRIDDED = ("BTC", "ETH"), "SOL"
+BASES = (*PAIRED, GRIDDED)
 DEPOSIT = Decimal(100_000)
 TICK_S = 1.0
 TIDE_HOURS = 5.0
@@ -192,7 +193,14 @@ class Endurance:
                     return
 
     async def close_all(self, bots: Bots) -> None:
-        """What is still held is closed in calm weather."""
+        """What is still held is closed in calm weather: grids by their strategy, pairs when nothing opens new ones any more."""
+        for bot in bots:
+            for holding_id in set(bot.strategy.open_owners()) - set(bot.engine.pairs):
+                await bot.strategy.begin_close(holding_id, "the end of the run")
+        await asyncio.sleep(180)
+        for bot in bots:
+            await bot.strategy.stop()
+        await asyncio.sleep(120)
         for bot in bots:
             for runner in list(bot.engine.pairs.values()):
                 if runner.state is PairState.HEDGED:
@@ -202,23 +210,26 @@ class Endurance:
             left = {r.record.pair_id: r.record.reason for r in bot.engine.pairs.values() if r.state is not PairState.CLOSED}
             if left:
                 raise Failure(f"not closed at the end: {left}")
+        if still := {h.holding_id: h.reason for h in bots.journal.holdings() if h.state is not HoldingState.CLOSED}:
+            raise Failure(f"holdings not closed at the end: {still}")
 
     async def explain(self, bots: Bots, clients: dict[str, BaseExchangeClient]) -> None:
         """What each exchange says an account gained is what the ledgers of its pairs add up to."""
         journal = bots.journal
-        pairs = journal.pairs()
-        for bot in bots:
-            for pair in pairs:
-                await ledger.book_funding(pair, clients, bot.engine.journal, self.sim.runtime.clock.time_ns())
-        explained: Counter[str] = Counter()
-        for pair in pairs:
-            for part in _result(journal, pair).venues:
-                explained[part.venue] += part.total  # type: ignore[assignment]  # a Counter of Decimals
+        pairs, holdings = journal.pairs(), journal.holdings()
+        explained = dict.fromkeys(self.venues, Decimal(0))
+        owners: list[PairRecord | HoldingRecord] = [*pairs, *holdings]
+        for owner in owners:
+            await ledger.book_funding(owner, clients, next(iter(bots)).engine.journal, self.sim.runtime.clock.time_ns())
+            for part in _result(journal, owner).venues:
+                explained[part.venue] += part.total
         for name, venue in self.venues.items():
             gained = money(venue.exchange.equity(venue.account.account)) - DEPOSIT
             if abs(gained - explained[name]) >= CENT:
                 raise Failure(f"{name} shows {gained}, the ledgers of {len(pairs)} pairs explain {explained[name]}")
             print(f"{name}: {gained:.4f} gained, explained to {abs(gained - explained[name]):.6f}")
+        trips = sum(len(journal.fills(h.holding_id)) for h in holdings)
+        print(f"{len(holdings)} holdings of the grid with {trips} fills")
         print(f"{len(pairs)} pairs, {sum(p.opened_at is not None for p in pairs)} hedged; troubles: {dict(self.happened.most_common())}")
 
     def check_leaks(self) -> None:
@@ -256,15 +267,13 @@ class Endurance:
             stack.push_async_callback(_end, world)
             journal = Journal.open(sqlite_url(self.folder / "journal.db"))
             stack.callback(journal.close)
-            async with assembled([bot_config(self.names)], {"main": clients}, journal, self.sim.runtime, environment="demo") as bots:
+            async with assembled(bot_configs(self.names), {"main": clients}, journal, self.sim.runtime, environment="demo") as bots:
                 cycles = asyncio.create_task(bots.run())
                 watching = asyncio.create_task(self.watch(bots))
                 await asyncio.wait({cycles, watching}, return_when=asyncio.FIRST_COMPLETED)
                 bots.ask_to_stop()
                 await cycles
                 await watching
-                for bot in bots:
-                    await bot.strategy.stop()
                 world[2].cancel()
                 await asyncio.sleep(180)
                 await self.close_all(bots)
@@ -273,27 +282,35 @@ class Endurance:
         self.check_leaks()
 
 
-def bot_config(names: Sequence[str]) -> BotConfig:
-    """Small positions, quick to enter and to leave."""
-    return parse(
-        {
-            "strategy": "funding_arbitrage",
-            "venues": list(names),
-            "parameters": {
-                "symbols": list(BASES),
-                "max_positions": 3,
-                "default_position_size_usd": 1000,
-                "min_profit": 0.0001,
-                "profitability_horizon_hours": 8,
-                "execution": {"max_failed_opens": 1_000_000, "failed_open_budget_usd": 1_000_000, "failed_open_cooldown_seconds": 60},
-                "risk_config": {"min_hold_hours": 1, "max_position_age_hours": 6},
-            },
-        }
-    )
+def bot_configs(names: Sequence[str]) -> list[BotConfig]:
+    """Small positions, quick to enter and to leave: pairs over all venues, and a grid beside them on the first one's account."""
+    pairs = {
+        "symbols": list(PAIRED),
+        "max_positions": 3,
+        "default_position_size_usd": 1000,
+        "min_profit": 0.0001,
+        "profitability_horizon_hours": 8,
+        "execution": {"max_failed_opens": 1_000_000, "failed_open_budget_usd": 1_000_000, "failed_open_cooldown_seconds": 60},
+        "risk_config": {"min_hold_hours": 1, "max_position_age_hours": 6},
+    }
+    grid = {
+        "exchange": names[0],
+        "symbols": [GRIDDED],
+        "grid_step": "0.1",
+        "take_profit": "0.1",
+        "order_notional_usd": "300",
+        "max_orders": 8,
+        "wait_time": 20,
+    }
+    return [
+        parse({"strategy": "funding_arbitrage", "venues": list(names), "parameters": pairs}),
+        parse({"strategy": "grid", "venues": [names[0]], "parameters": grid}),
+    ]
 
 
-def _result(journal: Journal, pair: PairRecord) -> ledger.PairResult:
-    return ledger.result(pair, journal.intents(pair.pair_id), journal.fills(pair.pair_id), journal.funding(pair.pair_id))
+def _result(journal: Journal, owner: PairRecord | HoldingRecord) -> ledger.PairResult:
+    name = owner.pair_id if isinstance(owner, PairRecord) else owner.holding_id
+    return ledger.result(owner, journal.intents(name), journal.fills(name), journal.funding(name))
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

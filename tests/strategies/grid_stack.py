@@ -40,7 +40,7 @@ class GridStack:
         self.s, self.symbols, self.guard = stack, symbols, guard
         base = {k: v for k, v in CONFIG.items() if parameters.get("mode") != "two_sided" or k not in ("take_profit", "max_orders")}
         self.parameters = {**base, "exchange": self.venue.name, "symbols": symbols, **parameters}
-        self.mids = dict(PRICES)
+        self.mids = {symbol: PRICES[symbol] for symbol in symbols}
         for symbol in symbols:
             if symbol != "BTC":
                 tick, step = LISTED[symbol]
@@ -57,8 +57,8 @@ class GridStack:
         while True:
             await asyncio.sleep(5)
             ticks = 1 - ticks
-            for symbol in self.symbols:
-                self.venue.ready.set_price(symbol, self.mids[symbol] + ticks * self.market(symbol).tick_size)
+            for symbol, mid in self.mids.items():
+                self.venue.ready.set_price(symbol, mid + ticks * self.market(symbol).tick_size)
 
     async def end(self) -> None:
         self._breathing.cancel()
@@ -108,6 +108,14 @@ class GridStack:
         for symbol in only or self.symbols:
             self.mids[symbol] = PRICES[symbol] * D(move)
             self.venue.ready.set_price(symbol, self.mids[symbol])
+
+    def hide_book(self, move: str, symbol: str = "BTC") -> None:
+        """The mark moves there, and nobody quotes until the next `price`."""
+        self.mids.pop(symbol)
+        market = self.market(symbol)
+        mark = market.to_ref(PRICES[symbol] * D(move))
+        self.venue.exchange.set_levels(self.venue.now(), market.symbol, [], [])
+        self.venue.exchange.set_mark(self.venue.now(), market.symbol, mark, mark)
 
     def market(self, symbol: str = "BTC") -> Market:
         return self.venue.ready.markets[symbol]

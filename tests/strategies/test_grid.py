@@ -132,6 +132,41 @@ def test_the_stop_price_ends_flat_and_stays_so_until_resumed(tmp_path: Path) -> 
     run_grid(tmp_path, main, stop_price="98000")
 
 
+def test_e18_a_stop_without_a_book_goes_by_the_mark_and_ends_in_alert_with_the_rest(tmp_path: Path) -> None:
+    async def main(g: GridStack) -> None:
+        await entered(g)
+        g.hide_book("0.97")
+        await g.until_phase(Phase.ALERT)
+        assert g.position() == D("0.01"), "nobody was there to sell to"
+        assert not g.open_orders()
+        assert decisions(g, "stop")[0].rule == "stop_price"
+        assert msgspec.json.decode(decisions(g, "stop")[0].inputs)["price_from"] == "mark"
+        assert "0.01" in decisions(g, "alert")[0].outcome
+        sent = len(accepted_by_client_id(g.venue))
+        await g.s.settle(30)
+        assert len(accepted_by_client_id(g.venue)) == sent, "an alert sends nothing"
+        g.price("0.97")
+        await g.grid.resume("BTC")
+        await g.until_phase(Phase.HALTED)
+        assert g.position() == 0
+
+    run_grid(tmp_path, main, stop_price="98000", wait_time=QUIET)
+
+
+def test_a_holding_that_the_desk_closes_halts_its_grid(tmp_path: Path) -> None:
+    async def main(g: GridStack) -> None:
+        await entered(g)
+        record = await g.desk.close(g.runner().state.holding_id, "asked elsewhere")
+        assert record.state is HoldingState.CLOSED
+        await g.until_phase(Phase.HALTED)
+        await g.s.settle(10)
+        assert g.position() == 0
+        assert not g.open_orders()
+        assert "asked elsewhere" in g.runner().state.reason
+
+    run_grid(tmp_path, main)
+
+
 def test_the_pause_price_takes_entries_off_and_leaves_take_profits(tmp_path: Path) -> None:
     async def main(g: GridStack) -> None:
         await entered(g)

@@ -13,13 +13,12 @@ from database.records import HoldingState, IntentState
 from exchange_clients.errors import ConfigError, OrderDenied, Outcome, PostOnlyWouldCross, VenueError
 from exchange_clients.model import NS_PER_S, ZERO, Instrument, Purpose, TimeInForce
 from strategies.execution.desk import Desk, DeskOrder, Holding, Ticket, TicketRefused
-from strategies.execution.pricing import Quote
-from strategies.execution.quotes import touch
 from strategies.gate import Check
 
 from .config import GridConfig
 from .entries import fullness
 from .gate import EntryGate, Purse
+from .prices import Prices
 from .rules import decide
 from .state import GridOrder, GridState, Happened, Phase, Role, Seen, absorb, cancelling, placed, resumed
 from .view import Action, Cancel, CloseLot, GridView, Overdue, Pause, Place, Recentre, Turn, Wait, applied
@@ -31,10 +30,6 @@ log = logging.getLogger("strategies.grid")
 
 MAX_ROUNDS = 20
 GATE_PAUSE_S = 5.0
-MIN_ASK_GAP_S, MAX_ASK_GAP_S = 2.0, 16.0
-"""Pauses between two requests for the book of a market whose stream is quiet; they grow until the stream tells something."""
-QUIET_S = 15.0
-"""So old a streamed price may be for stops, while its stream is up without a gap."""
 KEEP_ORDERS = 500
 """A holding with so many orders is closed when it is empty, and the next entry opens a new one: memory stays bounded."""
 QUIET_WAITS = frozenset({"wait_time", "entry_rests", "ladder", "book", "fresh_book", "gate"})
@@ -55,9 +50,7 @@ class GridRunner:
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._gate = EntryGate(self.client, instrument, self.clock, purse)
         self._gate_block: tuple[str, float] | None = None
-        self._touch: tuple[Quote, int] | None = None
-        self._next_ask_s, self._ask_gap_s = 0.0, MIN_ASK_GAP_S
-        self._exit_quote: Quote | None = None
+        self._prices = Prices(self.client, instrument, self.clock)
         self._told_waiting = ZERO
         self.liquidated = ""
         """The venue's words, when it has liquidated something here; the next look stops the grid."""
@@ -106,11 +99,20 @@ class GridRunner:
         async with self._busy:
             if self.liquidated:
                 await self._liquidation()
+            if self.holding is not None and self.holding.state in (HoldingState.CLOSING, HoldingState.CLOSED):
+                await self._follow_the_close(self.holding)
+                return
             for _ in range(MAX_ROUNDS):
                 await self._book()
                 actions = await self._decide()
                 if not await self._act(actions):
                     return
+
+    async def _follow_the_close(self, holding: Holding) -> None:
+        """The desk is closing the holding, or has: nothing is sent beside it, and the grid halts where it ends."""
+        if self.state.phase is Phase.RUNNING:
+            await self._turn(Turn(Phase.STOPPING, "holding_closed", holding.record.reason))
+        await self._turn(Turn(Phase.HALTED, "stopped", self.state.reason))
 
     async def _liquidation(self) -> None:
         what, self.liquidated = self.liquidated, ""
@@ -131,9 +133,10 @@ class GridRunner:
             ValueError: it is not halted, or the venue does not agree with our account of the position yet.
         """
         async with self._busy:
-            if self.state.phase not in (Phase.HALTED, Phase.ALERT):
+            alert = self.holding is not None and self.holding.state is HoldingState.ALERT
+            if self.state.phase not in (Phase.HALTED, Phase.ALERT) and not alert:
                 raise ValueError(f"the grid of {self.instrument.id} is {self.state.phase}: there is nothing to resume")
-            if self.holding is not None and self.holding.state is HoldingState.ALERT:
+            if self.holding is not None and alert:
                 await self.desk.resume(self.holding.holding_id)
             await self._decided("resume", "requested", why)
             self.state = resumed(self.state)
@@ -152,16 +155,16 @@ class GridRunner:
         """Take in what the desk has proved since the last look."""
         if self.holding is None:
             return
-        own, orders = self.holding.own, {o.client_order_id: o for o in self.holding.orders()}
-        seen = {o.client_order_id: fact for o in self.state.orders if (fact := self._seen(o, orders.get(o.client_order_id))) is not None}
-        at = self.holding.market.last_price if self._touch is None else self._touch[0].mid
+        holding, own = self.holding, self.holding.own
+        seen = {o.client_order_id: fact for o in self.state.orders if (fact := self._seen(o, holding.order(o.client_order_id))) is not None}
+        at = holding.market.last_price if self._prices.touch is None else self._prices.touch.mid
         self.state, told = absorb(self.state, seen, own, now_ns=self.clock.time_ns(), price=at)
         for item in told:
             self._say(item)
         if self.holding.state is HoldingState.OPEN:
             ours = {o.client_order_id for o in self.state.orders}
-            for order in orders.values():
-                if order.live and order.client_order_id not in ours:
+            for order in holding.orders(live=True):
+                if order.client_order_id not in ours:
                     log.warning("grid.unknown_order symbol=%s id=%s", self.instrument.id, order.client_order_id)
                     order.cancel()
         self._tell_waiting()
@@ -200,80 +203,40 @@ class GridRunner:
 
     async def _decide(self) -> list[Action]:
         """The rules over what is known; the book is asked for only when they need it."""
-        self._take_streamed()
+        age_s = float(self.config.max_book_age_seconds)
+        self._prices.take_streamed()
         actions = decide(self._view())
-        waits_for_book = any(isinstance(a, Wait) and a.rule in ("book", "fresh_book") for a in actions)
-        if (waits_for_book or self._needs_price()) and self.clock.monotonic() >= self._next_ask_s:
-            self._next_ask_s = self.clock.monotonic() + self._ask_gap_s
-            self._ask_gap_s = min(self._ask_gap_s * 2, MAX_ASK_GAP_S)
-            if await self._ask_book():
-                return decide(self._view())
+        waits = any(isinstance(a, Wait) and a.rule in ("book", "fresh_book") for a in actions)
+        last = None if self.holding is None else self.holding.market.last_price
+        needed = self._needs_price()
+        if (waits or needed) and await self._prices.ask(age_s, for_exit=needed, last=last):
+            return decide(self._view())
         return actions
 
     def _needs_price(self) -> bool:
         """Whether a rule waits for a price that is not there. A stream that is up and quiet has not moved: it is asked now and then."""
         c, t, phase = self.config, self.config.two_sided, self.state.phase
         if phase is Phase.STOPPING or any(lot.closing for lot in self.state.lots):
-            return self._fresh() is None
+            return self._prices.fresh(float(c.max_book_age_seconds)) is None
         limits = (c.stop_price, c.pause_price, t.stop_low, t.stop_high, t.pause_low, t.pause_high)
         judged = bool(self.state.lots) and (c.stop_loss_enabled or c.boost_mode)
-        return phase is Phase.RUNNING and (judged or any(x is not None for x in limits)) and self._recent() is None
-
-    def _fresh(self) -> Quote | None:
-        return self._within(float(self.config.max_book_age_seconds))
-
-    def _recent(self) -> Quote | None:
-        return self._within(QUIET_S) if self.client.is_connected and not self._gapped() else self._fresh()
-
-    def _within(self, seconds: float) -> Quote | None:
-        if self._touch is None or self.clock.time_ns() - self._touch[1] > int(seconds * NS_PER_S):
-            return None
-        return self._touch[0]
-
-    def _gapped(self) -> bool:
-        feed = self.client.ws_manager.feeds.get(self.instrument.contract_id)
-        return feed is not None and not feed.book.ready
-
-    def _take_streamed(self) -> None:
-        bbo = self.client.ws_manager.fresh_bbo(self.instrument.id)
-        if bbo is not None and 0 < bbo.bid < bbo.ask:
-            self._ask_gap_s = MIN_ASK_GAP_S
-            self._touch = (Quote(bbo.bid, bbo.ask), bbo.ts_recv_ns)
-
-    async def _ask_book(self) -> bool:
-        """The touch by request where the stream is quiet; a market whose stream has a gap has none (E31). True when there is a price."""
-        try:
-            if not self._gapped():
-                bbo = await self.client.market_data.bbo(self.instrument)
-                if 0 < bbo.bid < bbo.ask:
-                    self._touch, self._exit_quote = (Quote(bbo.bid, bbo.ask), bbo.ts_recv_ns), None
-                    return True
-        except VenueError as e:
-            log.info("grid.no_book symbol=%s error=%s", self.instrument.id, e)
-        if not self._needs_price():
-            return False
-        self._exit_quote = None
-        try:
-            last = None if self.holding is None else self.holding.market.last_price
-            self._exit_quote = await touch(self.client, self.instrument, reduce=True, last=last)
-        except VenueError as e:
-            log.warning("grid.no_price symbol=%s error=%s", self.instrument.id, e)
-        return self._exit_quote is not None
+        wanted = judged or any(x is not None for x in limits)
+        return phase is Phase.RUNNING and wanted and self._prices.recent(float(c.max_book_age_seconds)) is None
 
     def _view(self) -> GridView:
         block = self.desk.entry_block(self.instrument.id.venue) if self.holding is None else self.holding.entry_block()
         gate_block = None
         if self._gate_block is not None and self.clock.monotonic() < self._gate_block[1]:
             gate_block = self._gate_block[0]
-        fresh = self._fresh()
+        age_s = float(self.config.max_book_age_seconds)
         return GridView(
             now_ns=self.clock.time_ns(),
             config=self.config,
             instrument=self.instrument,
             state=self.state,
-            touch=fresh,
-            touch_ns=0 if self._touch is None else self._touch[1],
-            quote=fresh or self._recent() or self._exit_quote,
+            touch=self._prices.fresh(age_s),
+            touch_ns=self._prices.touch_ns,
+            quote=self._prices.recent(age_s) or self._prices.stand_in,
             entry_block=block,
             gate_block=gate_block,
             below_minimum=self.client.capabilities.reduce_only_below_minimum,
@@ -404,9 +367,10 @@ class GridRunner:
         resting = sum((g.resting_usd for g in all_grids), ZERO)
         held = sum((g.held_usd for g in all_grids), ZERO)
         adding = sum((a.quantity * a.price for a in entries), ZERO)
-        if self._touch is None:
+        touch = self._prices.touch
+        if touch is None:
             return False
-        passed = await self._gate.admit(self.config, *self._touch, held=held, adding=resting + adding)
+        passed = await self._gate.admit(self.config, touch, self._prices.touch_ns, held=held, adding=resting + adding)
         if passed.refused:
             first = passed.refused[0]
             self._block_entries(f"{first.rule}: {first.detail}")
@@ -481,7 +445,7 @@ class GridRunner:
                 "gained": s.gained,
             },
             thresholds={**_limits(c), **({"checks": "; ".join(f"{x.rule}: {x.detail}" for x in checks)} if checks else {})},
-            ages={"book_s": None if self._touch is None else f"{(v.now_ns - v.touch_ns) / NS_PER_S:.3f}"},
+            ages={"book_s": None if self._prices.touch is None else f"{(v.now_ns - v.touch_ns) / NS_PER_S:.3f}"},
         )
         try:
             await self.context.journal.write(record, pair_id=s.holding_id, or_fallback=not strict)

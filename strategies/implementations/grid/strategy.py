@@ -19,6 +19,10 @@ from .state import VERSION, Phase
 log = logging.getLogger("strategies.grid")
 
 
+PATIENCE_S = 2.0
+"""A cycle waits so long for a slow look; it goes on beside the next cycles."""
+
+
 class Grid(BaseStrategy[GridConfig]):
     """Maker entries one step apart, every fill with its own take-profit; both modes."""
 
@@ -31,6 +35,8 @@ class Grid(BaseStrategy[GridConfig]):
         if config.account_name is not None and config.account_name != context.account:
             raise InvalidParameters(f"account_name: {config.account_name}, but the bot runs on account {context.account}")
         self.grids: dict[InstrumentId, GridRunner] = {}
+        self._steps: dict[InstrumentId, asyncio.Task[None]] = {}
+        """Looks that are under way."""
 
     @property
     def interval_s(self) -> float:
@@ -67,16 +73,21 @@ class Grid(BaseStrategy[GridConfig]):
             self.follow(self.config.exchange, symbol)
 
     async def run_cycle(self) -> None:
-        """One look at every grid, side by side; one that fails does not stop the others."""
-        outcomes = await asyncio.gather(*(grid.step() for grid in self.grids.values()), return_exceptions=True)
-        failures = [x for x in outcomes if isinstance(x, BaseException)]
+        """One look at every grid, side by side; one that is slow or fails holds up no other."""
+        self._steps = {i: self._steps.get(i) or asyncio.create_task(g.step(), name=f"grid:{i}") for i, g in self.grids.items()}
+        done, _ = await asyncio.wait(self._steps.values(), timeout=PATIENCE_S)
+        self._steps = {i: task for i, task in self._steps.items() if task not in done}
+        failures = [task.exception() for task in done if not task.cancelled() and task.exception() is not None]
         for extra in failures[1:]:
             log.error("grid.failed", exc_info=extra)
-        if failures:
+        if failures and failures[0] is not None:
             raise failures[0]
 
     async def cleanup(self) -> None:
-        """What is being sent ends; the state of every grid is on disk."""
+        """Looks and sends that are under way end; the state of every grid is on disk, and the desk knows each order."""
+        for task in self._steps.values():
+            task.cancel()
+        await asyncio.gather(*self._steps.values(), return_exceptions=True)
         await asyncio.gather(*(grid.drop() for grid in self.grids.values()))
 
     # ---- events

@@ -280,7 +280,7 @@ MUTANTS = (
         f"{EXECUTION}/leg.py",
         "        return min(quantity, self.own, max(shown, ZERO))\n",
         "        return min(quantity, self.own)\n",
-        f"{ENGINE} -k e17",
+        "tests/strategies/test_evidence.py -k e17",
     ),
     Mutant(
         "E17",

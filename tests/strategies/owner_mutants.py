@@ -83,14 +83,6 @@ OWNER_MUTANTS = (
         f"{EVIDENCE} -k by_hand",
     ),
     Mutant(
-        "E17",
-        "the size of an exit is our own count where others hold something too",
-        f"{EXECUTION}/leg.py",
-        "        return min(quantity, self.own, max(shown, ZERO))\n",
-        "        return min(quantity, self.own)\n",
-        f"{EVIDENCE} -k e17",
-    ),
-    Mutant(
         "E18",
         "a guard may stop an exit",
         f"{EXECUTION}/leg.py",

@@ -39,14 +39,15 @@ def by_hand(s: Stack, where: str, quantity: str) -> None:
     venue.book()
 
 
-@pytest.mark.parametrize("mode", [*(m.value for m in ReduceOnlyMode), "absent"])
+@pytest.mark.parametrize("mode", [*(m.value for m in ReduceOnlyMode), "absent", "ignore, told late"])
 @pytest.mark.parametrize("where", VENUES)
 def test_e17_a_close_never_flips_whatever_the_venue_makes_of_reduce_only(tmp_path: Path, where: str, mode: str) -> None:
-    """While the pair closes in slices, somebody closes a part by hand; "absent": the client says that the venue has no such flag."""
+    """While the pair closes in slices, somebody closes a part by hand; "absent": the client says that the venue has no such flag;
+    "told late": for seconds only the position speaks of what was done by hand."""
 
     async def main(s: Stack) -> None:
         for name, venue in s.venues.items():
-            kind = ReduceOnlyMode.IGNORE if mode == "absent" else ReduceOnlyMode(mode)
+            kind = ReduceOnlyMode.IGNORE if mode == "absent" else ReduceOnlyMode(mode.partition(",")[0])
             venue.exchange.rules = replace(venue.exchange.rules, reduce_only=kind)
             if mode == "absent":
                 client: Any = s.clients[name]
@@ -61,6 +62,8 @@ def test_e17_a_close_never_flips_whatever_the_venue_makes_of_reduce_only(tmp_pat
         def hand(event: str, _: str, facts: dict[str, object]) -> None:
             if event == "order.done" and facts["venue"] == where:
                 s.story.hook = None
+                if "late" in mode:
+                    s.venues[where].faults(f"late_fill delay=4 account={s.venues[where].account.account}")
                 asyncio.get_running_loop().call_soon(by_hand, s, where, "0.013")
 
         s.story.hook = hand

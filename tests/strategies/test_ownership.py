@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from database.journal import Journal
-from database.records import FillCause, Leg, PairRecord, PairState
+from database.records import FillCause, HoldingState, Leg, PairRecord, PairState
 from exchange_clients.model import Side
 from strategies.execution.engine import EntryRefused, ExecutionEngine
 from strategies.execution.ownership import Ownership
+from strategies.execution.ticket import Ticket
+from tests.strategies.desk_stack import DeskStack
 from tests.strategies.stack import VENUES, Killed, Stack, accepted_by_client_id, run_stack
 
 D = Decimal
@@ -213,5 +215,34 @@ def test_e11_two_engines_over_one_journal_share_the_account(tmp_path: Path) -> N
         assert closed.state is PairState.CLOSED, closed.reason
         assert s.positions() == {LONG: D("0.015"), SHORT: D("-0.01")}
         await engines[1].stop()
+
+    run_stack(tmp_path, main)
+
+
+def test_e11_a_pair_and_a_holding_share_a_market_over_a_restart_and_a_forced_close(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        d = DeskStack(s)
+        await d.up()
+        pair = await s.open(quantity="0.01")
+        holding = await d.open(sign=1)
+        await (await holding.place(Ticket(side=Side.BUY, quantity=D("0.02")))).ended()
+        assert s.positions() == {LONG: D("0.03"), SHORT: D("-0.01")}
+        assert (holding.foreign, holding.own) == (D(0), D("0.02"))
+        with pytest.raises(EntryRefused, match="opposite_direction"):
+            await s.open(long=SHORT, short=LONG)
+        await d.restart()
+        again = d.desk.find(d.instrument)
+        assert again is not None
+        await asyncio.sleep(35)
+        assert (again.foreign, again.own, shares(s, pair.pair_id)[Leg.LONG]) == (D(0), D("0.02"), D("0.01"))
+        venue = s.venues[LONG]
+        market = venue.exchange.markets[venue.symbol].spec
+        venue.exchange.deleverage(venue.now(), venue.account.account, venue.symbol, market.to_steps(D("0.016")))
+        await asyncio.sleep(6)
+        assert s.positions() == {LONG: D("0.014"), SHORT: D(0)}, "the pair is older: it lost its leg, and the other one followed"
+        assert again.own == D("0.014")
+        assert (await again.close("test")).state is HoldingState.CLOSED
+        assert s.positions() == {LONG: D(0), SHORT: D(0)}
+        await d.down()
 
     run_stack(tmp_path, main)

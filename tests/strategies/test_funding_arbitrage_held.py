@@ -292,3 +292,21 @@ def test_pains_7_an_interval_that_changes_is_seen_and_the_edge_told_anew(tmp_pat
         assert D(after["edge_hourly"]) == D("0.0004") * 2
 
     run_stack(tmp_path, main, names=("lighter", "okx"), stepping=True)
+
+
+def test_history_is_read_from_the_venues_when_it_is_asked_to_speak_for_the_edge(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        rates(s, "0", "0.0004")
+        await asyncio.sleep(2)
+        made = await strategy(s, persistence_lookback_hours=24)
+        await made.run_cycle()
+        assert decisions(s)[-1].rule == "persistence"
+        assert "no history" in decisions(s)[-1].outcome
+        await forward(s, 14 * 60)
+        await made.run_cycle()
+        assert held(s) == {"BTC": PairState.HEDGED}
+        past = decode(decisions(s, "enter")[-1].inputs)["view"]["persistence"]
+        assert past["points"] >= 12
+        assert abs(D(past["mean"]) - D("0.0004")) < D("0.00005")
+
+    run_stack(tmp_path, main, stepping=True)

@@ -13,15 +13,16 @@ from database.errors import JournalError
 from database.ids import DurableIds
 from database.records import FillRecord, HoldingRecord, HoldingState, IntentRecord, IntentState, Leg, OrderRecord
 from exchange_clients.errors import VenueError
-from exchange_clients.model import TRIGGER_TYPES, ZERO, Instrument, OrderIntent, OrderResult, OrderType, Purpose, Side, TimeInForce
+from exchange_clients.model import TRIGGER_TYPES, ZERO, Instrument, OrderIntent, OrderResult, OrderType, Side, TimeInForce
 from exchange_clients.transport.clock import Clock
 
+from .closing import close_out
 from .guard import Guard, OrderCheck
 from .journaling import AsyncJournal
-from .lots import floor_to, tradable
+from .lots import floor_to
 from .market import SharedMarket
 from .plan import ExecutionLimits
-from .pricing import bound, rung
+from .pricing import bound
 from .proof import OrderProof, Share
 from .quotes import touch
 from .ticket import IMMEDIATE, DeskOrder, Ticket, TicketRefused
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("strategies.execution")
 
 RESTING_LOOK_S = 60.0
-CLOSE_WAIT_S = 1.0
 FOREVER = float("inf")
 
 
@@ -110,8 +110,8 @@ class Holding:
 
     def orders(self, *, tag: str | None = None, live: bool | None = None) -> list[DeskOrder]:
         """Its orders, oldest first, also those that ended and those of before a restart."""
-        found = (o for o in self._orders.values() if tag is None or o.tag == tag)
-        return [o for o in found if live is None or o.live is live]
+        among = list(self._orders.values()) if not live else [self._orders[i] for i in self.share.proofs if i in self._orders]
+        return [o for o in among if (tag is None or o.tag == tag) and (live is None or o.live is live)]
 
     def order(self, client_order_id: str) -> DeskOrder | None:
         """One of them; None: the desk never journaled it, so it was never sent."""
@@ -589,6 +589,9 @@ class Holding:
         self._tell()
 
     async def _save(self, record: HoldingRecord) -> None:
+        """On disk, or at least in memory; with what is foreign now, because the owner written last is believed about that."""
+        if record.state is not HoldingState.CLOSED:
+            record = msgspec.structs.replace(record, foreign_quantity=self.foreign)
         try:
             await self._journal.write(record, pair_id=self.holding_id, or_fallback=True)
         except JournalError as e:
@@ -618,60 +621,7 @@ class Holding:
     def resume_close(self) -> None:
         """A decided exit goes on, also after a restart."""
         if self._closing is None or self._closing.done():
-            self._closing = asyncio.create_task(self._close(self.record.reason), name=f"{self.holding_id}:close")
-
-    async def _close(self, reason: str) -> None:
-        failures = sent = 0
-        since_s = self._clock.monotonic()
-        while True:
-            await self.cancel_all()
-            try:
-                agreed = await self.market.reconcile()
-                if not agreed:
-                    if self._clock.monotonic() - since_s > self.limits.resolve_deadline_s:
-                        return await self.move(HoldingState.ALERT, f"cannot prove what is left to close: {reason}")
-                    await self._clock.sleep(CLOSE_WAIT_S)
-                    continue
-                if self.own == 0 or (failures and not tradable(self.instrument, abs(self.own), self.market.last_price)):
-                    if not await self._nothing_open():
-                        continue
-                    return await self.move(HoldingState.CLOSED, reason)
-                if failures >= self.limits.max_reduce_attempts or sent >= self.limits.max_orders:
-                    return await self.move(HoldingState.ALERT, f"could not be closed after {sent} orders: {reason}")
-                before = self.own
-                sent += 1
-                await self._reduce(failures, reason)
-                failures = 0 if self.own != before else failures + 1
-                since_s = self._clock.monotonic()
-            except (VenueError, TicketRefused) as e:
-                failures += isinstance(e, TicketRefused)
-                if isinstance(e, VenueError):
-                    self.market.mark(e, self.holding_id)
-            if failures:
-                await self._clock.sleep(min(self.limits.poll_s * 2**failures, 10.0))
-
-    async def _reduce(self, attempt: int, reason: str) -> None:
-        side = Side.SELL if self.own > 0 else Side.BUY
-        most = self.instrument.max_quantity
-        quantity = abs(self.own) if most is None else min(abs(self.own), most)
-        ticket = Ticket(
-            side=side,
-            quantity=quantity,
-            reduce_only=True,
-            purpose=Purpose.CLOSE,
-            reason=reason,
-            tag="close",
-            within_bps=rung(self.limits.reduce_bps, attempt),
-        )
-        await (await self.place(ticket)).ended()
-
-    async def _nothing_open(self) -> bool:
-        """E7: no order of ours is on the venue's list."""
-        listed = {o.client_order_id for o in await self.client.get_active_orders(self.instrument.contract_id)}
-        if listed & set(self._orders):
-            await self.reconcile()
-            return False
-        return True
+            self._closing = asyncio.create_task(close_out(self, self._clock, self.record.reason), name=f"{self.holding_id}:close")
 
     async def drop(self) -> None:
         """End the tasks; orders stay as they are."""

@@ -24,6 +24,7 @@ from perpkit.backtest.data.funding import FundingHistory, Gap
 from perpkit.backtest.data.tables import DataError
 
 BPS = Decimal(10_000)
+APART_BPS = 20
 Step = tuple[int, int, "Feed", Any]
 """(time in ns, rank of the feed, feed, what it applies): sorted by time, then rank; a feed never meets itself."""
 
@@ -136,6 +137,8 @@ class CandleFeed:
         self.asset = market.symbol
         self.moves = {bar.ts_ns: bar.close / bar.open - 1 for bar in candles.bars if start_ns - candles.interval_ns <= bar.ts_ns < end_ns}
         """What decides the way, by the bar's time."""
+        self.closes = {bar.ts_ns: bar.close for bar in candles.bars if bar.ts_ns in self.moves}
+        self.venue = market.venue.spec.name
 
     def prime(self) -> None:
         """The price as it stands when the run begins."""
@@ -219,6 +222,22 @@ class QuoteFeed:
         rank = self._market.rank
         for quote in self._quotes:
             yield quote[0], rank, self, quote
+
+
+def apart(feeds: Iterable[CandleFeed]) -> list[str]:
+    """Pairs of venues whose bars of one asset close further apart at the median than two venues do: mostly another clock."""
+    told = []
+    by_asset: dict[str, list[CandleFeed]] = {}
+    for feed in feeds:
+        by_asset.setdefault(feed.asset, []).append(feed)
+    for asset, group in by_asset.items():
+        for n, one in enumerate(group):
+            for other in group[n + 1 :]:
+                shared = sorted(abs(one.closes[t] / other.closes[t] - 1) * BPS for t in one.closes.keys() & other.closes.keys())
+                if shared and (median := shared[len(shared) // 2]) > APART_BPS:
+                    hint = "another time_zone, or another market? what looks like profit may be the difference"
+                    told.append(f"{asset}: bars of {one.venue} and {other.venue} close {median:.0f} bps apart at the median: {hint}")
+    return told
 
 
 def same_way(feeds: Iterable[CandleFeed]) -> None:

@@ -28,7 +28,7 @@ from exchange_simulator.simulated_venue import SimulatedVenue, simulated_spec
 from perpkit.backtest.clock import IdleClock
 from perpkit.backtest.config import BacktestConfig, MarketModel, VenueModel
 from perpkit.backtest.data.funding import FundingHistory, Settlement, iso_minute, read_funding
-from perpkit.backtest.market import CandleFeed, Feed, HistoryFunding, IntervalFeed, Market, Player, Ticks, feed_of, gaps_of, same_way
+from perpkit.backtest.market import CandleFeed, Feed, HistoryFunding, IntervalFeed, Market, Player, Ticks, apart, feed_of, gaps_of, same_way
 from perpkit.backtest.memory import MemoryJournal
 from perpkit.backtest.recorder import ACCOUNT, Recorder, Told, book_all
 from perpkit.backtest.result import Input, RunResult
@@ -308,7 +308,7 @@ def _gaps(stages: Mapping[str, Stage], spec: RunSpec) -> tuple[str, ...]:
 
 
 def _warnings(stages: Mapping[str, Stage]) -> tuple[str, ...]:
-    told = []
+    told = apart(feed for stage in stages.values() for feed in stage.feeds if isinstance(feed, CandleFeed))
     for name, stage in stages.items():
         for market, count in stage.funding.missing.items():
             if count:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from exchange_simulator.core.types import NewOrder
 from exchange_simulator.core.types import Side as SimSide
 from strategies.execution.desk import Desk, Holding
-from strategies.execution.guard import NO_GUARD, Guard
+from strategies.execution.guard import NO_GUARD, Guard, OrderCheck
 from strategies.execution.journaling import Observer
 from strategies.execution.plan import ExecutionLimits
 from tests.strategies.stack import MID, SimVenue, Stack, run_stack
@@ -131,6 +131,22 @@ async def until(what: Callable[[], bool], seconds: float = 60) -> None:
             return
         await asyncio.sleep(0.1)
     raise AssertionError("it did not come to that")
+
+
+class Halted:
+    """A guard that wants no entries."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def entry_block(self, *venues: str) -> str | None:
+        return self.reason
+
+    async def admit(self, *legs: OrderCheck) -> str | None:
+        return None
+
+    def order_block(self, order: OrderCheck) -> str | None:
+        return "too large" if order.quantity > 1 else None
 
 
 class Killed(BaseException):

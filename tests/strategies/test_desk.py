@@ -11,8 +11,7 @@ from database.records import HoldingState, IntentState
 from exchange_clients.model import Side, TimeInForce
 from exchange_simulator.core.types import Side as SimSide
 from strategies.execution.desk import Holding, Ticket, TicketRefused
-from strategies.execution.guard import OrderCheck
-from tests.strategies.desk_stack import DeskStack, run_desk, until
+from tests.strategies.desk_stack import DeskStack, Halted, run_desk, until
 from tests.strategies.stack import accepted_by_client_id, commands_of
 
 D = Decimal
@@ -227,22 +226,6 @@ def test_e17_reducing_orders_never_exceed_the_own_share(tmp_path: Path, name: st
         assert min(seen) >= 0
 
     run_desk(tmp_path, main, name=name)
-
-
-class Halted:
-    """A guard that wants no entries."""
-
-    def __init__(self) -> None:
-        self.reason: str | None = None
-
-    def entry_block(self, *venues: str) -> str | None:
-        return self.reason
-
-    async def admit(self, *legs: OrderCheck) -> str | None:
-        return None
-
-    def order_block(self, order: OrderCheck) -> str | None:
-        return "too large" if order.quantity > 1 else None
 
 
 def test_e18_e42_a_halt_takes_entries_off_and_leaves_exits_alone(tmp_path: Path) -> None:

@@ -212,7 +212,9 @@ def test_e25_a_thin_book_makes_the_position_smaller_until_the_edge_carries_it() 
     assert whole.size is not None
     assert found.size is not None
     assert found.size.usd < whole.size.usd
-    assert found.size.net >= D("0.0005")
+    assert found.edge is not None
+    assert found.size.net == found.edge.horizon.funding - found.size.costs.total >= D("0.0005")
+    assert found.size.net < found.edge.horizon.net, "what the quotes promised"
 
 
 def test_break_even_is_protected_by_the_plan() -> None:

@@ -226,6 +226,14 @@ def test_an_exit_that_is_not_critical_waits_for_its_moment(changes: dict[str, ob
     assert found.memory.due_ns == NOW
 
 
+def test_e18_what_is_critical_or_severe_waits_for_nothing() -> None:
+    wide = {"spread": D("0.006"), "short": sample("0.0001", next_in_h="0.05"), "age_hours": D(10)}
+    severe = change(**wide, edge_hourly=D("0.00001"))
+    assert rule(severe, HoldMemory(erosions=2), enable_exit_polling=True) == "severe_erosion"
+    assert rule(change(**wide, pnl_if_closed=D(-20)), enable_exit_polling=True) == "stop_loss"
+    assert rule(change(**wide, long_status=MarketStatus.REDUCE_ONLY), enable_exit_polling=True) == "delisting"
+
+
 def test_waiting_is_bounded_and_starts_anew_when_the_reason_to_leave_has_gone() -> None:
     waits = {"enable_exit_polling": True, "exit_polling_max_duration_minutes": 10}
     wide = change(**DUE, spread=D("0.006"))

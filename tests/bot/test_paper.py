@@ -135,18 +135,18 @@ def test_a_maker_waits_behind_what_the_level_showed(tmp_path: Path, name: str) -
     play(tmp_path, act, name=name)
 
 
-@pytest.mark.parametrize(("pause_s", "expected"), [(0.2, "0"), (1.5, "0.5")])
+@pytest.mark.parametrize(("pause_s", "expected"), [(1.0, "0"), (5.0, "0.5")])
 def test_a_level_that_shrinks_moves_a_maker_only_when_the_grace_is_over(tmp_path: Path, pause_s: float, expected: str) -> None:
     async def act(p: Paper) -> None:
         mine = await p.rest("99990", "0.5")  # behind 1
         p.levels([("99990", "0.4"), ("99980", "1")], [("100010", "1")])
         await p.sleep(pause_s)
         p.levels([("99990", "1"), ("99980", "1")], [("100010", "1")])  # what is added stands behind
-        await p.sleep(0.2)
+        await p.sleep(1.0)
         p.trade(Side.SELL, "1", "99990")
         assert await p.filled(mine) == D(expected), "within the grace the trade may be what shrank the level"
 
-    play(tmp_path, act)
+    play(tmp_path, act, settings=replace(SETTINGS, trade_grace_s=4.0))
 
 
 def test_a_trade_through_the_price_fills(tmp_path: Path) -> None:

@@ -262,8 +262,8 @@ MUTANTS = (
         "E16",
         "failed opens are not counted",
         "strategies/implementations/funding_arbitrage/books.py",
-        "        if pair.opened_at is None:\n            held = attempts",
-        "        if False:\n            held = attempts",
+        "        if pair.opened_at is None:\n            held = self",
+        "        if False:\n            held = self",
         "tests/strategies/test_funding_arbitrage.py -k e16",
     ),
     Mutant(

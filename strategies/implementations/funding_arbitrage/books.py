@@ -23,6 +23,7 @@ class Books:
         self._strategy = strategy
         self._context = strategy.context
         self.results: dict[str, ledger.PairResult] = {}
+        self._attempts: dict[str, attempts.Attempts] = {}
 
     def result(
         self, pair: PairRecord, marks: dict[Leg, Decimal] | None = None, totals: dict[Leg, Decimal] | None = None
@@ -79,16 +80,19 @@ class Books:
     def attempts(self, symbol: str, long_venue: str, short_venue: str) -> attempts.Attempts:
         """What is remembered of failed opens."""
         name = attempts.key(symbol, long_venue, short_venue)
-        return attempts.load(self._context.journal.sync, self._strategy.name, self._context.account, name)
+        if name not in self._attempts:
+            self._attempts[name] = attempts.load(self._context.journal.sync, self._strategy.name, self._context.account, name)
+        return self._attempts[name]
 
     def _attempt(self, pair: PairRecord, cost_usd: Decimal, now_ns: int) -> StateRecord:
         """A pair that was never hedged counts against its venues; one that was clears the count."""
         limits = self._strategy.config.execution.attempts()
-        name = attempts.key(pair.symbol, pair.long_venue, pair.short_venue)
         after = attempts.Attempts()
         if pair.opened_at is None:
-            held = attempts.load(self._context.journal.sync, self._strategy.name, self._context.account, name)
+            held = self.attempts(pair.symbol, pair.long_venue, pair.short_venue)
             after = attempts.after_failure(held, limits, now_ns=now_ns, cost_usd=cost_usd, reason=pair.reason)
+        name = attempts.key(pair.symbol, pair.long_venue, pair.short_venue)
+        self._attempts[name] = after
         return attempts.record(self._strategy.name, self._context.account, name, after, now_ns)
 
     async def _venue_totals(self, pair: PairRecord) -> dict[Leg, Decimal] | None:

@@ -44,6 +44,7 @@ class Entering:
         self._context = strategy.context
         self.short_of_capital: set[str] = set()
         """Pairs that the last cycle refused because others hold what they would need."""
+        self._wide: dict[str, int | None] = {}
 
     async def enter(self, found: Scan) -> None:
         """Judge what was found, best first, and open what passes. Of what the scan refused, the best of each asset is told; what is
@@ -98,7 +99,7 @@ class Entering:
             busy=o.symbol in {p.symbol for p in live},
             blocked=engine.entry_block(long, short) or "",
             attempts=self._books.attempts(o.symbol, long, short),
-            wide_ns=self._strategy.load_state(f"wide:{name_of(o.symbol, o.long, o.short)}", int),
+            wide_ns=self._last_wide(name_of(o.symbol, o.long, o.short)),
             long_exposure=self._exposure(long),
             short_exposure=self._exposure(short),
         )
@@ -127,6 +128,12 @@ class Entering:
             ZERO,
         )
 
+    def _last_wide(self, name: str) -> int | None:
+        """When a spread of that pair was last too wide."""
+        if name not in self._wide:
+            self._wide[name] = self._strategy.load_state(f"wide:{name}", int)
+        return self._wide[name]
+
     async def _remember_width(self, symbol: str, view: EntryView, verdict: Verdict) -> None:
         """A pair that failed by its spread is left alone for a while, also after a restart."""
         bad = {c.rule for c in verdict.checks if not c.ok}
@@ -137,7 +144,9 @@ class Entering:
             and view.short.spread is not None
         )
         if wide and (view.wide_ns is None or view.now_ns - view.wide_ns >= NS_PER_MINUTE):
-            await self._strategy.save_state(f"wide:{name_of(symbol, view.long, view.short)}", view.now_ns)
+            name = name_of(symbol, view.long, view.short)
+            self._wide[name] = view.now_ns
+            await self._strategy.save_state(f"wide:{name}", view.now_ns)
 
     # ---- what follows
 

@@ -44,6 +44,7 @@ class Holding:
         self._strategy, self._books, self._entering, self._written = strategy, books, entering, written
         self._context = strategy.context
         self._memory: dict[str, HoldMemory] = {}
+        self._rotated: list[int] | None = None
         self.waiting: set[str] = set()
         """Pairs whose exit is due and waits for a better moment."""
 
@@ -84,7 +85,8 @@ class Holding:
             await self._context.journal.write(record, pair_id=pair.pair_id, or_fallback=True)
             return
         if verdict.rule == "better_opportunity":
-            await self._strategy.save_state(ROTATIONS, [*self._rotations(), view.now_ns])
+            self._rotated = [*self._rotations(), view.now_ns]
+            await self._strategy.save_state(ROTATIONS, self._rotated)
         reason = f"{verdict.rule}: {verdict.detail}"
         await wait_for(await self._context.engine.begin_close(pair.pair_id, reason, record, patient=not verdict.critical))
 
@@ -211,8 +213,10 @@ class Holding:
 
     def _rotations(self) -> list[int]:
         """When pairs were left for better ones within the last day."""
+        if self._rotated is None:
+            self._rotated = self._strategy.load_state(ROTATIONS, list[int]) or []
         since = self._context.clock.time_ns() - DAY_NS
-        return [at for at in self._strategy.load_state(ROTATIONS, list[int]) or [] if at > since]
+        return [at for at in self._rotated if at > since]
 
     def _alternative(self, pair: PairRecord, found: Scan) -> Alternative | None:
         """The best pair that is not held and not cooling down."""

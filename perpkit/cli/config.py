@@ -329,6 +329,8 @@ def _asked(ask: Questions, kind: Any, name: str) -> Any:
     def fits(answer: str) -> Any:
         if not answer and not field.is_required():
             return None
+        if not answer:
+            raise ValueError("an answer is needed")
         several = "tuple" in str(field.annotation)
         value = [part.strip() for part in answer.split(",") if part.strip()] if several else yaml.safe_load(answer)
         try:

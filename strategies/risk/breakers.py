@@ -42,13 +42,20 @@ class Breaker:
         self._trial_ns: int | None = None
 
     def block(self, now_ns: int) -> str | None:
-        """Why no entry may go there now, or None. A pause that is over becomes a trial."""
+        """Why no entry may stand there now, or None. A pause that is over becomes a trial."""
         held = self.saved
         if held.state is BreakerState.OPEN and now_ns >= held.until_ns:
             self.saved = held = msgspec.structs.replace(held, state=BreakerState.HALF_OPEN)
             self._forget()
         if held.state is BreakerState.OPEN:
             return f"{self.venue}: circuit breaker open for {(held.until_ns - now_ns) / NS_PER_S:.0f} s more: {held.reason}"
+        return None
+
+    def trial_block(self, now_ns: int) -> str | None:
+        """Why no further entry may go out now although one may stand: the breaker is half open and one is on trial."""
+        block, held = self.block(now_ns), self.saved
+        if block is not None:
+            return block
         if held.state is BreakerState.HALF_OPEN and self._trial_ns is not None and now_ns - self._trial_ns < TRIAL_S * NS_PER_S:
             return f"{self.venue}: circuit breaker half open, one entry is on trial: {held.reason}"
         return None

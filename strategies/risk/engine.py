@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from database.errors import JournalError
-from database.records import DecisionRecord
 from exchange_clients.errors import VenueError
 from exchange_clients.model import NS_PER_S, InstrumentId, Purpose
 from exchange_clients.transport.runtime import Runtime
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("strategies.risk")
 
 STALE_POLL_S = 2.0
+STALE_FENCE_S = 4.0
+"""Shorter than the shortest silence that makes a watchdog act."""
 DAILY_S = 30.0
 HEDGE_ROOM = Decimal("1.25")
 """A hedge follows an entry that was checked; prices may have moved by this much before it counts as a wrong number."""
@@ -94,6 +95,9 @@ class RiskEngine:
         self._dirty: set[str] = set()
         self._offline: set[str] = set()
         self._audited = 0
+        self._takeover_due = True
+        self._written = 0
+        self._taking: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     # ---- life
@@ -123,7 +127,7 @@ class RiskEngine:
 
     async def stop(self) -> None:
         """After the engines have stopped: the last beat says that nobody needs to act for us."""
-        tasks, self._tasks = self._tasks, []
+        tasks, self._tasks = [*self._tasks, *([self._taking] if self._taking is not None else [])], []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -144,8 +148,9 @@ class RiskEngine:
                 return f"halt: the state folder was not looked at for {STALE_POLL_S:g} s, it may hold a halt"
             if self.halt is not None:
                 return f"halted: {self.halt.reason} (by {self.halt.actor}; `perpkit resume` clears it)"
-        if self.fenced is not None:
-            return f"fence: a watchdog acts for this bot: {self.fenced}"
+        hand = self._other_hand()
+        if hand is not None:
+            return hand
         limit = self.limits.max_daily_loss_usd
         if limit is not None and self.today is not None and -self.today >= limit:
             return f"max_daily_loss_usd: {-self.today:.2f} lost since 00:00 UTC, limit {limit}"
@@ -194,13 +199,32 @@ class RiskEngine:
         room = HEDGE_ROOM if order.purpose is Purpose.HEDGE else 1
         if most is not None and worth > most * room:
             return self._refuse(f"max_order_usd: {order.quantity} of {order.instrument.id} is worth {worth:.2f}, limit {most * room}")
+        hand = self._other_hand()
+        if hand is not None:
+            return self._refuse(hand)
         if order.purpose is not Purpose.HEDGE:
-            block = self.entry_block(order.venue) or self._rate() or self._momentary(order.venue) or self.amounts.block(order, (order,))
+            block = (
+                self.entry_block(order.venue)
+                or self.breakers[order.venue].trial_block(self.clock.time_ns())
+                or self._rate()
+                or self._momentary(order.venue)
+                or self.amounts.block(order, (order,))
+            )
             if block is not None:
                 return self._refuse(block)
             self._sent.append(self.clock.monotonic())
             self.breakers[order.venue].trying(self.clock.time_ns())
         self.approvals.add(order, worth, self.figures[order.venue].initial_margin(order.instrument))
+        return None
+
+    def _other_hand(self) -> str | None:
+        """Somebody else may have changed what we hold and we do not know it yet: then not even a hedge is right."""
+        if self.fenced is not None:
+            return f"fence: a watchdog acts for this bot: {self.fenced}"
+        if self._takeover_due:
+            return "fence: what a watchdog did for this bot is not in the journal yet"
+        if self._heart is not None and self._looked_s is not None and self.clock.monotonic() - self._looked_s > STALE_FENCE_S:
+            return f"fence: nobody looked for {STALE_FENCE_S:g} s whether a watchdog acts"
         return None
 
     def _refuse(self, block: str) -> str:
@@ -210,12 +234,12 @@ class RiskEngine:
 
     def _rate(self) -> str | None:
         now = self.clock.monotonic()
-        while self._sent and now - self._sent[0] >= 1.0:
-            self._sent.popleft()
         most = self.limits.max_orders_per_second
         span_s = max(1.0, 1.0 / most)
+        while self._sent and now - self._sent[0] >= span_s:
+            self._sent.popleft()
         if len(self._sent) >= most * span_s:
-            return f"max_orders_per_second: {len(self._sent)} in the last second, limit {most:g}"
+            return f"max_orders_per_second: {len(self._sent)} in the last {span_s:g} s, limit {most:g}"
         return None
 
     def _momentary(self, *venues: str) -> str | None:
@@ -322,24 +346,27 @@ class RiskEngine:
                 self._heart.beat(self.clock.time_ns(), os.getpid())
             except OSError as e:
                 log.error("heartbeat.not_written reason=%s", e)
-        halt, fence = await self._offload.run(self._look, deadline_s=STALE_POLL_S / 2)
+        halt, fence, written = await self._offload.run(self._look, deadline_s=STALE_POLL_S / 2)
         self._looked_s = now_s
+        if written != self._written:
+            self._written, self._takeover_due = written, True  # perhaps all while our loop stood still
         was_fenced, self.fenced = self.fenced, fence
         was_halted, self.halt = self.halt, halt
         if fence != was_fenced:
             self.tell("risk.fence" if fence else "risk.fence_gone", reason=fence or was_fenced)
             self._wake()
-            if fence is None and self._tasks:
-                await self._take_in()
         if (told := halt or was_halted) is not None and halt != was_halted:
             self.tell("halt.set" if halt else "halt.cleared", reason=told.reason, who=told.actor)
-            log.warning("halt.%s reason=%s", "on" if halt else "off", (halt or was_halted))
+            log.warning("halt.%s reason=%s", "on" if halt else "off", told.reason)
             self._wake()
             await self._audit()
+        if fence is None and self._takeover_due and self._tasks and (self._taking is None or self._taking.done()):
+            self._taking = asyncio.create_task(self._take_in(), name="risk:take-in")
 
-    def _look(self) -> tuple[Halt | None, str | None]:
+    def _look(self) -> tuple[Halt | None, str | None, int]:
         assert self._halt_file is not None
-        return self._halt_file.read(), None if self._fence is None else self._fence.held()
+        held = None if self._fence is None else self._fence.held()
+        return self._halt_file.read(), held, 0 if self._folder is None else takeover.written(self._folder)
 
     async def _audit(self) -> None:
         """Copy what operators did into the journal; each line once, whoever wrote it."""
@@ -353,19 +380,10 @@ class RiskEngine:
             log.warning("audit.unread reason=%s", e)
 
     async def _take_in(self) -> None:
-        """What a watchdog sent for our pairs becomes part of the journal, so that its fills are ours by their client ids."""
-        if self._folder is None:
-            return
-        taken = await takeover.take_in(self._folder, self._journal, self.strategy, self.account)
-        for intent in taken:
-            log.warning("watchdog.acted pair=%s leg=%s side=%s quantity=%s", intent.pair_id, intent.leg, intent.side, intent.quantity)
-            self.tell("risk.watchdog_acted", intent.pair_id, venue=intent.venue, side=intent.side, quantity=intent.quantity)
-            for engine in self.engines:
-                runner = engine.pairs.get(intent.pair_id)
-                if runner is not None:
-                    runner.legs[intent.leg].restore([intent], [], [])
-                    await runner.reconcile()
-                    runner.wake()
+        """What a watchdog sent for our pairs becomes part of the journal, so that its fills are ours by their client ids. Entries wait."""
+        if self._folder is not None:
+            await takeover.take_over(self, self._folder, self._journal)
+        self._takeover_due = False
 
     async def halt_all(self, reason: str) -> None:
         """Halt every bot of this state folder in an operator's place; only an operator clears it."""
@@ -431,7 +449,7 @@ class RiskEngine:
         for one in accounts:
             value = daily.worth(one.fills, one.funding, self.amounts.price)
             if value is None:
-                self.today = None
+                self.today, self._next_daily_s = None, 0.0
                 log.warning("day.unknown owner=%s reason=a held market has no price", one.owner)
                 return
             now[one.owner] = value
@@ -458,27 +476,6 @@ class RiskEngine:
                 await self._journal.write(*records, or_fallback=True)
             except JournalError as e:
                 log.error("journal.lost records=%d reason=%s", len(records), e)
-
-    def decision(
-        self, engine: "ExecutionEngine", kind: str, rule: str, outcome: str, *, pair_id: str, symbol: str, inputs: Mapping[str, object]
-    ) -> DecisionRecord:
-        """Why risk changes a pair."""
-        now_ns = self.clock.time_ns()
-        limits = {k: str(v) for k, v in self.limits.model_dump(mode="json").items() if "liquidation" in k or "margin" in k}
-        return DecisionRecord(
-            decision_id=f"d{engine.ids.next(now_ns)}",
-            strategy=self.strategy,
-            account=self.account,
-            pair_id=pair_id,
-            symbol=symbol,
-            kind=kind,
-            rule=rule,
-            outcome=outcome,
-            inputs=msgspec.json.encode({k: str(v) for k, v in inputs.items()}).decode(),
-            thresholds=msgspec.json.encode(limits).decode(),
-            ages=msgspec.json.encode({v: f.age_s for v, f in self.figures.items()}).decode(),
-            ts=now_ns,
-        )
 
 
 def tee(*observers: Observer) -> Observer:

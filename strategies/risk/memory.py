@@ -1,16 +1,19 @@
 """What the risk engine remembers across restarts, and what it shows to humans."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from database.journal import Journal
-from database.records import PairState, StateRecord
+from database.records import DecisionRecord, PairState, StateRecord
 
 from . import daily
 from .breakers import Breaker, Saved
 
 if TYPE_CHECKING:
+    from strategies.execution.engine import ExecutionEngine
+
     from .engine import RiskEngine
 
 VERSION = 1
@@ -44,6 +47,36 @@ def records(risk: "RiskEngine", dirty: set[str]) -> list[StateRecord]:
         text = msgspec.json.encode(value).decode()
         found.append(StateRecord(strategy=risk.strategy, account=risk.account, key=key, version=VERSION, value=text, updated_at=now_ns))
     return found
+
+
+def decision(
+    risk: "RiskEngine",
+    engine: "ExecutionEngine",
+    kind: str,
+    rule: str,
+    outcome: str,
+    *,
+    pair_id: str,
+    symbol: str,
+    inputs: Mapping[str, object],
+) -> DecisionRecord:
+    """Why risk changes a pair."""
+    now_ns = risk.now_ns()
+    limits = {k: str(v) for k, v in risk.limits.model_dump(mode="json").items() if "liquidation" in k or "margin" in k}
+    return DecisionRecord(
+        decision_id=f"d{engine.ids.next(now_ns)}",
+        strategy=risk.strategy,
+        account=risk.account,
+        pair_id=pair_id,
+        symbol=symbol,
+        kind=kind,
+        rule=rule,
+        outcome=outcome,
+        inputs=msgspec.json.encode({k: str(v) for k, v in inputs.items()}).decode(),
+        thresholds=msgspec.json.encode(limits).decode(),
+        ages=msgspec.json.encode({v: f.age_s for v, f in risk.figures.items()}).decode(),
+        ts=now_ns,
+    )
 
 
 def status(risk: "RiskEngine") -> dict[str, Any]:

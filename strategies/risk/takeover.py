@@ -1,14 +1,23 @@
 """What a watchdog did for a bot: each of its orders as an intent, one line per change, durable before a byte leaves (E8)."""
 
+import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from database.records import IntentRecord, PairRecord
+from database.records import IntentRecord, PairRecord, PairState
 from strategies.execution.journaling import AsyncJournal
 
 from . import files
+from .memory import decision
 
+if TYPE_CHECKING:
+    from .engine import RiskEngine
+
+log = logging.getLogger("strategies.risk")
+
+TAKE_IN_S = 10.0
 NAME = "watchdog.jsonl"
 
 
@@ -21,6 +30,14 @@ def read(folder: Path) -> list[IntentRecord]:
     """The last word on each order of watchdogs, oldest first. Raises OSError, msgspec.DecodeError."""
     found = {i.intent_id: i for i in (msgspec.json.decode(line, type=IntentRecord) for line in files.lines(folder / NAME))}
     return list(found.values())
+
+
+def written(folder: Path) -> int:
+    """How much watchdogs have written so far, in bytes."""
+    try:
+        return (folder / NAME).stat().st_size
+    except OSError:
+        return 0
 
 
 async def take_in(folder: Path, journal: AsyncJournal, strategy: str, account: str) -> list[IntentRecord]:
@@ -41,3 +58,22 @@ async def take_in(folder: Path, journal: AsyncJournal, strategy: str, account: s
     if fresh:
         await journal.write(*fresh)
     return fresh
+
+
+async def take_over(risk: "RiskEngine", folder: Path, journal: AsyncJournal) -> None:
+    """Take it in, and let pairs that are at work learn of it: their orders, then their fills. Raises as `take_in`."""
+    for intent in await take_in(folder, journal, risk.strategy, risk.account):
+        log.warning("watchdog.acted pair=%s leg=%s side=%s quantity=%s", intent.pair_id, intent.leg, intent.side, intent.quantity)
+        risk.tell("risk.watchdog_acted", intent.pair_id, venue=intent.venue, side=intent.side, quantity=intent.quantity)
+        for engine in risk.engines:
+            runner = engine.pairs.get(intent.pair_id)
+            if runner is None:
+                continue
+            if runner.state is PairState.OPENING:  # as after a restart: what was opening is not opened any further
+                why, facts = "a watchdog has acted for this pair", {"intent": intent.intent_id}
+                reason = decision(risk, engine, "exit", "watchdog", why, pair_id=intent.pair_id, symbol=runner.record.symbol, inputs=facts)
+                await engine.begin_close(intent.pair_id, why, reason)
+            runner.legs[intent.leg].restore([intent], [], [])
+            await runner.legs[intent.leg].settle_within(TAKE_IN_S)
+            await runner.reconcile()
+            runner.wake()

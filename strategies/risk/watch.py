@@ -10,7 +10,7 @@ from exchange_clients.model import NS_PER_S
 from strategies.execution.lots import CLOSABLE_MARGIN, common_step
 from strategies.execution.pair import PairRunner
 
-from . import margin
+from . import margin, memory
 from .limits import MarginPolicy
 from .margin import Account, Advice, Do, Missing, PairLegs
 
@@ -108,8 +108,8 @@ class MarginWatch:
             "quantity": found.quantity,
             "usd": found.usd,
         }
-        decision = self._risk.decision(
-            engine, "exit", f"margin.{found.do}", found.detail, pair_id=pair_id, symbol=runner.record.symbol, inputs=facts
+        decision = memory.decision(
+            self._risk, engine, "exit", f"margin.{found.do}", found.detail, pair_id=pair_id, symbol=runner.record.symbol, inputs=facts
         )
         if found.do is Do.SHRINK:
             try:

@@ -62,11 +62,12 @@ def test_half_open_lets_one_entry_through_and_its_end_decides() -> None:
     assert breaker.block(30 * S) is None
     assert breaker.saved.state is BreakerState.HALF_OPEN
     breaker.trying(30 * S)
-    assert "on trial" in (breaker.block(31 * S) or "")
+    assert "on trial" in (breaker.trial_block(31 * S) or "")
+    assert breaker.block(31 * S) is None, "the one on trial may stand"
     assert not breaker.succeeded(32 * S), "a read proves nothing about orders"
-    assert breaker.block(32 * S) is not None
+    assert breaker.trial_block(32 * S) is not None
     assert breaker.succeeded(33 * S, order=True)
-    assert breaker.block(33 * S) is None
+    assert breaker.trial_block(33 * S) is None
     assert breaker.saved == Saved()
 
 

@@ -296,21 +296,57 @@ def test_a_bot_waits_at_the_fence_until_the_watchdog_has_let_go(tmp_path: Path) 
     run_scene(tmp_path, main)
 
 
-def test_a_hung_bot_enters_nothing_while_the_watchdog_acts_and_knows_its_orders_afterwards(tmp_path: Path) -> None:
-    """The process lives on: only its heart stands still, as if its loop hung, and then beats again."""
+def test_a_hung_bot_that_wakes_up_counts_what_the_watchdog_did_and_reduces_nothing_twice(tmp_path: Path) -> None:
+    """Its memory is as it was before; only its tasks stand still meanwhile, as on a loop that hangs."""
 
+    async def main(s: Scene) -> None:
+        s.stack.venues[SHORT].faults(f"lost_request where={commands_of(SHORT)} times=0")
+        opening = asyncio.create_task(s.stack.open(hedge_deadline_s=60.0))
+        await until(lambda: s.stack.positions()[LONG] != 0)
+        await asyncio.sleep(0.5)
+        ((pair_id, runner),) = s.engine.pairs.items()
+        assert runner.task is not None
+        hung = [*s.risk._tasks, runner.task, *runner._tasks.values()]
+        for task in hung:
+            task.cancel()
+        await asyncio.gather(*hung, return_exceptions=True)
+        s.stack.venues[SHORT].calm()
+        await asyncio.sleep(12)
+        watch = NakedWatch(s.stack)
+        assert await Dog(s.stack, tmp_path).dog.look() == [f"{pair_id}: closed"]
+        assert set(s.stack.positions().values()) == {D(0)}
+        runner._tasks.clear()
+        for trader in runner.legs.values():
+            trader._step = None
+        orders = [asyncio.create_task(trader.settle()) for trader in runner.legs.values()]  # their tasks go on where they stood
+        s.risk._tasks = [asyncio.create_task(s.risk._ticks()), asyncio.create_task(s.risk._checks())]
+        assert s.risk.entry_block() is not None
+        runner.task = asyncio.create_task(runner.run())
+        await asyncio.sleep(60)
+        assert runner.state is PairState.CLOSED, runner.record.reason
+        assert s.risk.entry_block() is None
+        assert set(s.stack.positions().values()) == {D(0)}
+        assert watch.worst_gross <= D("0.01")
+        assert s.stack.journal is not None
+        assert [f.signed for f in s.stack.journal.fills(pair_id)] == [D("0.01"), D("-0.01")]
+        opening.cancel()
+        await asyncio.gather(opening, *orders, return_exceptions=True)
+
+    run_scene(tmp_path, main)
+
+
+def test_a_bot_enters_nothing_while_the_fence_stands(tmp_path: Path) -> None:
     async def main(s: Scene) -> None:
         record = await s.stack.open()
         fence = Fence(tmp_path)
         assert fence.take("test:main is silent for 30 s")
         await asyncio.sleep(1)
         assert "a watchdog acts for this bot" in (s.risk.entry_block() or "")
-        intent = s.engine.pairs[record.pair_id]
         fence.drop()
         await asyncio.sleep(1)
         assert s.risk.entry_block() is None
         assert [event for event, _, _ in s.told if event.startswith("risk.fence")] == ["risk.fence", "risk.fence_gone"]
-        assert intent.state is PairState.HEDGED
+        assert (await s.stack.close(record.pair_id)).state is PairState.CLOSED
 
     run_scene(tmp_path, main)
 

@@ -38,9 +38,6 @@ RULES = (
         "parameters.risk_config.min_liquidation_distance_pct",
         "risk closes before the strategy's exit rule",
     ),
-    Rule(
-        "risk.shrink_liquidation_distance", "parameters.min_liquidation_distance_pct", "entries are reduced again as soon as they are made"
-    ),
     Rule("parameters.default_position_size_usd", "paper.balance_usd", "with leverage 1 the virtual account cannot pay a leg"),
     Rule("parameters.order_notional_usd", "risk.max_order_usd", "every entry is refused as too large"),
     Rule("parameters.order_notional_usd", "risk.max_venue_exposure_usd", "not even one entry fits under it"),

@@ -20,6 +20,8 @@ ASKED: Mapping[str, tuple[str, ...]] = {
 }
 """Beside what a strategy requires: parameters that nobody should leave unread."""
 SECTIONS = ("parameters", "risk", "paper")
+FILLED = ("exchange", "exchanges", "account_name")
+"""Said once, as `venues` and `account`."""
 
 
 # ---- check
@@ -397,6 +399,8 @@ def _section(name: str, known: Sequence[Any], given: Mapping[str, Any]) -> Itera
     yield f"{name}:" if given else f"# {name}:"
     inside = ""
     for parameter in known:
+        if parameter.name in FILLED and parameter.name not in given:
+            continue
         *outer, leaf = parameter.name.split(".")
         group = ".".join(outer)
         if group != inside:

@@ -15,7 +15,7 @@ from exchange_clients import venues
 from perpkit.bot.config import PaperConfig, load, parse
 from perpkit.bot.contradictions import RULES, contradictions
 from perpkit.bot.meanings import parameters
-from perpkit.cli.config import ASKED
+from perpkit.cli.config import ASKED, FILLED
 from perpkit.cli.main import run
 from strategies import registry
 from strategies.risk.limits import RiskLimits
@@ -75,7 +75,7 @@ def test_a_written_file_can_be_used_and_says_every_parameter(name: str, tmp_path
     assert bot.notifications[0].env == "MY_TARGET"
     text = path.read_text(encoding="utf-8")
     for parameter in parameters(registry.load(name).config_class):
-        assert f"{parameter.name.rpartition('.')[2]}:" in text or parameter.name in ("exchange", "exchanges")
+        assert f"{parameter.name.rpartition('.')[2]}:" in text or parameter.name in FILLED
     # With every comment on a parameter taken away it is still a valid file: the defaults that are shown are the defaults.
     assert "LIGHTER_API_KEY_PRIVATE_KEY" in told["variables"]
     assert any("TESTNET" in variable for variable in told["variables"]) == (name == "funding_arbitrage")

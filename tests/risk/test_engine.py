@@ -139,6 +139,35 @@ def test_a_plan_is_checked_on_both_venues_in_full_before_anything_is_sent(tmp_pa
     run_scene(tmp_path, main, max_total_exposure_usd=D(1_900))
 
 
+def test_stablecoins_apart_or_a_mark_off_its_index_keep_new_pairs_out_and_let_the_held_one_go(tmp_path: Path) -> None:
+    """Aster quotes in USDT, Hyperliquid in USDC: the indices of BTC say what one is worth in the other."""
+
+    async def main(s: Scene) -> None:
+        record = await s.stack.open()
+        assert record.state is PairState.HEDGED, record.reason
+        await s.stack.close(record.pair_id)
+        held = await s.stack.open()
+        venue = s.stack.venues["aster"]
+        market = venue.exchange.markets[venue.symbol].spec
+        venue.exchange.set_mark(venue.now(), venue.symbol, market.to_ref(MID), market.to_ref(MID * D("1.01")))
+        await asyncio.sleep(12)
+        with pytest.raises(EntryRefused, match=r"max_quote_divergence: USD. on \w+ and USD. on \w+ are 0\.0099"):
+            await s.stack.open()
+        venue.exchange.set_mark(venue.now(), venue.symbol, market.to_ref(MID), market.to_ref(MID * D("1.03")))
+        await asyncio.sleep(12)
+        assert "max_mark_index_divergence" in (s.risk.order_block(check(s, "aster")) or "")
+        assert (await s.stack.close(held.pair_id)).state is PairState.CLOSED
+
+    run_scene(
+        tmp_path,
+        main,
+        names=("aster", "hyperliquid"),
+        max_quote_divergence=D("0.005"),
+        max_mark_index_divergence=D("0.02"),
+        dead_man_s=None,
+    )
+
+
 def test_a_hedge_passes_what_stops_an_entry_but_no_absurd_size(tmp_path: Path) -> None:
     async def main(s: Scene) -> None:
         await seen(s)
@@ -421,6 +450,21 @@ def test_an_isolated_leg_gets_margin_from_free_collateral_before_anything_is_red
         assert D("0.149") < distance < D("0.16")
 
     run_scene(tmp_path, main)
+
+
+def test_a_leg_close_to_its_liquidation_closes_the_pair(tmp_path: Path) -> None:
+    async def main(s: Scene) -> None:
+        record = await s.stack.open(quantity="0.1", slice_="0.02")
+        for venue in s.stack.venues.values():
+            venue.book(mid=MID * D("1.425"))
+        await asyncio.sleep(40)
+        closed = s.engine.pairs[record.pair_id].record
+        assert closed.state is PairState.CLOSED, closed.reason
+        assert "close_liquidation_distance" in s.of("risk.liquidation_near")[0]["reason"]  # type: ignore[operator]
+        assert set(s.stack.positions().values()) == {D(0)}
+        assert s.of("risk.liquidation") == []
+
+    run_scene(tmp_path, main, deposit="5000")
 
 
 def test_a_policy_that_only_warns_sends_nothing(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from database.connect import sqlite_url
 from database.journal import Journal
 from database.records import FillCause, PairState
 from exchange_clients.base_client import BaseExchangeClient
-from exchange_clients.model import Side
+from exchange_clients.model import Purpose, Side
 from exchange_clients.transport.runtime import Runtime
 from exchange_simulator.core.events import OrderAccepted
 from exchange_simulator.core.types import NewOrder
@@ -29,6 +29,7 @@ from strategies.risk import takeover
 from strategies.risk.fence import Fence, Heartbeat
 from strategies.risk.watchdog import Watchdog
 from tests.risk.scene import LONG, SHORT, Scene, run_scene, until
+from tests.risk.test_engine import check
 from tests.strategies.stack import MID, NakedWatch, Stack, commands_of, stack
 
 D = Decimal
@@ -342,6 +343,8 @@ def test_a_bot_enters_nothing_while_the_fence_stands(tmp_path: Path) -> None:
         assert fence.take("test:main is silent for 30 s")
         await asyncio.sleep(1)
         assert "a watchdog acts for this bot" in (s.risk.entry_block() or "")
+        assert "a watchdog acts" in (s.risk.order_block(check(s, purpose=Purpose.HEDGE)) or ""), "nor does it hedge"
+        assert s.risk.order_block(check(s, reduce_only=True)) is None
         fence.drop()
         await asyncio.sleep(1)
         assert s.risk.entry_block() is None

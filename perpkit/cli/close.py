@@ -3,21 +3,17 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from database.errors import JournalOwned
 from database.journal import Journal
-from perpkit.cli.failure import OK, UNAVAILABLE, UNPROVED, WRONG, Failure
+from perpkit.cli import running
+from perpkit.cli.failure import OK, UNPROVED, WRONG, Failure
 from perpkit.cli.options import Store, Target, user
 from perpkit.cli.output import emit_json, emit_table, number
 from strategies.execution.ledger.owners import Owner, markets, of_leg, owner_id
 
-CONTROL = ".control"
 POLL_S = 0.5
-ASK_S = 15.0
 
 
 def close(
@@ -53,9 +49,10 @@ def close(
     finally:
         journal.close()
     if wanted:
-        local = None if "://" in place.place else _local(Path(place.place + CONTROL))
-        if local is not None:
-            _ask(local, [owner_id(owner) for owner in wanted] if what != "all" else ["all"], reason)
+        bot = running.find(place)
+        if bot is not None:
+            for name in [owner_id(owner) for owner in wanted] if what != "all" else ["all"]:
+                running.ask(bot, "/close", {"owner": name, "reason": reason})
             _wait(place, wanted, wait)
         else:
             _here(place, where, wanted, reason, wait)
@@ -96,40 +93,6 @@ def _choose(journal: Journal, what: str) -> list[Owner]:
     if found:
         raise Failure(f"{what!r} is the beginning of {len(found)} ids", hint=f"write more of it: {names}")
     raise Failure(f"nothing open is called {what!r}", hint=f"open: {names}")
-
-
-def _local(path: Path) -> dict[str, Any] | None:
-    """Where the running bot listens, None when none runs with a control API."""
-    try:
-        found: dict[str, Any] = msgspec.json.decode(path.read_bytes(), type=dict)
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError:
-        raise Failure(f"{path} cannot be understood", hint="remove it when no bot runs") from None
-    return found
-
-
-def _ask(local: dict[str, Any], names: Sequence[str], reason: str) -> None:
-    """By the control API of the running bot."""
-
-    async def ask() -> None:
-        import aiohttp
-
-        headers = {"Authorization": f"Bearer {local['key']}"}
-        timeout = aiohttp.ClientTimeout(total=ASK_S)
-        async with aiohttp.ClientSession(timeout=timeout, headers=headers) as http:
-            for name in names:
-                # The certificate names a host of the user's own choosing; the address is this machine, the key proves who we are.
-                async with http.post(f"{local['url']}/close", json={"owner": name, "reason": reason}, ssl=False) as answer:
-                    if answer.status not in (200, 404):  # 404: it was closed meanwhile
-                        told = await answer.json(content_type=None)
-                        raise Failure(f"the bot refused: {told.get('detail') or told.get('title')}", kind="refused", code=WRONG)
-
-    try:
-        asyncio.run(ask())
-    except (OSError, TimeoutError) as e:
-        hint = "if no bot runs any more, remove the file beside the journal that ends in .control"
-        raise Failure(f"the bot at {local['url']} does not answer ({e})", hint=hint, code=UNAVAILABLE, kind="unreachable") from e
 
 
 def _wait(place: Store, wanted: Sequence[Owner], seconds: float) -> None:

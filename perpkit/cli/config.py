@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 from cyclopts import App
 
+from perpkit.cli import running
 from perpkit.cli.failure import OK, USAGE, WRONG, Failure
+from perpkit.cli.options import Store
 from perpkit.cli.output import emit_json, emit_table
 
 config = App(name="config", help="The file of a bot: write one, or have one explained.")
@@ -115,6 +117,44 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple | list):
         return ", ".join(_shown(one) for one in value)
     return str(value)
+
+
+# ---- reload
+
+
+@config.command
+def reload(*, store: Store | None = None, json: bool = False) -> int:
+    """Have the running bot read its files again: new positions get the new parameters, open ones only get tighter ones.
+
+    Exit code 1 when something was refused for open positions, or needs a start.
+
+    Parameters
+    ----------
+    json:
+        Print JSON.
+    """
+    bot = running.find(store or Store())
+    if bot is None:
+        raise Failure("no bot runs here with a control API", hint="name its journal (--home, --journal), or send it SIGHUP")
+    told = running.ask(bot, "/reload")
+    refused = [line for one in told["bots"].values() for line in _refused(one)]
+    refused += [f"{name}: {why}" for name, why in told["not_reloaded"].items()]
+    if json:
+        emit_json(told)
+    else:
+        print(f"reloaded: {', '.join(told['bots']) or 'nothing'}")
+        for line in refused:
+            print(f"not taken: {line}")
+    return WRONG if refused else OK
+
+
+def _refused(one: Mapping[str, Any]) -> Iterator[str]:
+    if "refused" in one:
+        yield one["refused"]
+        return
+    yield from (f"{owner}: {line}" for owner, lines in one["refused_for_open"].items() for line in lines)
+    yield from (f"risk.{name} would be looser" for name in one["refused_risk_limits"])
+    yield from (f"{name} needs a start" for name in one["needs_start"])
 
 
 # ---- new

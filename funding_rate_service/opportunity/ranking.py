@@ -127,7 +127,8 @@ def judge_pair(long: FundingQuote, short: FundingQuote, filters: Filters, now_ns
         rules.append(("min_profit", f"{result.horizon.net:.6f} over {filters.horizon_hours} h, wanted {filters.min_profit}"))
     limit = filters.max_break_even_hours
     if limit is not None and (result.break_even_hours is None or result.break_even_hours > limit):
-        rules.append(("max_break_even_hours", f"{result.break_even_hours}, at most {limit}"))
+        hours = "never" if result.break_even_hours is None else f"after {result.break_even_hours:.2f} h"
+        rules.append(("max_break_even_hours", f"{hours}, at most {limit}"))
     return rules, result
 
 
@@ -153,7 +154,7 @@ def _leg_rules(quote: FundingQuote, filters: Filters, now_ns: int) -> list[tuple
         if value is None:
             rules.append((rule, f"unknown on {where}"))
         elif value < limit if at_least else value > limit:
-            rules.append((rule, f"{value} on {where}, limit {limit}"))
+            rules.append((rule, f"{value:.6g} on {where}, limit {limit}"))
     return rules
 
 

@@ -173,7 +173,7 @@ def _timely(view: EntryView, edge: Edge | None, config: FundingArbitrageConfig) 
     """Whether now is the time, and whether it lasts."""
     hours = config.settlement_guard_minutes / 60
     due = falls_due(view.long.sample, view.short.sample, view.now_ns, hours) if edge is not None else Decimal(0)
-    yield Check("settlement_clock", due >= 0, f"{due} falls due within {config.settlement_guard_minutes} minutes")
+    yield Check("settlement_clock", due >= 0, f"{due:.8f} falls due within {config.settlement_guard_minutes} minutes")
     yield from _lasting(view, edge, config)
 
 
@@ -201,11 +201,15 @@ def _lasting(view: EntryView, edge: Edge | None, config: FundingArbitrageConfig)
         return
     hours = config.profitability_horizon_hours
     net = min(expected_hours(edge.hourly, past, hours), edge.horizon.funding) - edge.costs.total
-    shown = f"{net:.6f} over {hours} h when it returns to its mean of {past.mean:.8f}, half-life {past.half_life_hours}"
+    shown = f"{net:.6f} over {hours} h when it returns to its mean of {past.mean:.8f}, half-life {_hours(past.half_life_hours)}"
     yield Check("persistence", net >= config.min_profit, shown)
     most = config.max_sign_flips_per_day
     if most is not None:
         yield Check("max_sign_flips_per_day", past.sign_flips_per_day <= most, f"{past.sign_flips_per_day:.2f}, at most {most}")
+
+
+def _hours(value: Decimal | None) -> str:
+    return "none" if value is None else f"{value:.1f} h"
 
 
 def _prices(long: LegFacts, short: LegFacts, config: FundingArbitrageConfig) -> Iterator[Check]:

@@ -64,7 +64,7 @@ from exchange_clients.model import (
     is_multiple,
 )
 from exchange_clients.orders import Order
-from exchange_clients.signing import Command
+from exchange_clients.signing import Command, Credentials
 from exchange_clients.transport.command import Progress
 
 _QUERY_EVERY_S = 1.0
@@ -750,6 +750,13 @@ class BaseAccountManager(BaseManager):
 
     async def fetch_account(self) -> AccountState:
         raise self._unsupported("account state")
+
+    async def fetch_public_account(self, names: Credentials) -> AccountState | None:
+        """The account that these fields name, as the venue shows it to anybody; needs no key and reads no secret one of them.
+
+        None where the venue shows accounts to their owners only, or a field that it needs is not there.
+        """
+        return None
 
     async def fetch_fee_rates(self, instrument: Instrument) -> FeeRates:
         raise self._unsupported("fee rates")

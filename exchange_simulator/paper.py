@@ -37,7 +37,7 @@ from exchange_clients.spec import Stream, VenueSpec
 from exchange_clients.transport.clock import Clock
 from exchange_simulator.core import accounts
 from exchange_simulator.core import events as ev
-from exchange_simulator.core.types import ANONYMOUS, to_fraction
+from exchange_simulator.core.types import ANONYMOUS, to_fraction, to_money
 from exchange_simulator.paper_market import ACCOUNT, LiveMarket
 from exchange_simulator.simulated_venue import STREAMS, SimulatedVenue, market_of, simulated_spec
 
@@ -169,6 +169,19 @@ class PaperVenue(SimulatedVenue):
                 interval_ns = self.exchange.markets[position.market].spec.funding_interval_ns
                 first = (kept.account.saved_ns // interval_ns + 1) * interval_ns
                 self.rates.missed.extend((position.market, ts) for ts in range(first, self.now_ns() + 1, interval_ns))
+
+    def declare(self, equity: Decimal) -> bool:
+        """Make a flat account without orders worth this much; False when it is neither and stays as it is."""
+        account = self.exchange.account(ACCOUNT)
+        if account.orders or any(position.size for position in account.positions.values()):
+            return False
+        change = to_money(equity) - account.balance
+        if change > 0:
+            self.exchange.deposit(self.now_ns(), ACCOUNT, change)
+        elif change < 0:
+            self.exchange.withdraw(self.now_ns(), ACCOUNT, -change)
+        self.keep()
+        return True
 
     def _save(self) -> None:
         self._saving = self._dirty = False

@@ -187,5 +187,6 @@ class PaperClient(SimulatedClient):
 
     def __init__(self, venue: PaperVenue, *, runtime: Runtime, config: ClientConfig | Mapping[str, Any] | None = None) -> None:
         super().__init__(venue, ACCOUNT, runtime=runtime, config=config)
+        self.paper = venue
         self.context.port = PaperPort(venue, ACCOUNT)
         self.loop_lag = LoopLag(runtime.clock)

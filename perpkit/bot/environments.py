@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -33,6 +33,7 @@ from perpkit.bot.fees import BASE_TIER
 from strategies.execution.engine import ExecutionEngine
 
 if TYPE_CHECKING:
+    from exchange_simulator.paper_client import PaperClient
     from exchange_simulator.ready import ReadyVenue
     from exchange_simulator.simloop import SimNetwork
 
@@ -60,6 +61,16 @@ class Environment(StrEnum):
         return self is Environment.LIVE
 
 
+def names_of_environment(environ: Mapping[str, str]) -> Resolver:
+    """Who an account is, from variables that hold no secret: enough to look at it where the venue shows accounts to anybody."""
+
+    def resolve(spec: VenueSpec, environment: str, account: str) -> Credentials:
+        public = tuple(item for item in spec.credentials if not item.secret)
+        return Credentials.from_env(replace(spec, credentials=public), environment, environ=environ)
+
+    return resolve
+
+
 def keys_of_environment(environ: Mapping[str, str]) -> Resolver:
     """Credentials from variables, the same for every account name."""
 
@@ -79,6 +90,8 @@ class Surroundings:
     engine_class: Callable[..., ExecutionEngine] = ExecutionEngine
     venues: dict[str, ReadyVenue] = field(default_factory=dict)
     """The simulated venues of a demo."""
+    notes: list[str] = field(default_factory=list)
+    """For people: where a virtual account's balance comes from."""
 
 
 @asynccontextmanager
@@ -89,14 +102,15 @@ async def surroundings(
     *,
     home: Path,
     resolve: Resolver,
+    names: Resolver | None = None,
     endpoints: Mapping[str, Mapping[str, Any]] | None = None,
     network: SimNetwork | None = None,
     seed: int = 7,
 ) -> AsyncIterator[Surroundings]:
     """Clients for every bot, ended with the block. Those of live are not connected yet; paper and shadow have connected their data.
 
-    `endpoints`: venue -> addresses that replace the venue's own. `resolve` is asked in live only. `network`, `seed`: for the demo, in
-    memory instead of on loopback, and its market.
+    `endpoints`: venue -> addresses that replace the venue's own. `resolve` is asked in live only, `names` in shadow only: for fields that
+    are no secret. `network`, `seed`: for the demo, in memory instead of on loopback, and its market.
 
     Raises:
         InvalidConfig: two bots want one venue's client set in different ways, or something else that the configuration must say.
@@ -119,6 +133,8 @@ async def surroundings(
                 papers = await _virtual(environment, configs, wanted, runtime, home, stack)
                 found = Surroundings(environment, _by_account(papers), runtime)
                 if environment is Environment.SHADOW:
+                    if names is not None:
+                        found.notes = [await _mirror(account, client, names) for (account, _), client in papers.items()]
                     from perpkit.bot.shadow import ShadowEngine
 
                     found.engine_class = ShadowEngine
@@ -176,14 +192,14 @@ def _one_account_each(clients: Mapping[tuple[str, str], BaseExchangeClient]) -> 
 
 async def _virtual(
     environment: Environment, configs: Sequence[BotConfig], wanted: Wanted, runtime: Runtime, home: Path, stack: AsyncExitStack
-) -> dict[tuple[str, str], BaseExchangeClient]:
+) -> dict[tuple[str, str], PaperClient]:
     """One public client per venue brings the data; each account has a virtual account there."""
     from exchange_simulator.paper import PaperSettings, PaperVenue
     from exchange_simulator.paper_client import PaperClient
 
     paper_of = {config.account: config.paper for config in configs}
     public: dict[str, BaseExchangeClient] = {}
-    made: dict[tuple[str, str], BaseExchangeClient] = {}
+    made: dict[tuple[str, str], PaperClient] = {}
     for (account, venue), settings in wanted.items():
         if venue not in public:
             client = venues.create_client(venue, settings, None, runtime=runtime)
@@ -207,10 +223,24 @@ async def _virtual(
         except ValueError as e:
             raise InvalidConfig([str(e)]) from e
         own = {"state_directory": home / f"{environment}-accounts" / account, **{k: v for k, v in settings.items() if k != "endpoints"}}
-        client = PaperClient(simulated, runtime=runtime, config=own)
-        stack.push_async_callback(client.disconnect)
-        made[account, venue] = client
+        virtual = PaperClient(simulated, runtime=runtime, config=own)
+        stack.push_async_callback(virtual.disconnect)
+        made[account, venue] = virtual
     return made
+
+
+async def _mirror(account: str, client: PaperClient, names: Resolver) -> str:
+    """The virtual account gets the real one's equity, where the venue shows it without a key."""
+    live = client.paper.live
+    known = await live.account_manager.fetch_public_account(names(live.spec, live.config.environment, account))
+    where = f"{live.spec.name} ({account})"
+    if known is None or known.equity is None:
+        return f"{where}: the account cannot be seen without a key; the declared balance is used"
+    if known.equity <= 0:
+        return f"{where}: the account shows no equity; the declared balance is used"
+    if not client.paper.declare(known.equity):
+        return f"{where}: the shadow holds something, so its balance goes on from where it was"
+    return f"{where}: balance {known.equity} as the account shows"
 
 
 # ---- demo

@@ -79,6 +79,7 @@ class Run:
     view: View
     resolve: Resolver
     reload: Callable[[], Sequence[BotConfig]]
+    names: Resolver | None = None
     targets: Sequence[Target] = ()
     endpoints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     journal_url: str | None = None
@@ -134,11 +135,14 @@ class Run:
                     runtime,
                     home=self.home,
                     resolve=self.resolve,
+                    names=self.names,
                     endpoints=self.endpoints,
                     network=self.network,
                     seed=self.seed,
                 )
             )
+            for note in around.notes:
+                self.view.say(note)
             await self._connect(around)
             notifier = await stack.enter_async_context(Notifier(list(self.targets), around.runtime.clock))
             watch = Watch(notifier, around.runtime.clock)

@@ -46,7 +46,7 @@ def run(
         One JSON object per line: events, decisions, positions.
     """
     from perpkit.bot.config import BotConfig, InvalidConfig, load
-    from perpkit.bot.environments import Environment, keys_of_environment
+    from perpkit.bot.environments import Environment, keys_of_environment, names_of_environment
     from perpkit.bot.notify import NotifyError, targets_of
     from perpkit.bot.runner import NotAllowed, Run
 
@@ -71,6 +71,7 @@ def run(
             state=place.folder(),
             view=view,
             resolve=keys_of_environment(os.environ),
+            names=names_of_environment(os.environ),
             reload=read,
             targets=targets,
             endpoints=_endpoints(bots, endpoint or []),

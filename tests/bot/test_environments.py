@@ -32,7 +32,7 @@ from exchange_simulator.simloop import EPOCH_NS, Simulation, run
 from perpkit.backtest.runner import RunSpec, run_one
 from perpkit.bot.assemble import Bots, assembled
 from perpkit.bot.config import BotConfig, InvalidConfig, load
-from perpkit.bot.environments import Environment, Surroundings, surroundings
+from perpkit.bot.environments import Environment, Surroundings, names_of_environment, surroundings
 from tests.strategies.stack import VENUES, Stack, run_stack
 
 YAML = """\
@@ -198,6 +198,34 @@ def test_shadow_records_what_live_would_have_sent(file: Path) -> None:
     assert Decimal(entered["plan"]["quantity"]) > 0
     assert set(entered["plan"]) >= {"long_instrument", "short_instrument", "first_leg", "tactics", "worst_naked_usd"}
     assert set(left["plan"]["close"]) == {"long", "short"}
+
+
+def test_a_shadow_is_worth_what_the_real_account_shows(file: Path) -> None:
+    """Where venues show accounts to anybody, and only by fields that are no secret."""
+    seen = ("dydx", "hyperliquid", "lighter")
+    text = YAML.split("backtest:")[0]
+    file.write_text(text.replace("  lighter: {}\n", "  lighter: {}\n  dydx: {}\n  okx: {}\n"))
+    asked: list[str] = []
+
+    async def main(stack: Stack) -> None:
+        def names(spec: VenueSpec, environment: str, account: str) -> Credentials:
+            asked.append(spec.name)
+            return names_of_environment(stack.venues[spec.name].ready.environ)(spec, environment, account)
+
+        ends = {name: truth.ready.endpoints for name, truth in stack.venues.items()}
+        for _ in range(2):
+            async with surroundings(
+                Environment.SHADOW, [load(file)], stack.runtime, home=file.parent, resolve=no_keys, names=names, endpoints=ends
+            ) as around:
+                worth = {}
+                for name, client in around.clients["main"].items():
+                    await client.connect()
+                    worth[name] = await client.get_total_asset_value()
+                assert worth == {**dict.fromkeys(seen, Decimal(60_000)), "okx": Decimal(20_000)}
+                assert any("okx" in note and "cannot be seen without a key" in note for note in around.notes)
+
+    run_stack(file.parent / "stack", main, names=(*seen, "okx"), start=False, deposit="60000")
+    assert set(asked) == {*seen, "okx"}
 
 
 def test_demo_needs_nothing_but_the_file(file: Path) -> None:

@@ -21,7 +21,7 @@ from exchange_clients.dydx.client.utils.options import Rules
 from exchange_clients.dydx.signing import DydxSigner, signer_of
 from exchange_clients.errors import ConfigError, DecodeError, PermissionDenied, RequestRefused, VenueError
 from exchange_clients.model import AccountState, FeeRates, Instrument, KeyInfo, Lane, LeverageInfo, MarginMode, PositionMode
-from exchange_clients.signing import Command
+from exchange_clients.signing import Command, Credentials
 from exchange_clients.transport.grpc import Node
 
 PROBE_EVERY_S: Final = 30.0
@@ -38,7 +38,11 @@ async def fetch_subaccount(context: ClientContext) -> m.Subaccount:
         RequestRefused: the indexer does not know it: nothing was ever deposited.
     """
     signer = signer_of(context)
-    reply: m.SubaccountReply = await context.rest.query("subaccount", address=signer.address, number=signer.number)
+    return await _subaccount(context, signer.address, signer.number)
+
+
+async def _subaccount(context: ClientContext, address: str, number: int) -> m.Subaccount:
+    reply: m.SubaccountReply = await context.rest.query("subaccount", address=address, number=number)
     return reply.subaccount
 
 
@@ -136,6 +140,12 @@ class DydxAccountManager(BaseAccountManager):
 
     async def fetch_account(self) -> AccountState:
         return converters.account(await fetch_subaccount(self.context), self.context.runtime.clock.time_ns())
+
+    async def fetch_public_account(self, names: Credentials) -> AccountState | None:
+        number = names.get("subaccount_number", "0")
+        if "address" not in names or not number.isdecimal():
+            return None
+        return converters.account(await _subaccount(self.context, names["address"], int(number)), self.context.runtime.clock.time_ns())
 
     async def fetch_fee_rates(self, instrument: Instrument) -> FeeRates:
         """The account's tier with the market's and the staker's discounts, from the chain."""

@@ -27,7 +27,7 @@ from exchange_clients.model import (
     MarginMode,
     PositionMode,
 )
-from exchange_clients.signing import Command
+from exchange_clients.signing import Command, Credentials
 
 WARN_DAYS: Final = 7
 DAY_NS: Final = 24 * NS_PER_HOUR
@@ -96,13 +96,21 @@ class HyperliquidAccountManager(BaseAccountManager):
 
     async def fetch_account(self) -> AccountState:
         """The dexes whose collateral is USDC together; under unified and portfolio margin the spot balance."""
-        user = trading_address(self.context)
+        return await self._account_of(trading_address(self.context), shared=venue_cache(self.context).shared_collateral)
+
+    async def fetch_public_account(self, names: Credentials) -> AccountState | None:
+        user = (names.get("vault_address") or names.get("account_address")).lower()
+        if not user:
+            return None
+        return await self._account_of(user, shared=await self.rest.query("userAbstraction", user=user) in _SHARED_COLLATERAL)
+
+    async def _account_of(self, user: str, *, shared: bool) -> AccountState:
         asset = self.context.spec.collateral
         states: list[m.ClearinghouseState] = [
             await self.rest.query("clearinghouseState", user=user, dex=dex) for dex in collateral_dexes(self.context)
         ]
         spot: m.SpotState | None = None
-        if venue_cache(self.context).shared_collateral:
+        if shared:
             spot = await self.rest.query("spotClearinghouseState", user=user)
         return converters.account(states, spot, asset=asset, ts_ns=self.context.runtime.clock.time_ns())
 

@@ -17,12 +17,12 @@ from exchange_clients.lighter.client.utils.helpers import usdc_amount
 from exchange_clients.lighter.common import TIERS
 from exchange_clients.lighter.signing import Tx, TxType
 from exchange_clients.model import AccountState, FeeRates, Instrument, KeyInfo, Lane, LeverageInfo, MarginMode, PositionMode
-from exchange_clients.signing import Command
+from exchange_clients.signing import Command, Credentials
 
 
-async def fetch_account_row(context: ClientContext) -> m.AccountRow:
-    """The account with its positions; public data."""
-    index = identity_of(context).account_index
+async def fetch_account_row(context: ClientContext, index: int | None = None) -> m.AccountRow:
+    """The account (ours unless another is named) with its positions; public data."""
+    index = identity_of(context).account_index if index is None else index
     reply: m.Accounts = await context.rest.query("account", by="index", value=index)
     for row in reply.accounts:
         if row.index == index:
@@ -63,6 +63,11 @@ class LighterAccountManager(BaseAccountManager):
 
     async def fetch_account(self) -> AccountState:
         return converters.account(await fetch_account_row(self.context), self.context.runtime.clock.time_ns())
+
+    async def fetch_public_account(self, names: Credentials) -> AccountState | None:
+        if not names.get("account_index").isdecimal():
+            return None
+        return converters.account(await fetch_account_row(self.context, int(names["account_index"])), self.context.runtime.clock.time_ns())
 
     async def fetch_fee_rates(self, instrument: Instrument) -> FeeRates:
         """One pair for all markets."""

@@ -295,6 +295,8 @@ def test_e31_no_entry_while_the_book_has_a_gap(tmp_path: Path) -> None:
         await g.s.settle(1)
         g.price("1.0001")
         await g.s.settle(1)
+        g.runner()._prices.take_streamed()
+        assert g.runner()._prices.fresh(2) is not None
         feed = g.s.clients[VENUE].ws_manager.feeds[g.instrument().contract_id]
         feed.gap("a test tears it")
         assert not feed.book.ready

@@ -133,6 +133,19 @@ def test_lots_too_small_alone_are_protected_together() -> None:
     assert not any(isinstance(a, Merge | Place) and getattr(a, "role", None) is not Role.ENTRY for a in decide(look(small, mid="9000")))
 
 
+def test_a_small_lot_joins_a_larger_one_and_stands_in_nobodys_way() -> None:
+    host, rest = lot("a", "0.1", "10000"), lot("b", "0.0005", "9900")
+    state = GridState(lots=(host, rest), orders=(exit_of(host),))
+    assert only(decide(look(state, mid="9890")), Merge).lot_ids == ("a", "b")
+    one = merged(state, ("a", "b"))
+    assert [(x.lot_id, x.quantity) for x in one.lots] == [("a", D("0.1005"))]
+    assert only(decide(look(one, mid="9950")), Cancel) == Cancel("tp", "grow")
+    alone = GridState(lots=(lot("b", "0.0005", "10000"),))
+    assert only(decide(look(alone)), Place).role is Role.ENTRY
+    ladder = GridState(reference=D(10000), lots=(lot("b", "0.0005", "9900", line=-1),))
+    assert D(9900) in prices(decide(look(ladder, two_sided())), Side.BUY)
+
+
 @pytest.mark.parametrize(("used", "factor"), [(0, 0.25), (1, 0.25), (2, 0.5), (4, 1.0), (8, 2.0), (11, 2.0)])
 def test_the_wait_grows_with_the_grid(used: int, factor: float) -> None:
     lots = tuple(lot(str(n), price=str(12000 + 200 * n)) for n in range(used))
@@ -269,6 +282,8 @@ def test_the_pause_price_holds_entries_back_until_the_price_returns() -> None:
     assert only(actions, Pause).rule == "pause_price"
     assert only(actions, Cancel) == Cancel("e", "pause_price")
     assert only(actions, Place).role is Role.TAKE_PROFIT
+    beyond = decide(look(GridState(paused="pause_price", lots=(held,)), c, mid="9400"))
+    assert only(beyond, Place).role is Role.TAKE_PROFIT
     paused = GridState(paused="pause_price")
     actions = decide(look(paused, c, mid="9501"))
     assert only(actions, Pause).rule == ""
@@ -645,6 +660,10 @@ def test_take_profits_and_what_waits_are_the_position(name: str, steps: list[tup
     covered = sum((o.remaining for o in exits), D(0))
     assert covered + toy.state.waiting() == abs(toy.own)
     feeding = {o.lot for o in toy.state.entries()}
+    hosts = [x for x in toy.state.lots if not x.closing and toy.state.covered(x.lot_id) > 0]
+    assert not hosts or not [x for x in toy.state.lots if x not in hosts and not x.closing and x.lot_id not in feeding], (
+        "a rest waits beside a host"
+    )
     loose = [x for x in toy.state.lots if x.lot_id not in feeding and toy.state.covered(x.lot_id) < x.quantity]
     alone = [x for x in loose if not toy.state.exits(x.lot_id)]
     for held in loose:

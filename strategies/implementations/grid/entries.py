@@ -8,7 +8,7 @@ from strategies.execution.lots import CLOSABLE_MARGIN, tradable
 from strategies.execution.pricing import Quote
 
 from .state import GridOrder, Role
-from .view import Action, Cancel, GridView, Place, Recentre, Wait, beyond, take_profit_price
+from .view import Action, Cancel, GridView, Place, Recentre, Wait, beyond, is_dust, take_profit_price
 
 REFUSED_WAIT_S = 10.0
 """At least so long the grid waits after `post_only_retries` are used up."""
@@ -64,7 +64,7 @@ def fullness(v: GridView) -> Decimal:
 
 
 def _used(v: GridView) -> int:
-    return len({lot.lot_id for lot in v.state.lots} | {o.lot for o in v.state.entries()})
+    return len({lot.lot_id for lot in v.state.lots if not is_dust(v, lot)} | {o.lot for o in v.state.entries()})
 
 
 def wait_s(v: GridView) -> float:
@@ -101,7 +101,7 @@ def _one_more(v: GridView, live: list[GridOrder]) -> Iterator[Action]:
         yield from (Cancel(o.client_order_id, "reprice") for o in live if (price - o.price) * side.sign >= far * o.price)
         yield Wait("entry_rests", "one entry at a time")
         return
-    near = [lot for lot in v.state.lots if abs(price - lot.price) < v.config.step * lot.price]
+    near = [lot for lot in v.state.lots if not is_dust(v, lot) and abs(price - lot.price) < v.config.step * lot.price]
     if near:
         yield Wait("grid_step", f"{price} is less than one step from {near[0].price:f}")
         return
@@ -145,7 +145,7 @@ def _ladder(v: GridView, live: list[GridOrder]) -> Iterator[Action]:
         yield moved
         return
     yield from (Cancel(o.client_order_id, "recentred") for o in live if o.line == 0)
-    taken = {lot.line for lot in s.lots} | {o.line for o in s.entries()}
+    taken = {lot.line for lot in s.lots if not is_dust(v, lot)} | {o.line for o in s.entries()}
     planned: list[Place] = []
     waits: list[Wait] = []
     for distance in range(1, v.config.two_sided.levels_per_side + 1):
@@ -173,7 +173,7 @@ def _line(v: GridView, line: int, touch: Quote, planned: list[Place]) -> Place |
     nearest = entry_price(v, side, touch)
     if (price - nearest) * side.sign > 0:
         return Wait("passed", f"line {line} at {price} has been passed by the market")
-    against = [lot for lot in v.state.lots if lot.side is not side]
+    against = [lot for lot in v.state.lots if lot.side is not side and not is_dust(v, lot)]
     first = [take_profit_price(v, lot) for lot in against]
     if any((price - p) * side.sign >= 0 for p in first):
         return Wait("inventory_first", f"line {line} at {price} would fill before the take-profits of what is held")

@@ -176,7 +176,13 @@ def _protecting(v: GridView, lot: Lot) -> tuple[list[Action], bool]:
 
 
 def _collected(v: GridView, small: list[Lot]) -> Iterator[Action]:
-    """Lots that are too small alone are one as soon as they suffice together."""
+    """Lots that are too small alone join a larger one, or become one as soon as they suffice together."""
+    apart = {lot.lot_id for lot in small}
+    hosts = [lot for lot in v.state.lots if not lot.closing and lot.lot_id not in apart and v.state.covered(lot.lot_id) > 0]
+    waiting = [lot for lot in small if not lot.closing]
+    if hosts and waiting:
+        yield Merge((hosts[0].lot_id, *(lot.lot_id for lot in waiting)))
+        return
     for closing in dict.fromkeys(lot.closing for lot in small):
         alike = [lot for lot in small if lot.closing == closing]
         if len(alike) < 2:

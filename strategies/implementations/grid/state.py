@@ -298,9 +298,9 @@ def with_lot(state: GridState, lot: Lot) -> GridState:
 
 
 def merged(state: GridState, lot_ids: tuple[str, ...]) -> GridState:
-    """Lots that are too small alone become one, at their average price."""
+    """Several lots become one, at their average price; it keeps the name, the line and the exits of the first."""
     parts = [lot for lot in state.lots if lot.lot_id in lot_ids]
-    first = parts[0]
+    first = next(lot for lot in parts if lot.lot_id == lot_ids[0])
     one = msgspec.structs.replace(
         first,
         quantity=sum((lot.quantity for lot in parts), ZERO),

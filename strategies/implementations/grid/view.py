@@ -5,6 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from exchange_clients.model import Instrument, Side
+from strategies.execution.lots import tradable
 from strategies.execution.pricing import Quote
 
 from .config import GridConfig
@@ -160,3 +161,9 @@ def take_profit_price(v: GridView, lot: Lot) -> Decimal:
     """Where a lot is sold with its gain, valid for the venue, never short of the gain."""
     gain = v.config.gain(v.state.leverage)
     return v.instrument.price_for(lot.side.opposite, lot.price * (1 + lot.side.sign * gain))
+
+
+def is_dust(v: GridView, lot: Lot) -> bool:
+    """Too small for an order of its own, and neither an entry nor an exit belongs to it: it waits for company."""
+    alone = all(o.lot != lot.lot_id for o in v.state.orders)
+    return alone and not tradable(v.instrument, lot.quantity, take_profit_price(v, lot))

@@ -126,11 +126,6 @@ class SimLoop(asyncio.BaseEventLoop):
         """Whether anything waits for its turn at this instant, besides whoever asks."""
         return bool(self._ready)
 
-    def jump(self, ts_ns: int) -> None:
-        """Time passes without a turn of the loop. For a driver of markets that knows (`busy_by`) that nobody else has anything to do."""
-        if ts_ns > self._now_ns:
-            self._now_ns = ts_ns
-
     def _process_events(self, event_list: list[Any]) -> None:
         """No file descriptors, no events."""
 

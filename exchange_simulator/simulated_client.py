@@ -371,6 +371,7 @@ class SimulatedStreams(BaseWebSocketManager):
     def __init__(self, context: ClientContext) -> None:
         super().__init__(context)
         self._stop: Callable[[], None] | None = None
+        self._quoted: dict[str, _Quoted] = {}
         self._readers: dict[type[ev.Event], Callable[[Any], None]] = {
             ev.OrderAccepted: self._on_accepted,
             ev.OrderOpened: self._on_order,
@@ -466,27 +467,28 @@ class SimulatedStreams(BaseWebSocketManager):
             reader(event)
 
     def on_quote(self, contract_id: str) -> None:
-        hub, venue = self.context.hub, self._venue
-        instrument = venue.instruments[contract_id].id
-        book_key, bbo_key = event_key(Stream.BOOK, instrument), event_key(Stream.BBO, instrument)
-        wants_book, wants_bbo = hub.wanted(book_key), hub.wanted(bbo_key)
+        quoted = self._quoted.get(contract_id)
+        if quoted is None:
+            quoted = self._quoted[contract_id] = _Quoted(self._venue, contract_id)
+        hub = self.context.hub
+        wants_book, wants_bbo = hub.wanted(quoted.book_key), hub.wanted(quoted.bbo_key)
         if not (wants_book or wants_bbo):
             return
-        last, best = self._bbos.get(instrument), venue.bbo(contract_id)
-        changed = best is not None and (last is None or _quote(last) != _quote(best))
-        if best is not None and changed:
-            self._bbos[instrument] = best
-            if wants_bbo:
-                hub.publish(bbo_key, best, instrument)
+        best = quoted.read()
+        changed = best is not None and best != quoted.told
+        if changed:
+            quoted.told = best
+        if changed and wants_bbo and best is not None:
+            hub.publish(quoted.bbo_key, quoted.bbo(best), quoted.instrument)
         if wants_book:
-            now = venue.now_ns()
-            hub.publish(book_key, BookChange(instrument, changed, None, now, now), instrument)
+            now = quoted.venue.now_ns()
+            hub.publish(quoted.book_key, BookChange(quoted.instrument, changed, None, now, now), quoted.instrument)
 
     def suspended(self, contract_id: str, reason: str) -> None:
         """The venue's feed of that book broke."""
         instrument = self._venue.instruments[contract_id].id
         gap = Gap(venue=self.context.name, topic=Stream.BOOK, reason=reason, ts_ns=self._venue.now_ns(), instrument=instrument)
-        self._bbos.pop(instrument, None)
+        self._quoted.pop(contract_id, None)
         for stream in (Stream.BOOK, Stream.BBO):
             self.context.hub.publish(event_key(stream, instrument), gap)
 
@@ -550,8 +552,55 @@ class SimulatedStreams(BaseWebSocketManager):
             self.context.instruments.update(self._venue.instruments[contract_id])
 
 
-def _quote(bbo: Bbo) -> tuple[Decimal, Decimal, Decimal, Decimal]:
-    return bbo.bid, bbo.bid_size, bbo.ask, bbo.ask_size
+Best = tuple[int, int, int, int]
+"""Bid in ticks, its size in steps, ask, its size."""
+
+
+class _Quoted:
+    """What a stream of quotes of one market needs at every change; figures that were told before are not built anew."""
+
+    __slots__ = ("_asks", "_bids", "_kept", "_prices", "_sizes", "_spec", "bbo_key", "book_key", "instrument", "told", "venue")
+
+    def __init__(self, venue: SimulatedVenue, contract_id: str) -> None:
+        state = venue.exchange.markets[contract_id]
+        self.venue = venue
+        self.instrument = venue.instruments[contract_id].id
+        self.book_key, self.bbo_key = event_key(Stream.BOOK, self.instrument), event_key(Stream.BBO, self.instrument)
+        self.told: Best | None = None
+        self._spec = state.spec
+        self._bids, self._asks = state.book.bids, state.book.asks
+        self._prices: dict[int, Decimal] = {}
+        self._sizes: dict[int, Decimal] = {}
+        self._kept = 10_000
+
+    def read(self) -> Best | None:
+        """None when a side is empty or the book is suspended."""
+        bids, asks = self._bids, self._asks
+        bid, ask = bids.best(), asks.best()
+        if not (bid and ask) or self.venue.suspended(self._spec.symbol) is not None:
+            return None
+        return bid, bids.total(bid), ask, asks.total(ask)
+
+    def bbo(self, best: Best) -> Bbo:
+        bid, bid_size, ask, ask_size = best
+        now = self.venue.exchange.log.now
+        return Bbo(self.instrument, self._price(bid), self._size(bid_size), self._price(ask), self._size(ask_size), now, now)
+
+    def _price(self, ticks: int) -> Decimal:
+        found = self._prices.get(ticks)
+        if found is None:
+            if len(self._prices) >= self._kept:
+                self._prices.clear()
+            found = self._prices[ticks] = self._spec.price(ticks)
+        return found
+
+    def _size(self, steps: int) -> Decimal:
+        found = self._sizes.get(steps)
+        if found is None:
+            if len(self._sizes) >= self._kept:
+                self._sizes.clear()
+            found = self._sizes[steps] = self._spec.size(steps)
+        return found
 
 
 class _NoLag(LoopLag):

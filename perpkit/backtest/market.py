@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 from heapq import merge
@@ -199,29 +199,31 @@ class CandleFeed:
 
 
 class QuoteFeed:
-    """Best prices as they were quoted; mark = index = mid. Trades are not known: resting orders fill when a quote goes through them."""
+    """Best prices as they were quoted. Trades are not known: resting orders fill when a quote goes through them.
 
-    def __init__(self, market: Market, quotes: Iterable[tuple[int, int, int, int, int]]) -> None:
-        """`quotes`: (time, bid in ticks, bid size in steps, ask, ask size), in time order."""
-        self._market, self._quotes = market, quotes
-        exchange, symbol = market.exchange, market.symbol
-        state = exchange.markets[symbol]
-        set_quote, set_mark, changed = exchange.set_quote, exchange.set_mark, market.venue.quote_changed
+    Mark = index = mid, told once a second as venues do, and so is every check of margins.
+    """
 
-        def apply(ts_ns: int, change: tuple[int, int, int, int, int]) -> None:
-            _, bid, bid_size, ask, ask_size = change
-            set_quote(ts_ns, symbol, bid, bid_size, ask, ask_size)
-            mark = (bid + ask) * REF // 2
-            if mark != state.mark:
-                set_mark(ts_ns, symbol, mark, mark)
-            changed(symbol)
-
-        self.apply = apply
+    def __init__(self, markets: Sequence[Market], quotes: Iterable[Sequence[int]]) -> None:
+        """`quotes`: (number of the market, time, bid in ticks, bid size in steps, ask, ask size), in time order over all markets."""
+        self._markets, self._quotes = markets, quotes
+        self._parts = [(m.exchange.set_quote, m.symbol, m.venue.quote_changed) for m in markets]
+        self._next_mark_ns = [0] * len(markets)
 
     def steps(self) -> Iterator[Step]:
-        rank = self._market.rank
+        rank = self._markets[0].rank
         for quote in self._quotes:
-            yield quote[0], rank, self, quote
+            yield quote[1], rank, self, quote
+
+    def apply(self, ts_ns: int, change: Sequence[int]) -> None:
+        number, _, bid, bid_size, ask, ask_size = change
+        set_quote, symbol, changed = self._parts[number]
+        set_quote(ts_ns, symbol, bid, bid_size, ask, ask_size)
+        if ts_ns >= self._next_mark_ns[number]:
+            self._next_mark_ns[number] = ts_ns + NS_PER_S
+            mark = (bid + ask) * REF // 2
+            self._markets[number].exchange.set_mark(ts_ns, symbol, mark, mark)
+        changed(symbol)
 
 
 def apart(feeds: Iterable[CandleFeed]) -> list[str]:
@@ -254,7 +256,7 @@ def same_way(feeds: Iterable[CandleFeed]) -> None:
             feed.moves = {ts_ns: moves[ts_ns] for ts_ns in feed.moves}
 
 
-def quote_units(market: Market, rows: Iterable[QuoteRow], start_ns: int, end_ns: int) -> Iterator[tuple[int, int, int, int, int]]:
+def quote_units(market: Market, rows: Iterable[QuoteRow], start_ns: int, end_ns: int) -> Iterator[tuple[int, ...]]:
     """Rows of a file in ticks and steps.
 
     Raises:
@@ -270,7 +272,7 @@ def quote_units(market: Market, rows: Iterable[QuoteRow], start_ns: int, end_ns:
             bid_size, ask_size = market.steps_of(row.bid_size), market.steps_of(row.ask_size)
             if not (bid_size and ask_size):
                 raise DataError(row.place, "a size is below one step", f"step_size is {spec.step_size}")
-            yield row.ts_ns, bid, bid_size, ask, ask_size
+            yield 0, row.ts_ns, bid, bid_size, ask, ask_size
 
 
 class StreamFeed:
@@ -348,18 +350,20 @@ class Player:
 
     async def play(self) -> None:
         """To the last step."""
-        loop, epoch_ns = self._loop, self._epoch_ns
-        busy_by, jump = loop.busy_by, loop.jump
+        loop, epoch_ns = self._loop, self._epoch_ns  # its fields are read directly: this runs for every quote of a year
+        ready = loop._ready
         steps = self._feeds[0].steps() if len(self._feeds) == 1 else merge(*(feed.steps() for feed in self._feeds))
         events = 0
         for ts_ns, _, feed, change in steps:
             due_ns = ts_ns - epoch_ns
-            if busy_by(due_ns):
+            timers = loop._scheduled
+            if ready or (timers and timers[0]._when * NS_PER_S <= due_ns + 1):  # type: ignore[attr-defined]
                 await self._reach(due_ns)
-            jump(due_ns)
+            if due_ns > loop._now_ns:
+                loop._now_ns = due_ns
             feed.apply(ts_ns, change)
             events += 1
-            if loop.ready:
+            if ready:
                 await self._drain()
         self.events = events
 
@@ -395,7 +399,7 @@ def feed_of(market: Market, model: MarketModel, root: Path, start_ns: int, end_n
     if model.candles is not None:
         return CandleFeed(market, read_candles(root, model.candles), model, start_ns, end_ns)
     if model.quotes is not None:
-        return QuoteFeed(market, quote_units(market, read_quotes(root, model.quotes), start_ns, end_ns))
+        return QuoteFeed([market], quote_units(market, read_quotes(root, model.quotes), start_ns, end_ns))
     assert model.stream is not None
     path = root / model.stream.file
     if not path.is_file():

@@ -50,7 +50,7 @@ def test_settlements_are_read_exactly_and_late_stamps_snap_to_their_time(tmp_pat
         ({"offset_hours": 4}, "2024-01-01T12:00:00Z"),
     ],
 )
-def test_times_say_their_zone_or_the_configuration_does(tmp_path: Path, table: dict[str, object], time: object) -> None:
+def test_times_say_their_zone_or_the_configuration_does(tmp_path: Path, table: dict[str, Any], time: object) -> None:
     (settlement,) = funding(tmp_path, [(time, "0.0001")], **table).settlements
     assert settlement.ts_ns // H % 8 == int(str(table.get("offset_hours", 0)))
     assert settlement.ts_ns // H % 24 == (12 if "offset_hours" in table else 8)

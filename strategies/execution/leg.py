@@ -336,16 +336,19 @@ class LegTrader:
         before = self.own
         try:
             shown = self.leg.sign * await self.market.shown(self.share)
-            if shown != before:
-                await self.market.reconcile()
-                if self.own != before:
-                    return ZERO  # somebody reduced it already: the rules look again
-                shown = self.leg.sign * await self.market.shown(self.share)
         except VenueError as e:
             self.mark(e)
             if not self.client.capabilities.reduce_only:
                 raise
             return min(quantity, self.own)
+        if shown != before:
+            try:
+                await self.market.reconcile()
+                if self.own != before:
+                    return ZERO  # somebody reduced it already: the rules look again
+                shown = self.leg.sign * await self.market.shown(self.share)
+            except VenueError as e:
+                self.mark(e)  # why it differs is not known yet; how much there is, is
         return min(quantity, self.own, max(shown, ZERO))
 
     def _count(self, step: Send, *, progressed: bool) -> None:

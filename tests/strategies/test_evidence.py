@@ -19,6 +19,8 @@ from tests.strategies.stack import VENUES, NakedWatch, Stack, accepted_by_client
 D = Decimal
 LONG, SHORT = VENUES
 STEP = D("0.00001")
+HISTORY = {LONG: "'POST /info' contains=userFills", SHORT: "/api/v1/trades"}
+"""Where a venue is asked for our fills."""
 
 
 def by_hand(s: Stack, where: str, quantity: str) -> None:
@@ -43,7 +45,7 @@ def by_hand(s: Stack, where: str, quantity: str) -> None:
 @pytest.mark.parametrize("where", VENUES)
 def test_e17_a_close_never_flips_whatever_the_venue_makes_of_reduce_only(tmp_path: Path, where: str, mode: str) -> None:
     """While the pair closes in slices, somebody closes a part by hand; "absent": the client says that the venue has no such flag;
-    "told late": for seconds only the position speaks of what was done by hand."""
+    "told late": for seconds neither stream nor history, only the position, speaks of what was done by hand."""
 
     async def main(s: Stack) -> None:
         for name, venue in s.venues.items():
@@ -63,7 +65,8 @@ def test_e17_a_close_never_flips_whatever_the_venue_makes_of_reduce_only(tmp_pat
             if event == "order.done" and facts["venue"] == where:
                 s.story.hook = None
                 if "late" in mode:
-                    s.venues[where].faults(f"late_fill delay=4 account={s.venues[where].account.account}")
+                    late = f"late_fill delay=4 account={s.venues[where].account.account}"
+                    s.venues[where].faults(late, f"server_error where={HISTORY[where]} times=0 lasting=4")
                 asyncio.get_running_loop().call_soon(by_hand, s, where, "0.013")
 
         s.story.hook = hand

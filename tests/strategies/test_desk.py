@@ -131,6 +131,20 @@ def test_e08_what_cannot_be_recorded_is_not_sent_unless_it_reduces(tmp_path: Pat
     run_desk(tmp_path, main)
 
 
+def test_e08_a_disk_that_takes_nothing_at_all_does_not_hold_up_an_exit(tmp_path: Path) -> None:
+    async def main(d: DeskStack) -> None:
+        holding = await bought(d)
+        read_only(d, True)
+        assert d.s.journal is not None
+        assert d.s.journal._fallback is not None
+        d.s.journal._fallback.close()
+        record = await asyncio.wait_for(holding.close("test"), 60)
+        assert record.state is HoldingState.CLOSED
+        assert d.position == 0
+
+    run_desk(tmp_path, main)
+
+
 @pytest.mark.parametrize("name", ["hyperliquid", "lighter", "dydx"])
 def test_e09_e10_after_a_restart_orders_are_known_again_and_nothing_is_added_before_that(tmp_path: Path, name: str) -> None:
     async def main(d: DeskStack) -> None:
@@ -151,6 +165,7 @@ def test_e09_e10_after_a_restart_orders_are_known_again_and_nothing_is_added_bef
         again = desk.find(d.instrument)
         assert again is not None
         await until(lambda: [o.live for o in again.orders(tag="high")] == [False])
+        assert again.orders(tag="high")[0].state is IntentState.SETTLED, "its end is proved, not assumed"
         assert {o.tag: (o.live, o.filled) for o in again.orders() if o.tag} == {"low": (True, D(0)), "high": (False, D("0.01"))}
         assert again.own == d.position == D("0.02")
         assert (await asyncio.wait_for(again.close("test"), 90)).state is HoldingState.CLOSED

@@ -6,10 +6,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from exchange_clients.model import Side
 from strategies.execution.desk import Holding
+from strategies.execution.emulated import EmulatedOrder
+from strategies.execution.emulated.runner import PREFIX, Saved
 from tests.strategies.desk_stack import DeskStack, KillAt, run_desk, until
 from tests.strategies.stack import accepted_by_client_id
 from tests.strategies.test_emulated import long, never_short
@@ -48,6 +51,17 @@ def left(holding: Holding) -> Decimal:
     return sum((o.remaining for o in holding.orders(live=True) if "/stop" in o.tag), D(0))
 
 
+def restored(d: DeskStack, holding: Holding) -> list[EmulatedOrder]:
+    """What the journal holds of emulated orders that are not over: all of it lives again, and none acted before it was on disk."""
+    assert d.s.journal is not None
+    states = {r.key.removeprefix(PREFIX): msgspec.json.decode(r.value, type=Saved) for r in d.s.journal.states("test", "main")}
+    acted = {o.tag.partition("/")[0] for o in holding.orders() if "/" in o.tag}
+    assert acted <= states.keys()
+    living = {name for name, saved in states.items() if saved.over is None}
+    assert living == d.desk.emulated.orders.keys()
+    return [o for o in d.desk.emulated.orders.values() if o.over is None]
+
+
 async def killed_and_restarted(d: DeskStack, life: Life, point: int) -> bool:
     """True when the point was reached."""
     kill = KillAt(point)
@@ -68,7 +82,7 @@ async def killed_and_restarted(d: DeskStack, life: Life, point: int) -> bool:
     assert d.desk.holdings or before == 0
     for holding in d.desk.holdings.values():
         assert holding.own == d.position, "our account is the truth"
-        protected = [o for o in d.desk.emulated.orders.values() if o.over is None]
+        protected = restored(d, holding)
         if holding.own > 0 and protected:
             await until(lambda h=holding: left(h) == h.own, 30)  # type: ignore[misc]
             d.price(D(96_000))

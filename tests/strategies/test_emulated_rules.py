@@ -182,10 +182,12 @@ def settle(world: World, price: Decimal) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(SIDES, st.booleans(), STEPS)
-def test_e17_an_oco_never_exits_more_than_it_protects_and_ends_flat(side: Side, at_venue: bool, steps: list[tuple[str, int, int]]) -> None:
+@given(SIDES, st.booleans(), st.sampled_from([D(0), D("0.020")]), STEPS)
+def test_e17_an_oco_never_exits_more_than_it_protects(side: Side, at_venue: bool, rest: Decimal, steps: list[tuple[str, int, int]]) -> None:
+    """Alone in the holding, or for a part of it."""
     quantity = D("0.010")
-    world = World(Oco(quantity=quantity, exits=exits(side, at_venue)), own=-side.sign * quantity)
+    world = World(Oco(quantity=quantity, exits=exits(side, at_venue)), own=-side.sign * (quantity + rest))
+    taken = [what == "hand" for what, *_ in steps].count(True) * UNIT
 
     def check() -> None:
         assert world.filled(*EXIT_ROLES) <= quantity
@@ -196,7 +198,7 @@ def test_e17_an_oco_never_exits_more_than_it_protects_and_ends_flat(side: Side, 
     check()
     assert world.finish is not None
     if world.finish.good:
-        assert world.own == 0
+        assert world.filled(*EXIT_ROLES) >= quantity - taken
     else:
         assert sum(o.role == "exit" and o.filled == 0 for o in world.orders) >= MAX_ATTEMPTS
 

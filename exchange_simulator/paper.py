@@ -126,7 +126,7 @@ class PaperVenue(SimulatedVenue):
         self.grace_ns = round(settings.trade_grace_s * NS_PER_S)
         self.rates = PaperFunding()
         self._markets: dict[str, LiveMarket] = {}
-        self._starting = asyncio.Lock()
+        self._starting: dict[str, asyncio.Lock] = {}
         self._upkeep: list[asyncio.Task[None]] = []
         self._dirty = self._saving = False
         super().__init__(
@@ -228,31 +228,35 @@ class PaperVenue(SimulatedVenue):
 
     # ---- following the live venue
 
+    async def begin(self) -> None:
+        """Rates, intervals and halts of the live venue from here on; a second time changes nothing."""
+        if not self._upkeep:
+            self._upkeep = [
+                asyncio.create_task(self._keep_rates(), name=f"paper-rates:{self.spec.name}"),
+                asyncio.create_task(self._keep_instruments(), name=f"paper-markets:{self.spec.name}"),
+            ]
+            await self._take_rates()
+
     async def follow(self, contract_id: str) -> None:
         """Returns when the market is followed; a second time at once.
 
         Raises:
             VenueError: it cannot be followed now.
         """
-        async with self._starting:
-            if not self._upkeep:
-                self._upkeep = [
-                    asyncio.create_task(self._keep_rates(), name=f"paper-rates:{self.spec.name}"),
-                    asyncio.create_task(self._keep_instruments(), name=f"paper-markets:{self.spec.name}"),
-                ]
-                await self._take_rates()
+        if contract_id in self._markets:
+            return
+        if contract_id not in self.instruments:
+            raise NotReady(f"{contract_id} cannot be paper traded", venue=self.spec.name)
+        async with self._starting.setdefault(contract_id, asyncio.Lock()):
             if contract_id in self._markets:
                 return
-            if contract_id not in self.instruments:
-                raise NotReady(f"{contract_id} cannot be paper traded", venue=self.spec.name)
             market = LiveMarket(self, self.instruments[contract_id])
-            self._markets[contract_id] = market
             try:
                 await market.start()
             except BaseException:
-                del self._markets[contract_id]
                 await market.stop()
                 raise
+            self._markets[contract_id] = market
 
     def follows(self, contract_id: str) -> bool:
         return contract_id in self._markets

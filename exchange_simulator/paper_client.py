@@ -135,6 +135,7 @@ class PaperStreams(SimulatedStreams):
 
     async def connect(self, *, timeout_s: float = 15.0) -> None:
         await super().connect(timeout_s=timeout_s)
+        await self._paper.begin()
         await self._paper.follow_own()
 
     async def disconnect(self) -> None:

@@ -75,7 +75,7 @@ class LiveMarket:
         self._stops: list[Callable[[], None]] = []
         self._held: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._looking = False
+        self._looking = self._feeding = False
 
     # ---- following
 
@@ -86,6 +86,7 @@ class LiveMarket:
             VenueError: the venue does not stream it, or cannot be asked for its mark.
         """
         await self._take_ticker()
+        self._feeding = True
         await self._live.ws_manager.prepare_market_feed(self.instrument)
         hub, streams = self._live.context.hub, self._live.spec.streams
         self._stops.append(hub.listen(event_key(Stream.BOOK, self.instrument.id), self._on_book))
@@ -109,9 +110,9 @@ class LiveMarket:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._stops:
+        if self._feeding:
             self._live.ws_manager.release_market_feed(self.instrument)
-        self._stops, self._held, self._tasks = [], [], []
+        self._stops, self._held, self._tasks, self._feeding = [], [], [], False
 
     async def _take_ticker(self) -> None:
         ticker = await self._live.market_data.fetch_ticker(self.instrument)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from perpkit.bot.config import BotConfig, InvalidConfig, PaperConfig, load, parse
 
 GOOD: dict[str, Any] = {"strategy": "funding_arbitrage", "venues": {"lighter": {}, "hyperliquid": {"environment": "testnet"}}}
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "bots").glob("*.yaml"))
 PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
 
 
@@ -96,6 +97,15 @@ def test_a_file_that_is_none_is_told(tmp_path: Path, text: str | bytes, said: st
         load(file)
     with pytest.raises(InvalidConfig, match="check the path"):
         load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_every_example_can_be_run(file: Path) -> None:
+    assert isinstance(load(file).strategy_config, BaseModel)
+
+
+def test_there_are_examples() -> None:
+    assert EXAMPLES
 
 
 def rows(heading: str) -> dict[str, str]:

@@ -95,7 +95,8 @@ def play(folder: Path, act: Callable[[Playing], Coroutine[Any, Any, None]], text
         for name, rate in zip(names, ("0.0004", "-0.0004"), strict=True):
             truth = stack.venues[name]
             truth.exchange.set_funding_rate(truth.now(), truth.symbol, to_fraction(rate))
-        await act(Playing(stack, file))
+        async with asyncio.timeout(3_600):  # virtual: a run that nobody stops beats for ever
+            await act(Playing(stack, file))
 
     run_stack(folder / "stack", main, start=False, names=names)
 

@@ -11,16 +11,19 @@ import msgspec
 import pytest
 
 from database.records import DecisionRecord, HoldingState
-from exchange_clients.model import NS_PER_S, Purpose
+from exchange_clients.model import NS_PER_S, FeeRates, Purpose
 from exchange_simulator.core.events import OrderAccepted, OrderRejected, PositionChanged
 from exchange_simulator.core.types import RejectReason
 from exchange_simulator.core.types import Side as SimSide
 from strategies.base_strategy import InvalidParameters
 from strategies.execution.guard import OrderCheck
+from strategies.gate import LegFacts
 from strategies.implementations.grid.config import GridConfig
+from strategies.implementations.grid.gate import money_checks
 from strategies.implementations.grid.state import GridState, Phase, Role
 from strategies.implementations.grid.strategy import Grid
 from tests.strategies.grid_stack import GridStack, run_grid
+from tests.strategies.instruments import instrument
 from tests.strategies.stack import accepted_by_client_id, commands_of
 
 D = Decimal
@@ -328,6 +331,29 @@ def test_e24_no_entry_that_the_money_does_not_carry(tmp_path: Path, changes: dic
         assert not any(isinstance(e, OrderAccepted) and e.order.account == g.venue.account.account for e in g.venue.events)
 
     run_grid(tmp_path, main, **changes)
+
+
+def test_e24_the_money_is_counted_after_everything_has_filled() -> None:
+    listed = msgspec.structs.replace(instrument("toy"), initial_margin=D("0.05"), maintenance_margin=D("0.03"))
+    facts = LegFacts(
+        instrument=listed, connected=True, clock_skew_ms=0, loop_lag_ms=D(0), rooms={}, bids=(), asks=(), book_age_s=D(0), available=D(100),
+        equity=D(1000), fees=FeeRates(maker=D(0), taker=D(0)), key=None, venue_now_ns=0, held_leverage=D(10), held_margin_mode=None,
+        max_leverage=D(20), can_set_leverage=True, margin_modes=(), holds=False, maintenance_margin=D("0.03"),
+    )  # fmt: skip
+    c = GridConfig.model_validate({"exchange": "toy", "symbols": ["BTC"], "grid_step": 1, "take_profit": 1, "order_notional_usd": 10})
+
+    def refused(adding: str, exposure: str = "0", leverage: str = "10") -> list[str]:
+        found = money_checks(facts, D(leverage), c, exposure=D(exposure), adding=D(adding))
+        return [x.rule for x in found if not x.ok]
+
+    assert refused("900") == []  # ninety of the hundred that are free, at ten times
+    assert refused("901") == ["margin"]
+    assert refused("901", leverage="20") == []
+    assert refused("901", leverage="50") == []  # the market allows twenty
+    assert refused("500", "4500") == []  # 1000 x 0.9 / (0.1 x 1.5 + 0.03)
+    assert refused("501", "4500") == ["liquidation_distance"]
+    unknown = msgspec.structs.replace(facts, instrument=msgspec.structs.replace(listed, initial_margin=None))
+    assert [x.rule for x in money_checks(unknown, None, c, exposure=D(0), adding=D(1)) if not x.ok] == ["margin"]
 
 
 def test_a_post_only_that_would_cross_is_priced_again_from_a_newer_book(tmp_path: Path) -> None:

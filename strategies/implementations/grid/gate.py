@@ -21,6 +21,8 @@ KEPT_S = 120.0
 """Key, fees, clock offset and leverage are asked for again after so long; all else costs nothing or is fresh."""
 DOUBTED_S = 15.0
 """After a refusal they are asked for again after so long."""
+ENTRY_DISTANCE = Decimal("1.5")
+"""An entry keeps this multiple of the minimum liquidation distance, so that no ordinary move after it brings the risk watch in (E24)."""
 MONEY_S = 2.0
 """So long all grids of an account share one look at its balance and positions."""
 
@@ -139,7 +141,7 @@ def money_checks(facts: LegFacts, leverage: Decimal | None, config: GridConfig, 
     usable = 1 - config.balance_buffer_pct
     most = 1 / initial if leverage is None else min(leverage, 1 / initial)
     needed = adding / most
-    room = facts.equity * usable / (config.min_liquidation_distance_pct + maintenance)
+    room = facts.equity * usable / (config.min_liquidation_distance_pct * ENTRY_DISTANCE + maintenance)
     return (
         Check("margin", needed <= facts.available * usable, f"{needed:.2f} USD more, {facts.available * usable:.2f} free after the buffer"),
         Check("liquidation_distance", exposure + adding <= room, f"{exposure + adding:.2f} USD at stake, at most {room:.2f}"),

@@ -62,7 +62,7 @@ class LegFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     `rooms`: the free share of each rate pool. `bids` and `asks` best first. `holds`: the account has a position in the market.
     `maintenance_margin`: the market's, or of the first tier, which ends at `first_tier_usd` of notional. `can_set_*`: the venue can be
-    told. `key` is None where the venue tells nothing of its keys, `venue_now_ns` is the venue's clock.
+    told. `key` is None where the venue tells nothing of its keys, `venue_now_ns` is the venue's clock, `book_ns` when the book came.
     """
 
     instrument: Instrument
@@ -86,6 +86,11 @@ class LegFacts(msgspec.Struct, frozen=True, kw_only=True):
     holds: bool
     maintenance_margin: Decimal | None = None
     first_tier_usd: Decimal | None = None
+    book_ns: int = 0
+
+    def aged(self, now_ns: int) -> "LegFacts":
+        """The same, its book as old as it is by now."""
+        return msgspec.structs.replace(self, book_age_s=Decimal(now_ns - self.book_ns) / NS_PER_S)
 
     @property
     def venue(self) -> str:
@@ -119,13 +124,13 @@ async def read_leg(client: "BaseExchangeClient", symbol: str, clock: Clock) -> L
     instrument = await client.instruments.load(symbol)
     offset_ns = await client.measure_clock_offset()
     rooms = free_rooms(client)  # before our own questions draw on them
-    book = await client.market_data.depth(instrument, DEPTH_LEVELS)
-    read_ns = clock.time_ns()
     account = await client.account_manager.fetch_account()
     fees = await client.get_fee_rates(instrument.id)
     able = client.capabilities
     key = await client.get_key_info() if able.key_info else None
     leverage = await client.account_manager.fetch_leverage(instrument)
+    holds = await client.get_position_snapshot(instrument.id) is not None
+    book = await client.market_data.depth(instrument, DEPTH_LEVELS)  # last: of all the answers it is the first to grow old
     return LegFacts(
         instrument=instrument,
         connected=client.is_connected,
@@ -134,7 +139,8 @@ async def read_leg(client: "BaseExchangeClient", symbol: str, clock: Clock) -> L
         rooms=rooms,
         bids=book.bids[:DEPTH_LEVELS],
         asks=book.asks[:DEPTH_LEVELS],
-        book_age_s=Decimal(read_ns - book.ts_recv_ns) / NS_PER_S,
+        book_ns=book.ts_recv_ns,
+        book_age_s=Decimal(clock.time_ns() - book.ts_recv_ns) / NS_PER_S,
         available=account.available,
         equity=account.equity,
         fees=fees,
@@ -145,7 +151,7 @@ async def read_leg(client: "BaseExchangeClient", symbol: str, clock: Clock) -> L
         max_leverage=leverage.max_leverage,
         can_set_leverage=able.set_leverage,
         margin_modes=tuple(sorted(able.margin_modes)) if able.set_margin_mode else (),
-        holds=await client.get_position_snapshot(instrument.id) is not None,
+        holds=holds,
         maintenance_margin=leverage.maintenance_margin if instrument.maintenance_margin is None else instrument.maintenance_margin,
         first_tier_usd=next((start for start, _ in sorted(leverage.brackets) if start > 0), None),
     )

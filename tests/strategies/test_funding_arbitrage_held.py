@@ -310,3 +310,20 @@ def test_history_is_read_from_the_venues_when_it_is_asked_to_speak_for_the_edge(
         assert abs(D(past["mean"]) - D("0.0004")) < D("0.00005")
 
     run_stack(tmp_path, main, stepping=True)
+
+
+def test_e21_a_book_that_grew_old_while_the_other_venue_was_asked_keeps_us_out(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        rates(s, "0", "0.0004")
+        await asyncio.sleep(2)
+        made = await strategy(s)
+        s.venues[SHORT].faults("slow times=0 delay=1.5")
+        await made.run_cycle()
+        assert held(s) == {}
+        assert decisions(s)[-1].rule == "book"
+        assert decisions(s)[-1].outcome.startswith(f"book {LONG}: ")
+        s.venues[SHORT].calm()
+        await made.run_cycle()
+        assert held(s) == {"BTC": PairState.HEDGED}
+
+    run_stack(tmp_path, main)

@@ -106,14 +106,17 @@ class Entering:
 
     async def _ask(self, view: EntryView) -> EntryView:
         """The view with what both venues say now."""
-        facts: list[LegFacts] = []
-        for quote in (view.long, view.short):
-            venue = quote.instrument.venue
-            try:
-                facts.append(await read_leg(self._context.clients[venue], str(quote.instrument), self._context.clock))
-            except VenueError as e:
-                return msgspec.structs.replace(view, unreadable=f"{venue}: {e}")
+        quotes = view.long, view.short
+        asked = (read_leg(self._context.clients[q.instrument.venue], str(q.instrument), self._context.clock) for q in quotes)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
         now_ns = self._context.clock.time_ns()
+        facts: list[LegFacts] = []
+        for quote, answer in zip(quotes, answers, strict=True):
+            if isinstance(answer, VenueError):
+                return msgspec.structs.replace(view, unreadable=f"{quote.instrument.venue}: {answer}")
+            if isinstance(answer, BaseException):
+                raise answer
+            facts.append(answer.aged(now_ns))
         return msgspec.structs.replace(view, now_ns=now_ns, long_facts=facts[0], short_facts=facts[1])
 
     def _exposure(self, venue: str) -> Decimal:

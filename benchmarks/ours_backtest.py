@@ -20,7 +20,7 @@ from exchange_simulator.simulated_venue import SimulatedVenue, simulated_spec
 from perpkit.backtest.market import Market, Player, QuoteFeed
 from perpkit.backtest.runner import BacktestClient
 
-SIZE = Decimal("0.01")
+FIRST, SIZE = Decimal("0.03"), Decimal("0.01")
 
 
 def instrument(number: int) -> Instrument:
@@ -56,8 +56,9 @@ class Taker:
             return
         count = self.counts[bbo.instrument] = self.counts[bbo.instrument] + 1
         if count % self.every == 0:
-            side = Side.BUY if count // self.every % 2 else Side.SELL
-            task = asyncio.ensure_future(self.client.place_market_order(bbo.instrument, SIZE, side))
+            number = count // self.every
+            side = Side.BUY if number % 2 else Side.SELL
+            task = asyncio.ensure_future(self.client.place_market_order(bbo.instrument, FIRST if number == 1 else SIZE, side))
             self.running.add(task)
             task.add_done_callback(self.running.discard)
             self.orders += 1

@@ -55,6 +55,7 @@ class Taker(Strategy):
         self.orders = 0
         self.fills = 0
         self.counts = {i.id: 0 for i in instruments}
+        self.first = Quantity.from_str("0.030")  # so that no later order ends the position: reopening one is dear there
         self.size = Quantity.from_str("0.010")
 
     def on_start(self) -> None:
@@ -67,8 +68,9 @@ class Taker(Strategy):
             return
         count = self.counts[tick.instrument_id] = self.counts[tick.instrument_id] + 1
         if count % self.every == 0:
-            side = OrderSide.BUY if count // self.every % 2 else OrderSide.SELL
-            self.submit_order(self.order_factory.market(tick.instrument_id, side, self.size))
+            number = count // self.every
+            side = OrderSide.BUY if number % 2 else OrderSide.SELL
+            self.submit_order(self.order_factory.market(tick.instrument_id, side, self.first if number == 1 else self.size))
             self.orders += 1
 
     def on_order_filled(self, event: object) -> None:
@@ -79,7 +81,11 @@ def main() -> None:
     count, every = (int(x) for x in sys.argv[2].split(","))
     engine = BacktestEngine(BacktestEngineConfig(logging=LoggingConfig(bypass_logging=True), run_analysis=False))
     engine.add_venue(
-        venue=Venue("SIM"), oms_type=OmsType.NETTING, account_type=AccountType.MARGIN, base_currency=None, starting_balances=[Money(1_000_000, USDT)]
+        venue=Venue("SIM"),
+        oms_type=OmsType.NETTING,
+        account_type=AccountType.MARGIN,
+        base_currency=None,
+        starting_balances=[Money(1_000_000, USDT)],
     )
     instruments = [instrument(n) for n in range(MARKETS)]
     for one in instruments:
@@ -104,7 +110,13 @@ def main() -> None:
     engine.run()
     took = time.process_time() - start
     timing.answer(
-        {"events_s": count / took, "rss_mib": timing.rss_kib() / 1024, "seen": strategy.seen, "orders": strategy.orders, "fills": strategy.fills}
+        {
+            "events_s": count / took,
+            "rss_mib": timing.rss_kib() / 1024,
+            "seen": strategy.seen,
+            "orders": strategy.orders,
+            "fills": strategy.fills,
+        }
     )
 
 

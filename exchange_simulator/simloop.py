@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -82,6 +83,10 @@ class _VirtualSelector:
         if timeout is None:
             raise Deadlock(_deadlock_report(self._loop))
         if timeout <= 0:
+            if (
+                not self._loop.ready
+            ):  # after half a year a float second is coarser than a nanosecond: the timer that is due needs a step more
+                self._loop.advance(math.ulp(self._loop.time()))
             self._turns += 1
             if self._turns > MAX_TURNS_PER_INSTANT:
                 raise Livelock(f"{self._turns} turns of the loop at {self._loop.time():.9f} s; tasks: {_tasks_of(self._loop)}")

@@ -443,3 +443,17 @@ def test_returns_what_main_returns_and_raises_what_it_raises() -> None:
     assert run(good, seed=1) == run(good, seed=1) != run(good, seed=2)
     with pytest.raises(KeyError, match="mine"):
         run(bad)
+
+
+def test_timers_run_after_years() -> None:
+    """From 2**24 s on a nanosecond is lost in a float of seconds: time() + 1 ns is time()."""
+
+    async def main(sim: Simulation) -> int:
+        await asyncio.sleep(3 * 365 * 86_400 + 0.123456789)
+        ticks = 0
+        for n in range(200):
+            await asyncio.sleep(0.01 + n * 1e-9)
+            ticks += 1
+        return ticks
+
+    assert run(main) == 200

@@ -254,7 +254,7 @@ def _repairing(view: PairView) -> list[Step]:
     if waiting:
         return waiting
     alone = _alone(view)
-    if alone is not None:
+    if alone is not None and (view.balanced or view.leg(alone).own < view.leg(alone.other).own):
         return [_lighten(view, alone)]
     if view.balanced:
         if view.flat:
@@ -314,7 +314,7 @@ def _closing(pair: PairView) -> list[Step]:
     if view.long.adding or view.short.adding:
         return _stop_adding(view)
     alone = _alone(view)
-    if alone is not None and view.leg(alone.other).own > 0:
+    if alone is not None and not view.flat and (view.balanced or view.leg(alone).own < view.leg(alone.other).own):
         return [Pause.WAIT] if view.leg(alone).busy else [_lighten(view, alone)]
     if not view.balanced:
         leg = Leg.LONG if view.delta > 0 else Leg.SHORT

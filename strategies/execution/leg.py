@@ -62,6 +62,8 @@ class LegTrader:
         self.add_failures = self.reduce_failures = 0
         self.ready_s = 0.0
         self._waits = 0
+        self.excused = 0
+        """Orders that a venue which is paused or gone cost no try."""
         self._step: Send | None = None
 
     # ---- what is proved
@@ -356,6 +358,7 @@ class LegTrader:
         each time, and goes on (E18)."""
         if self.market.paused or (step.reduce and not self.venue_up):
             self._waits += 1
+            self.excused += 1
             pause = min(self._limits.poll_s * 2**self._waits, MAX_BACKOFF_S)
             self.ready_s = max(self.market.paused_until_s, self._clock.monotonic() + pause)
             return

@@ -118,7 +118,7 @@ class PairRunner:
                 await trader.settle_within(RESUME_S)
         if self.state is not PairState.ALERT or self._busy:
             raise ValueError(f"pair {self.record.pair_id} is {self.state} and cannot be resumed now")
-        self._orders_sent = 0
+        self._fresh_budget()
         self._unproved_since_s = None
         await self.move(Move(PairState.REPAIRING, "resumed by the operator"))
         self.task = asyncio.create_task(self.run(), name=f"pair:{self.record.pair_id}")
@@ -199,7 +199,7 @@ class PairRunner:
             slice_quantity=self.plan.slice_quantity,
             tactics=len(self.plan.tactics),
             limits=self.plan.limits,
-            orders_sent=self._orders_sent,
+            orders_sent=self._orders_sent - sum(trader.excused for trader in self.legs.values()),
             opening_s=0.0 if self._opening_since_s is None else now - self._opening_since_s,
             may_enter=self._close_reason is None and self._may_enter(self.record) is None,
             opened=self.record.opened_at is not None,
@@ -267,6 +267,7 @@ class PairRunner:
         if view.changed:
             for trader in self.legs.values():
                 trader.hurry()
+                trader.share.changed &= not (view.balanced and self.state is PairState.HEDGED)
         rest = False
         for step in decide(view):
             rest = await self._take(step) or rest
@@ -458,10 +459,16 @@ class PairRunner:
             await self._clock.sleep(min(max(self.plan.limits.poll_s, (now - self._unproved_since_s) / 2), PROBE_S * 5))
         return False
 
+    def _fresh_budget(self) -> None:
+        """A new decision about the pair gets a budget of orders of its own."""
+        self._orders_sent = 0
+        for trader in self.legs.values():
+            trader.excused = 0
+
     async def _begin_shrink(self, keep: Decimal, reason: str) -> None:
         """To what both legs come down is in the record before the first of them does: whoever takes over after a crash goes on."""
         self.plan = msgspec.structs.replace(self.plan, keep=keep)
-        self._orders_sent = 0
+        self._fresh_budget()
         await self.move(Move(PairState.REPAIRING, reason))
         self._shrink = None
 

@@ -31,7 +31,7 @@ def mode(s: Stack, status: str) -> None:
 @pytest.mark.parametrize("first", list(Leg))
 def test_e18_a_close_waits_out_a_paused_venue_without_spending_its_tries(tmp_path: Path, first: Leg) -> None:
     async def main(s: Stack) -> None:
-        record = await s.open(first=first, slice_="0.005", max_reduce_attempts=3)
+        record = await s.open(first=first, slice_="0.005", max_reduce_attempts=3, max_orders=10)
         assert record.state is PairState.HEDGED, record.reason
         watch = NakedWatch(s)
         mode(s, "cancel_only")
@@ -111,6 +111,8 @@ def test_e18_the_rules_of_a_leg_that_is_left_alone() -> None:
     assert decide(replace(repairing, long=leg(instrument("a", step="0.0001"), "0.002"))) == [Pause.WAIT], "the cap may stand"
     assert decide(replace(gone, short=leg(b, "0.008", venue_up=False, offline_s=59.0))) == [Pause.REST]
     assert decide(replace(gone, limits=ExecutionLimits())) == [Pause.REST], "by default it is held"
+    naked = replace(repairing, short=leg(b, "0", venue_up=False, offline_s=90.0))
+    assert decide(naked) == [Send(Leg.LONG, D("0.008"), True, Purpose.UNWIND, 0)], "with nothing on the other side nothing is kept"
     closing = replace(gone, state=PairState.CLOSING)
     assert decide(closing) == [Send(Leg.LONG, D("0.005"), True, Purpose.UNWIND, 0)]
     both = replace(repairing, long=leg(instrument("a", step="0.0001"), "0.008", venue_up=False, offline_s=90.0))

@@ -116,6 +116,20 @@ def test_a_trailing_stop_follows_and_never_goes_back(tmp_path: Path, name: str) 
     run_desk(tmp_path, main, name=name)
 
 
+def test_e20_a_trailing_stop_of_a_few_ticks_does_not_move_without_end(tmp_path: Path) -> None:
+    """Its level lies between two prices that the venue takes."""
+
+    async def main(d: DeskStack) -> None:
+        holding = await long(d)
+        d.price(D(100_037), half_bps="0.01")
+        await asyncio.sleep(3)
+        trailing = await d.desk.emulated.trailing(holding, quantity=D("0.01"), ticks=25)
+        await asyncio.sleep(60)
+        assert len(holding.orders(tag=f"{trailing.order_id}/stop")) <= 2
+
+    run_desk(tmp_path, main, name="hyperliquid")
+
+
 @pytest.mark.parametrize("name", ["okx", "hyperliquid"])
 def test_an_iceberg_shows_a_part_at_a_time(tmp_path: Path, name: str) -> None:
     async def main(d: DeskStack) -> None:
@@ -225,10 +239,11 @@ def test_what_makes_no_sense_is_refused_with_the_reason(tmp_path: Path) -> None:
         holding = await long(d)
         make = d.desk.emulated
         for wrong, words in (
-            (make.oco(holding, quantity=D("0.02"), take_profit=D(103_000), stop=D(98_000)), "cannot be protected"),
+            (make.oco(holding, quantity=D("0.02"), take_profit=D(103_000), stop=D(98_000)), "0 of it protected; not 0.02 more"),
             (make.oco(holding, quantity=D("0.01"), take_profit=D(98_000), stop=D(103_000)), "wrong way round"),
             (make.bracket(holding, side=Side.BUY, quantity=D("0.01")), "take-profit, a stop, or both"),
             (make.bracket(holding, side=Side.BUY, quantity=D("0.01"), price=D(100_000), stop=D(101_000)), "wrong side"),
+            (make.bracket(holding, side=Side.BUY, quantity=D("0.01"), stop=D(101_000)), "wrong side"),
             (make.bracket(holding, side=Side.BUY, quantity=D("0.01"), stop=D(99_000), native=True), "no native bracket"),
             (make.trailing(holding, quantity=D("0.01")), "ticks"),
             (make.iceberg(holding, side=Side.BUY, quantity=D("0.01"), display=D("0.02"), price=D(99_000)), "show at least"),
@@ -238,6 +253,9 @@ def test_what_makes_no_sense_is_refused_with_the_reason(tmp_path: Path) -> None:
         assert make.orders == {}
         assert d.s.journal is not None
         assert d.s.journal.states("test", "main") == []
+        await make.oco(holding, quantity=D("0.006"), take_profit=D(103_000), stop=D(98_000))
+        with pytest.raises(TicketRefused, match=r"0\.006 of it protected"):
+            await make.trailing(holding, quantity=D("0.005"), ticks=100)
 
     run_desk(tmp_path, main, name="okx")
 

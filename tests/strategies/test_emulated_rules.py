@@ -304,6 +304,27 @@ def test_e20_a_way_out_that_nobody_takes_ends_in_a_failure_that_is_told() -> Non
     assert not world.finish.good
 
 
+def test_a_group_of_the_venue_that_does_not_act_is_taken_over() -> None:
+    """At once while its entry still fills, after its grace when it is complete."""
+    for complete in (False, True):
+        world = World(Bracket(quantity=D(1), price=D(100), exits=exits(Side.SELL, at_venue=True), native=True), own=D(0))
+        world.turn()
+        assert sorted(o.role for o in world.orders) == ["entry", "stop", "tp"]
+        world.fill(world.orders[0], D(1) if complete else D("0.4"))
+        world.price = D(94)
+        turns = 0
+        while not world.told:
+            world.now_ns += NS_PER_S
+            world.turn()
+            turns += 1
+        assert turns == (4 if complete else 1)
+        for _ in range(12):
+            world.end()
+            world.now_ns += NS_PER_S
+            world.turn()
+        assert [o.left for o in world.live("exit")] == [D(1) if complete else D("0.4")]
+
+
 def test_a_bracket_whose_entry_was_never_sent_does_not_enter_after_a_restart() -> None:
     world = World(Bracket(quantity=D(1), price=D(100), exits=exits(Side.SELL, at_venue=True)), own=D(0))
     world.turn(restarted=True)

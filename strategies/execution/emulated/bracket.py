@@ -7,7 +7,7 @@ import msgspec
 from exchange_clients.model import NS_PER_S, OrderType, Purpose, TimeInForce
 
 from .base import Action, Cancel, Finish, Place, PlaceGroup, Seen, Tell
-from .exits import EXIT_ROLES, STOP, TAKE, Exits, Stance, decide_exits, left_of, stopped
+from .exits import EXIT_ROLES, GRACE_NS, STOP, TAKE, Exits, Stance, decide_exits, left_of, stopped
 
 ENTRY = "entry"
 
@@ -37,11 +37,13 @@ def decide(state: Bracket, seen: Seen) -> tuple[Bracket, list[Action]]:
     actions: list[Action] = []
     if entry.live and _entry_is_over(state, seen):
         actions.append(Cancel(ENTRY))
-    if state.native and (group := _native(state, seen)) is not None:
-        return state, [*actions, *group]
     if state.native:
+        state = _since(state, seen)
+        group = _native(state, seen)
+        if group is not None:
+            return state, [*actions, *group]
         state = msgspec.structs.replace(state, native=False)
-        actions.append(Tell("bracket.group_over", "the venue's group is over; what is left is protected from here"))
+        actions.append(Tell("bracket.group_over", "the venue's group is over or did not act; what is left is protected from here"))
     exits, more = decide_exits(state.exits, seen, entry.filled)
     state = msgspec.structs.replace(state, exits=exits)
     actions += more
@@ -59,15 +61,26 @@ def _entry_is_over(state: Bracket, seen: Seen) -> bool:
     return late or state.exits.stance is not Stance.GUARD or (seen.role(ENTRY).filled > 0 and stopped(state.exits, seen))
 
 
+def _since(state: Bracket, seen: Seen) -> Bracket:
+    """Note since when the price has been beyond the stop; while it is not known, nothing changes."""
+    if seen.price is None:
+        return state
+    beyond = (state.exits.beyond_ns or seen.now_ns) if stopped(state.exits, seen) else 0
+    return msgspec.structs.replace(state, exits=msgspec.structs.replace(state.exits, beyond_ns=beyond))
+
+
 def _native(state: Bracket, seen: Seen) -> list[Action] | None:
-    """While the venue's group lives, it is the venue's; None once it is over, or once the stop was passed without it."""
-    if stopped(state.exits, seen) and seen.role(ENTRY).live:
+    """While the venue's group lives, it is the venue's; None once it is over, or when the stop was passed and it did nothing in its time.
+
+    A group whose entry still fills may not have begun to protect: there the stop is done from here at once.
+    """
+    entry, beyond_ns = seen.role(ENTRY), state.exits.beyond_ns
+    if beyond_ns and (entry.live or seen.now_ns - beyond_ns >= GRACE_NS):
         return None
     if any(seen.role(role).live for role in (STOP, TAKE)):
-        left = left_of(state.exits, seen, seen.role(ENTRY).filled)
-        over = not seen.role(ENTRY).live and left <= 0
+        over = not entry.live and left_of(state.exits, seen, entry.filled) <= 0
         return [Cancel(role) for role in (STOP, TAKE) if over and seen.role(role).live]
-    return [] if seen.role(ENTRY).live else None
+    return [] if entry.live else None
 
 
 def _enter(state: Bracket) -> Place | PlaceGroup:

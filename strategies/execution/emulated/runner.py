@@ -19,7 +19,7 @@ from ..ticket import DeskOrder, Ticket, TicketRefused
 from . import bracket, iceberg, oco, trailing
 from .base import Action, Cancel, Finish, OrderView, Place, PlaceGroup, RoleView, Seen, Tell, Watch
 from .bracket import Bracket
-from .exits import Exits
+from .exits import EXIT_ROLES, Exits
 from .iceberg import Iceberg
 from .oco import Oco
 from .prices import PriceWatch
@@ -90,6 +90,15 @@ class EmulatedOrder:
     def filled(self) -> dict[str, Decimal]:
         """Own fills by role."""
         return {role: view.filled for role, view in self._roles().items()}
+
+    @property
+    def claims(self) -> Decimal:
+        """How much of what is held it still has to bring out."""
+        state, filled = self.state, self.filled
+        if self.over is not None or isinstance(state, Iceberg):
+            return Decimal(0)
+        target = filled.get(bracket.ENTRY, Decimal(0)) if isinstance(state, Bracket) else state.quantity
+        return max(target - sum((filled.get(role, Decimal(0)) for role in EXIT_ROLES), Decimal(0)), Decimal(0))
 
     async def ended(self) -> str:
         """How it ended, once it has."""
@@ -402,10 +411,10 @@ class Emulator:
         if (ticks is None) == (fraction is None) or (ticks or 1) <= 0 or (fraction is not None and not 0 < fraction < 1):
             raise TicketRefused("trailing", "give either ticks (above 0) or a fraction of the price (between 0 and 1)")
         distance = None if ticks is None else ticks * tick
-        price = await holding.client.fetch_bbo_prices(holding.instrument.contract_id)
-        wide = distance if distance is not None else price[0] * (fraction or 0)
+        bid, _ = await holding.client.fetch_bbo_prices(holding.instrument.contract_id)
+        wide = distance if distance is not None else bid * (fraction or 0)
         exits = self._exits(holding, side, None, stop, watch, at_venue, needs_level=False)
-        exits = msgspec.structs.replace(exits, keep_within=wide / 10)
+        exits = msgspec.structs.replace(exits, keep_within=max(wide / 10, 2 * holding.instrument.price_increment(bid)))
         state = Trailing(quantity=quantity, exits=exits, tick=tick, distance=distance, fraction=fraction, activation=activation)
         return await self._begin(holding, state)
 
@@ -428,16 +437,18 @@ class Emulator:
 
         Raises:
             TicketRefused: the levels make no sense.
+            VenueError: there is no price to hold them against.
             JournalError: it cannot be recorded; nothing was sent.
         """
         exits = self._exits(holding, side.opposite, take_profit, stop, watch, at_venue)
         able = holding.client.capabilities.native_bracket
         if native and not able:
             raise TicketRefused("bracket", f"{holding.record.venue} has no native bracket")
-        if price is not None:
-            for level, name, sign in ((take_profit, "take-profit", 1), (stop, "stop", -1)):
-                if level is not None and (level - price) * side.sign * sign <= 0:
-                    raise TicketRefused("bracket", f"the {name} {level} is on the wrong side of the entry {price}")
+        bid, ask = await holding.client.fetch_bbo_prices(holding.instrument.contract_id)
+        at = price if price is not None else ask if side is Side.BUY else bid
+        for level, name, sign in ((take_profit, "take-profit", 1), (stop, "stop", -1)):
+            if level is not None and (level - at) * side.sign * sign <= 0:
+                raise TicketRefused("bracket", f"the {name} {level} is on the wrong side of the entry at {at}")
         state = Bracket(
             quantity=quantity, price=price, exits=exits, post_only=post_only, entry_s=entry_s, native=able if native is None else native
         )
@@ -482,10 +493,10 @@ class Emulator:
         )
         return await self._begin(holding, state)
 
-    @staticmethod
-    def _exit_side(holding: Holding, quantity: Decimal) -> Side:
-        if not 0 < quantity <= abs(holding.own):
-            raise TicketRefused("quantity", f"the holding has {holding.own}; {quantity} of it cannot be protected")
+    def _exit_side(self, holding: Holding, quantity: Decimal) -> Side:
+        claimed = sum((o.claims for o in self.orders.values() if o.holding is holding), Decimal(0))
+        if not 0 < quantity <= abs(holding.own) - claimed:
+            raise TicketRefused("quantity", f"the holding has {holding.own}, {claimed} of it protected; not {quantity} more")
         return Side.SELL if holding.own > 0 else Side.BUY
 
     @staticmethod

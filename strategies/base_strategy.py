@@ -4,7 +4,6 @@ import asyncio
 import difflib
 import logging
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from exchange_clients.base_client import BaseExchangeClient
 
 log = logging.getLogger("strategies")
-
-KEEP_RECENT = 50
 
 C = TypeVar("C", bound=BaseModel)
 HELD_CONFIGS = "held_configs"
@@ -73,8 +70,6 @@ class BaseStrategy(ABC, Generic[C]):
         self.context = context
         self.failed_cycles = 0
         self.cycles = 0
-        self.recent: deque[DecisionRecord] = deque(maxlen=KEEP_RECENT)
-        """The newest decisions, for whoever watches."""
         self.handled = 0
         self._stopping = asyncio.Event()
         self._woken = asyncio.Event()
@@ -323,7 +318,7 @@ class BaseStrategy(ABC, Generic[C]):
     ) -> DecisionRecord:
         """A decision with everything that led to it; ages in seconds."""
         now_ns = self.context.clock.time_ns()
-        made = DecisionRecord(
+        return DecisionRecord(
             decision_id=f"d{self.context.engine.ids.next(now_ns)}",
             strategy=self.name,
             account=self.context.account,
@@ -337,8 +332,6 @@ class BaseStrategy(ABC, Generic[C]):
             ages=_texts(ages),
             ts=now_ns,
         )
-        self.recent.append(made)
-        return made
 
     async def save_state(self, key: str, value: object) -> None:
         """Durable when it returns."""

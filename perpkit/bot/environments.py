@@ -28,7 +28,7 @@ from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.signing import Credentials, require
 from exchange_clients.spec import VenueSpec
 from exchange_clients.transport.runtime import Runtime
-from perpkit.bot.config import BotConfig, InvalidConfig
+from perpkit.bot.config import BotConfig, InvalidConfig, PaperConfig
 from perpkit.bot.fees import BASE_TIER
 from strategies.execution.engine import ExecutionEngine
 
@@ -197,7 +197,10 @@ async def _virtual(
     from exchange_simulator.paper import PaperSettings, PaperVenue
     from exchange_simulator.paper_client import PaperClient
 
-    paper_of = {config.account: config.paper for config in configs}
+    paper_of: dict[str, PaperConfig] = {}
+    for config in configs:
+        if paper_of.setdefault(config.account, config.paper) != config.paper:
+            raise InvalidConfig([f"paper: two bots of account {config.account} share a virtual account and declare it differently"])
     public: dict[str, BaseExchangeClient] = {}
     made: dict[tuple[str, str], PaperClient] = {}
     for (account, venue), settings in wanted.items():

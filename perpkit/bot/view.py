@@ -79,7 +79,7 @@ def shown(bots: Bots) -> Iterator[Shown]:
         for pair_id, runner in bot.engine.pairs.items():
             if runner.state is not PairState.CLOSED:
                 record = runner.record
-                legs = {record.venue(leg): trader.own for leg, trader in runner.legs.items()}
+                legs = {record.venue(leg): leg.sign * trader.own for leg, trader in runner.legs.items()}
                 yield _shown(bots, bot, pair_id, record.symbol, runner.state.value, legs)
         for holding in bot.desk.holdings.values():
             record_ = holding.record
@@ -94,7 +94,7 @@ def _shown(bots: Bots, bot: Bot, owner: str, symbol: str, state: str, legs: dict
 
 
 def _edge(bot: Bot, owner: str) -> str | None:
-    for decision in reversed(bot.strategy.recent):
+    for decision in reversed(bot.engine.journal.recent):
         if decision.pair_id == owner:
             for name, value in msgspec.json.decode(decision.inputs).items():
                 if name.startswith("edge"):
@@ -122,7 +122,7 @@ class Decisions:
 
     def fresh(self, bots: Bots) -> Iterator[tuple[Bot, DecisionRecord]]:
         for bot in bots:
-            for decision in tuple(bot.strategy.recent):
+            for decision in tuple(bot.engine.journal.recent):
                 if decision.decision_id not in self._seen:
                     self._seen.append(decision.decision_id)
                     yield bot, decision

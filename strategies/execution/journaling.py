@@ -3,17 +3,20 @@
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
 from database.errors import JournalBusy, JournalError
 from database.journal import Journal, Record
+from database.records import DecisionRecord
 from exchange_clients.transport.offload import Offload
 
 log = logging.getLogger("strategies.execution")
 
 WRITE_DEADLINE_S = 10.0
+KEEP_RECENT = 50
 HEAL_S = 2.0
 MAX_HEAL_S = 30.0
 
@@ -39,6 +42,8 @@ class AsyncJournal:
         self._observer = observer
         self._order = asyncio.Lock()
         self._healing: asyncio.Task[None] | None = None
+        self.recent: deque[DecisionRecord] = deque(maxlen=KEEP_RECENT)
+        """The newest decisions that were written, for whoever watches."""
 
     @property
     def degraded(self) -> bool:
@@ -51,6 +56,7 @@ class AsyncJournal:
         Raises:
             JournalError: nothing is promised to be on disk.
         """
+        self.recent.extend(record for record in records if isinstance(record, DecisionRecord))
         try:
             return await self._write(records, pair_id, or_fallback)
         finally:

@@ -193,7 +193,8 @@ def test_shadow_records_what_live_would_have_sent(file: Path) -> None:
     check(seen, "shadow")
     assert set(commands.values()) == {0}
     entered, left = seen.inputs["enter"], seen.inputs["exit"]
-    assert entered["environment"] == left["environment"] == "shadow"
+    assert {inputs.get("environment") for inputs in seen.inputs.values()} == {"shadow"}
+    assert "hold" in seen.kinds
     assert entered["plan"]["symbol"] == "BTC"
     assert Decimal(entered["plan"]["quantity"]) > 0
     assert set(entered["plan"]) >= {"long_instrument", "short_instrument", "first_leg", "tactics", "worst_naked_usd"}
@@ -369,6 +370,10 @@ def test_two_bots_share_a_client_only_when_they_agree(file: Path) -> None:
 
     async def main(sim: Simulation) -> None:
         with pytest.raises(InvalidConfig, match="share its client"):
+            async with surroundings(Environment.PAPER, [load(file), load(other)], sim.runtime, home=file.parent, resolve=no_keys):
+                raise AssertionError
+        other.write_text(YAML.replace("balance_usd: 20000", "balance_usd: 30000"))
+        with pytest.raises(InvalidConfig, match="declare it differently"):
             async with surroundings(Environment.PAPER, [load(file), load(other)], sim.runtime, home=file.parent, resolve=no_keys):
                 raise AssertionError
 

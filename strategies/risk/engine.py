@@ -70,7 +70,7 @@ class RiskEngine:
         watchdog acts for this bot, because its orders are not real."""
         self.limits, self.strategy, self.account = limits, strategy, account
         self.clients = dict(clients)
-        self.clock, self._offload, self._journal, self._observer = runtime.clock, runtime.offload, journal, observer
+        self.clock, self.offload, self._journal, self._observer = runtime.clock, runtime.offload, journal, observer
         self.halt: Halt | None = None
         self.fenced: str | None = None
         self.figures = {venue: VenueFigures(client, runtime.clock) for venue, client in clients.items()}
@@ -346,7 +346,7 @@ class RiskEngine:
                 self._heart.beat(self.clock.time_ns(), os.getpid())
             except OSError as e:
                 log.error("heartbeat.not_written reason=%s", e)
-        halt, fence, written = await self._offload.run(self._look, deadline_s=STALE_POLL_S / 2)
+        halt, fence, written = await self.offload.run(self._look, deadline_s=STALE_POLL_S / 2)
         self._looked_s = now_s
         if written != self._written:
             self._written, self._takeover_due = written, True  # perhaps all while our loop stood still
@@ -439,7 +439,7 @@ class RiskEngine:
         """The result of today; over the limit everything halts, once a day (a halt cleared by an operator is not set again today)."""
         now_ns = self.clock.time_ns()
         try:
-            accounts = await self._offload.run(daily.accounts, self._journal.sync, self.strategy, self.account, now_ns)
+            accounts = await self.offload.run(daily.accounts, self._journal.sync, self.strategy, self.account, now_ns)
         except (JournalError, TimeoutError) as e:
             self.today = None
             log.warning("day.unread reason=%s", e)

@@ -1,6 +1,7 @@
 """The watch over margin: forecasts every held pair's distance to liquidation, and acts on it within the configured policy."""
 
 import logging
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from strategies.execution.lots import CLOSABLE_MARGIN, common_step
 from strategies.execution.pair import PairRunner
 
 from . import margin, memory
-from .limits import MarginPolicy
+from .limits import MarginPolicy, RiskLimits
 from .margin import Account, Advice, Do, Missing, PairLegs
 
 if TYPE_CHECKING:
@@ -42,15 +43,23 @@ class MarginWatch:
             return
         held = [(e, r) for e in self._risk.engines for r in list(e.pairs.values()) if r.state is PairState.HEDGED and r.recovered]
         self.advice = {pair_id: a for pair_id, a in self.advice.items() if any(r.record.pair_id == pair_id for _, r in held)}
+        accounts: dict[str, Account] = {}
         for engine, runner in held:
             try:
-                accounts = {t.venue: await self.account(t.venue) for t in runner.legs.values()}
+                for venue in {t.venue for t in runner.legs.values()} - set(accounts):
+                    accounts[venue] = await self.account(venue)
             except (Missing, VenueError) as e:
                 self._unknown(runner, str(e))
                 continue
             self.unknown.pop(runner.record.pair_id, None)
-            found = self.advice[runner.record.pair_id] = margin.advise(self._legs(runner), accounts, self._risk.limits)
-            await self._follow(engine, runner, found)
+            found = await self._advise(runner, accounts, self._risk.limits)
+            if runner.state is PairState.HEDGED:
+                self.advice[runner.record.pair_id] = found
+                await self._follow(engine, runner, found, accounts)
+
+    async def _advise(self, runner: PairRunner, accounts: Mapping[str, Account], limits: RiskLimits) -> Advice:
+        """Off the loop: with many positions it takes milliseconds."""
+        return await self._risk.offload.run(margin.advise, self._legs(runner), dict(accounts), limits)
 
     async def account(self, venue: str) -> Account:
         """The forecast's view of a venue. Raises Missing."""
@@ -81,7 +90,7 @@ class MarginWatch:
             smallest = max(smallest, trader.instrument.min_quantity, least)
         return PairLegs(legs=tuple((t.venue, str(t.instrument.id), t.own) for t in legs), step=step, smallest=smallest)
 
-    async def _follow(self, engine: "ExecutionEngine", runner: PairRunner, found: Advice) -> None:
+    async def _follow(self, engine: "ExecutionEngine", runner: PairRunner, found: Advice, accounts: Mapping[str, Account]) -> None:
         pair_id = runner.record.pair_id
         if found.do is Do.NONE:
             self._told.pop(pair_id, None)
@@ -100,7 +109,7 @@ class MarginWatch:
             if await self._add_margin(found):
                 return
             limits = self._risk.limits.model_copy(update={"isolated_share": Decimal(0)})
-            found = margin.advise(self._legs(runner), {t.venue: await self.account(t.venue) for t in runner.legs.values()}, limits)
+            found = await self._advise(runner, accounts, limits)
         facts = {
             "distance": found.distance,
             "venue": found.venue,

@@ -54,8 +54,8 @@ class Prices:
         return self.touch if self._clock.time_ns() - self.touch_ns <= int(seconds * NS_PER_S) else None
 
     def _gapped(self) -> bool:
-        feed = self._client.ws_manager.feeds.get(self._instrument.contract_id)
-        return feed is not None and not feed.book.ready
+        """The strategy follows the book, so one that does not stand has a gap, or has not begun."""
+        return not self._client.ws_manager.order_book_ready(self._instrument)
 
     async def ask(self, age_s: float, *, for_exit: bool, last: Decimal | None) -> bool:
         """Ask for the book, not more often than the pauses allow; for an exit take what there is (E18). True when it helped."""

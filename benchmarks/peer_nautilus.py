@@ -1,4 +1,4 @@
-"""NautilusTrader's BacktestEngine on the quotes of the comparison: `python peer_nautilus.py backtest QUOTES,EVERY` in an environment that has it.
+"""NautilusTrader on the quotes of the comparison: `python peer_nautilus.py backtest QUOTES,EVERY` in an environment that has it.
 
 Every EVERY-th quote of a market sends a market order of 0.01, buying and selling in turn; 0 sends none. Prints the figures as JSON.
 """

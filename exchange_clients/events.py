@@ -129,6 +129,10 @@ class EventHub:
         """Somebody would hear an event of `topic`: lets a producer skip building it."""
         return bool(self._subscriptions.get(topic) or self._listeners.get(topic))
 
+    def readers(self, topic: Hashable) -> tuple[list[Subscription], list[Listener]]:
+        """Who hears `topic`, as lists that live on: for a producer that asks `wanted` a million times. Valid until `close`."""
+        return self._subscriptions.setdefault(topic, []), self._listeners.setdefault(topic, [])
+
     def publish(self, topic: Hashable, event: Any, key: Hashable = None) -> None:
         for listener in tuple(self._listeners.get(topic, ())):
             try:

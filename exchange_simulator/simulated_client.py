@@ -25,6 +25,7 @@ from exchange_clients.book import BookChange, SnapshotOnly
 from exchange_clients.config import ClientConfig
 from exchange_clients.context import ClientContext
 from exchange_clients.errors import AuthError, ConfigError, NotReady, VenueError
+from exchange_clients.events import EventHub
 from exchange_clients.model import (
     NS_PER_S,
     Bbo,
@@ -414,6 +415,7 @@ class SimulatedStreams(BaseWebSocketManager):
         if self._stop is not None:
             self._stop()
             self._stop = None
+            self._quoted.clear()
             await self._venue.close()
 
     @property
@@ -469,20 +471,19 @@ class SimulatedStreams(BaseWebSocketManager):
     def on_quote(self, contract_id: str) -> None:
         quoted = self._quoted.get(contract_id)
         if quoted is None:
-            quoted = self._quoted[contract_id] = _Quoted(self._venue, contract_id)
-        hub = self.context.hub
-        wants_book, wants_bbo = hub.wanted(quoted.book_key), hub.wanted(quoted.bbo_key)
-        if not (wants_book or wants_bbo):
+            quoted = self._quoted[contract_id] = _Quoted(self._venue, contract_id, self.context.hub)
+        wants_book = quoted.book_queues or quoted.book_listeners
+        if not (wants_book or quoted.bbo_listeners or quoted.bbo_queues):
             return
         best = quoted.read()
         changed = best is not None and best != quoted.told
-        if changed:
+        if best is not None and changed:
             quoted.told = best
-        if changed and wants_bbo and best is not None:
-            hub.publish(quoted.bbo_key, quoted.bbo(best), quoted.instrument)
+            if quoted.bbo_listeners or quoted.bbo_queues:
+                self.context.hub.publish(quoted.bbo_key, quoted.bbo(best), quoted.instrument)
         if wants_book:
             now = quoted.venue.now_ns()
-            hub.publish(quoted.book_key, BookChange(quoted.instrument, changed, None, now, now), quoted.instrument)
+            self.context.hub.publish(quoted.book_key, BookChange(quoted.instrument, changed, None, now, now), quoted.instrument)
 
     def suspended(self, contract_id: str, reason: str) -> None:
         """The venue's feed of that book broke."""
@@ -559,14 +560,34 @@ Best = tuple[int, int, int, int]
 class _Quoted:
     """What a stream of quotes of one market needs at every change; figures that were told before are not built anew."""
 
-    __slots__ = ("_asks", "_bids", "_kept", "_prices", "_sizes", "_spec", "bbo_key", "book_key", "instrument", "told", "venue")
+    __slots__ = (
+        "_asks",
+        "_bids",
+        "_kept",
+        "_log",
+        "_prices",
+        "_sizes",
+        "_spec",
+        "bbo_key",
+        "bbo_listeners",
+        "bbo_queues",
+        "book_key",
+        "book_listeners",
+        "book_queues",
+        "instrument",
+        "told",
+        "venue",
+    )
 
-    def __init__(self, venue: SimulatedVenue, contract_id: str) -> None:
+    def __init__(self, venue: SimulatedVenue, contract_id: str, hub: EventHub) -> None:
         state = venue.exchange.markets[contract_id]
         self.venue = venue
         self.instrument = venue.instruments[contract_id].id
         self.book_key, self.bbo_key = event_key(Stream.BOOK, self.instrument), event_key(Stream.BBO, self.instrument)
+        self.book_queues, self.book_listeners = hub.readers(self.book_key)
+        self.bbo_queues, self.bbo_listeners = hub.readers(self.bbo_key)
         self.told: Best | None = None
+        self._log = venue.exchange.log
         self._spec = state.spec
         self._bids, self._asks = state.book.bids, state.book.asks
         self._prices: dict[int, Decimal] = {}
@@ -576,6 +597,9 @@ class _Quoted:
     def read(self) -> Best | None:
         """None when a side is empty or the book is suspended."""
         bids, asks = self._bids, self._asks
+        if not bids.keys and not asks.keys and bids.anonymous_keys and asks.anonymous_keys and not self.venue.any_suspended:
+            bid, ask = bids.anonymous_keys[-1], -asks.anonymous_keys[-1]  # nobody's orders rest: the shape of most quotes
+            return bid, bids.anonymous[bid], ask, asks.anonymous[ask]
         bid, ask = bids.best(), asks.best()
         if not (bid and ask) or self.venue.suspended(self._spec.symbol) is not None:
             return None
@@ -583,24 +607,28 @@ class _Quoted:
 
     def bbo(self, best: Best) -> Bbo:
         bid, bid_size, ask, ask_size = best
-        now = self.venue.exchange.log.now
-        return Bbo(self.instrument, self._price(bid), self._size(bid_size), self._price(ask), self._size(ask_size), now, now)
+        now, prices, sizes = self._log.now, self._prices, self._sizes
+        return Bbo(
+            self.instrument,
+            prices.get(bid) or self._price(bid),
+            sizes.get(bid_size) or self._size(bid_size),
+            prices.get(ask) or self._price(ask),
+            sizes.get(ask_size) or self._size(ask_size),
+            now,
+            now,
+        )
 
     def _price(self, ticks: int) -> Decimal:
-        found = self._prices.get(ticks)
-        if found is None:
-            if len(self._prices) >= self._kept:
-                self._prices.clear()
-            found = self._prices[ticks] = self._spec.price(ticks)
-        return found
+        if len(self._prices) >= self._kept:
+            self._prices.clear()
+        price = self._prices[ticks] = self._spec.price(ticks)
+        return price
 
     def _size(self, steps: int) -> Decimal:
-        found = self._sizes.get(steps)
-        if found is None:
-            if len(self._sizes) >= self._kept:
-                self._sizes.clear()
-            found = self._sizes[steps] = self._spec.size(steps)
-        return found
+        if len(self._sizes) >= self._kept:
+            self._sizes.clear()
+        size = self._sizes[steps] = self._spec.size(steps)
+        return size
 
 
 class _NoLag(LoopLag):

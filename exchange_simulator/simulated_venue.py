@@ -293,6 +293,11 @@ class SimulatedVenue:
     def resume(self, contract_id: str) -> None:
         self._suspended.pop(contract_id, None)
 
+    @property
+    def any_suspended(self) -> bool:
+        """Whether some book is not to be relied on."""
+        return bool(self._suspended)
+
     def suspended(self, contract_id: str) -> str | None:
         return self._suspended.get(contract_id)
 

@@ -138,7 +138,7 @@ class JsonLines:
 
     def __call__(self, event: str, pair_id: str, **facts: object) -> None:
         if event in TOLD:
-            self._put("event", event=event, id=pair_id, **{name: str(value) for name, value in facts.items()})
+            self._put("event", event=event, id=pair_id, facts={name: str(value) for name, value in facts.items()})
 
     def say(self, text: str, *, kind: str = "") -> None:
         self._put("message", text=text)

@@ -479,10 +479,13 @@ class RiskEngine:
 
 
 def tee(*observers: Observer) -> Observer:
-    """Tells all of them, in order."""
+    """Tells all of them, in order. One that fails is logged: whoever watches never holds up who trades."""
 
     def told(event: str, pair_id: str, **facts: object) -> None:
         for observer in observers:
-            observer(event, pair_id, **facts)
+            try:
+                observer(event, pair_id, **facts)
+            except Exception:
+                log.exception("observer.failed event=%s", event)
 
     return told

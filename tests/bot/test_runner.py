@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from perpkit.bot.assemble import Bots
 from perpkit.bot.config import load
 from perpkit.bot.environments import Environment
 from perpkit.bot.runner import NotAllowed, Run, Stopper
-from perpkit.bot.view import shown
+from perpkit.bot.view import JsonLines, shown
 from tests.bot.test_environments import YAML, keys_of
 from tests.strategies.stack import VENUES, Stack, run_stack
 
@@ -57,8 +58,8 @@ class Playing:
     heard: Heard = field(default_factory=Heard)
     stopper: Stopper = field(default_factory=Stopper)
 
-    def begin(self, environment: Environment = Environment.LIVE) -> asyncio.Task[bool]:
-        self.heard, self.stopper = Heard(), Stopper()
+    def begin(self, environment: Environment = Environment.LIVE, *, view: Heard | None = None) -> asyncio.Task[bool]:
+        self.heard, self.stopper = view or Heard(), Stopper()
         self.plan = Run(
             configs=[load(self.file)],
             environment=environment,
@@ -165,6 +166,35 @@ def test_a_run_that_was_killed_is_recovered_by_the_next(tmp_path: Path) -> None:
         assert await life
 
     play(tmp_path, act)
+
+
+def test_a_view_that_breaks_does_not_stop_trading(tmp_path: Path) -> None:
+    class Broken(Heard):
+        def __call__(self, event: str, pair_id: str, **facts: object) -> None:
+            raise RuntimeError("no terminal")
+
+        def refresh(self, bots: Bots) -> None:
+            super().refresh(bots)
+            raise RuntimeError("no terminal")
+
+    async def act(p: Playing) -> None:
+        life = p.begin(view=Broken())
+        await p.until(lambda: p.heard.bots is not None and PairState.HEDGED in p.states())
+        p.stopper.ask("SIGTERM")
+        await life
+
+    play(tmp_path, act)
+
+
+def test_json_lines_tell_every_fact_whatever_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    view = JsonLines(lambda: 1_700_000_000 * 10**9)
+    view("order.send", "p1", id="7", type="limit", at=3)
+    view("journal.before", "p1", records="PairRecord")
+    view.say("hello")
+    event, message = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert event["facts"] == {"id": "7", "type": "limit", "at": "3"}
+    assert (event["type"], event["id"], event["event"]) == ("event", "p1", "order.send")
+    assert message == {"type": "message", "at": event["at"], "text": "hello"}
 
 
 def test_a_stop_while_starting_enters_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ SEEDS ?= 0:10000
 KILLS ?= 0:300
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check suite smoke format parity bench soak simulate crash mutants lock
+.PHONY: help env demo test check suite smoke format parity bench soak simulate crash endure mutants lock
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -52,6 +52,9 @@ simulate: env ## storms over the whole stack, one per seed (SEEDS=0:10000 JOBS=2
 
 crash: env ## kill bots at random points over real sockets, start them again (KILLS=0:300 JOBS=2)
 	@$(BIN)/python -m tests.strategies.crash --kills $(KILLS) --jobs $(JOBS)
+
+endure: env ## days of simulated time with faults, explained to the cent (ARGS="--minutes 30")
+	@$(BIN)/python -m tests.strategies.endurance $(ARGS)
 
 mutants: env ## break the engine and the clients on purpose, see the tests notice (ARGS="E13 E17")
 	@$(BIN)/python -m tests.strategies.mutants $(ARGS)

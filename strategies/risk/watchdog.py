@@ -103,6 +103,7 @@ class Watchdog:
         self._silence_s, self._observer = silence_s, observer
         self._fence = Fence(folder)
         self._done_s: dict[tuple[str, str], float] = {}
+        self._seen: dict[tuple[str, str], tuple[int, float]] = {}
 
     async def run(self) -> None:
         """Watch until canceled. What fails is logged and tried again."""
@@ -118,7 +119,7 @@ class Watchdog:
         told: list[str] = []
         for heart in heartbeats(self._folder):
             beat = heart.read()
-            if beat is None or beat.silent_s(self._runtime.clock.time_ns()) < self._silence_s:
+            if beat is None or self._silent_s(beat) < self._silence_s:
                 self._done_s.pop((heart.strategy, heart.account), None)
                 continue
             done_s = self._done_s.get((beat.strategy, beat.account))
@@ -126,10 +127,19 @@ class Watchdog:
                 told += await self._act_for(heart, beat)
         return told
 
+    def _silent_s(self, beat: Beat) -> float:
+        """Since the beat last changed, by our own clock: the bot's may be another machine's. At first sight its own time has to do."""
+        now_s, key = self._runtime.clock.monotonic(), (beat.strategy, beat.account)
+        seen = self._seen.get(key)
+        if seen is None or seen[0] != beat.at:
+            since_s = now_s - (beat.silent_s(self._runtime.clock.time_ns()) if seen is None else 0.0)
+            seen = self._seen[key] = (beat.at, since_s)
+        return 0.0 if beat.ended else now_s - seen[1]
+
     async def _act_for(self, heart: Heartbeat, beat: Beat) -> list[str]:
         """From the fence to the end of the fence."""
         name, clock = f"{beat.strategy}:{beat.account}", self._runtime.clock
-        silent_s = beat.silent_s(clock.time_ns())
+        silent_s = self._silent_s(beat)
 
         def still_silent() -> bool:
             found = heart.read()

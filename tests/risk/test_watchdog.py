@@ -354,6 +354,34 @@ def test_a_bot_enters_nothing_while_the_fence_stands(tmp_path: Path) -> None:
     run_scene(tmp_path, main)
 
 
+@pytest.mark.parametrize("ahead_s", [-3_600, 3_600])
+def test_a_watchdog_whose_clock_is_another_one_counts_by_its_own(tmp_path: Path, ahead_s: int) -> None:
+    """The bot's stamps come from a machine an hour away; it lives, and later it does not."""
+
+    async def main(s: Scene) -> None:
+        dog = Dog(s.stack, tmp_path)
+        heart = Heartbeat(tmp_path, "test", "main")
+        for task in s.risk._tasks:
+            task.cancel()
+        await s.stack.open()
+        told: list[str] = []
+        for _ in range(15):
+            heart.beat(s.risk.now_ns() + ahead_s * 1_000_000_000, 1)
+            looking = asyncio.create_task(dog.dog.look())
+            await asyncio.sleep(1)
+            heart.beat(s.risk.now_ns() + ahead_s * 1_000_000_000, 1)
+            told = await looking
+            assert all("is back" in one for one in told), told
+        assert told == [], "after the first look it knows better"
+        acted = []
+        for _ in range(15):
+            await asyncio.sleep(1)
+            acted += await dog.dog.look()
+        assert acted == [f"{pair_id}: hedged" for pair_id in s.engine.pairs]
+
+    run_scene(tmp_path, main)
+
+
 def test_a_bot_that_stopped_by_itself_needs_no_watchdog(tmp_path: Path) -> None:
     async def main(s: Scene) -> None:
         await s.stack.open()

@@ -66,6 +66,31 @@ class Stopper:
             bots.ask_to_stop()
 
 
+class Careful:
+    """A view that cannot harm what it shows: a closed pipe or a bug in it is logged, and the bots go on."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def __call__(self, event: str, pair_id: str, **facts: object) -> None:
+        self._try(lambda: self._view(event, pair_id, **facts))
+
+    def say(self, text: str, *, kind: str = "") -> None:
+        self._try(lambda: self._view.say(text, kind=kind))
+
+    def refresh(self, bots: Bots) -> None:
+        self._try(lambda: self._view.refresh(bots))
+
+    def close(self) -> None:
+        self._try(self._view.close)
+
+    def _try(self, show: Callable[[], None]) -> None:
+        try:
+            show()
+        except Exception:
+            log.exception("view.failed")
+
+
 @dataclass(slots=True)
 class Run:
     """What is run, and how.
@@ -90,6 +115,9 @@ class Run:
     endings: dict[str, str] = field(default_factory=dict)
     """Bot -> how it was left; filled at the end."""
     _watch: Watch | None = None
+
+    def __post_init__(self) -> None:
+        self.view = Careful(self.view)
 
     async def run(self, runtime: Runtime, stopper: Stopper) -> bool:
         """Until asked to stop. True when everything was left flat or held as meant.
@@ -183,10 +211,7 @@ class Run:
 
     async def _show(self, bots: Bots, runtime: Runtime) -> None:
         while True:
-            try:
-                self.view.refresh(bots)
-            except Exception:
-                log.exception("view.failed")
+            self.view.refresh(bots)
             await runtime.clock.sleep(REFRESH_S)
 
     def _tell_endings(self, bots: Bots) -> None:

@@ -89,10 +89,21 @@ def _of_sizes(config: BotConfig) -> Iterator[str]:
             f"parameters.max_positions {_n(count)} pairs of two legs of {_n(size)} USD are {_n(count * size * 2)} USD, above "
             f"risk.max_total_exposure_usd {_n(whole)}: so many pairs are never open"
         )
+    yield from _of_distances(config)
     leverage = _value(config, "parameters.target_leverage")
     distance = _first(config, "parameters.risk_config.min_liquidation_distance_pct", "parameters.min_liquidation_distance_pct")
     if leverage is not None and distance is not None and leverage * distance >= 1:
         yield f"parameters.target_leverage {_n(leverage)} leaves less than min_liquidation_distance_pct {_n(distance)}: no entry"
+
+
+def _of_distances(config: BotConfig) -> Iterator[str]:
+    """Entries leave more than the distance at which they would be left again (E24); risk must not reduce them before that."""
+    from strategies.implementations.funding_arbitrage.sizing import ENTRY_DISTANCE
+
+    left, shrunk = _value(config, "parameters.risk_config.min_liquidation_distance_pct"), _value(config, "risk.shrink_liquidation_distance")
+    if left is not None and shrunk is not None and left * ENTRY_DISTANCE < shrunk:
+        entered = left * ENTRY_DISTANCE
+        yield f"risk.shrink_liquidation_distance {_n(shrunk)} is above what entries leave, {_n(entered)}: reduced as soon as they are made"
 
 
 def _of_grid(config: BotConfig) -> Iterator[str]:

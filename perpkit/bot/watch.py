@@ -49,6 +49,13 @@ class Watch:
             case "risk.breaker_open":
                 title = f"{facts.get('venue')}: entries stopped"
                 self._notifier.post(NoticeKind.ALERT, title, str(facts.get("reason")), key=f"breaker:{facts.get('venue')}")
+            case "protection.failed" | "protection.blind" | "protection.unwatched":
+                title = f"{pair_id}: its {event.partition('.')[2]} protection needs you" if pair_id else f"{event} on {facts.get('venue')}"
+                self._notifier.post(NoticeKind.ALERT, title, str(facts.get("reason", "")), key=f"{pair_id}:{event}")
+            case "emulated.over" if facts.get("good") is False:
+                self._notifier.post(
+                    NoticeKind.ALERT, f"{pair_id}: an order group ended badly", str(facts.get("reason", "")), key=f"{pair_id}:{facts}"
+                )
             case "venue.gap":
                 self._gap(str(facts.get("venue")), str(facts.get("reason")))
             case "venue.proved":

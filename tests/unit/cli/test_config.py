@@ -245,6 +245,7 @@ def test_effective_values_with_unit_meaning_and_where_they_come_from(tmp_path: P
         ({"risk": {"max_naked_usd": 100}}, "may block all entries"),
         ({"risk": {"max_loop_lag_s": 0.05}}, "max_loop_lag_s 0.05"),
         ({"paper": {"balance_usd": 10}}, "cannot pay a leg"),
+        ({"parameters": {"risk_config": {"min_liquidation_distance_pct": "0.07"}}}, "reduced as soon as they are made"),
     ],
 )
 def test_contradictions(sections: dict[str, Any], words: str) -> None:

@@ -1,5 +1,7 @@
 """The end of a holding: everything off the book, the own share out in bounded steps, and the proof that it is so."""
 
+import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from database.records import HoldingState
@@ -13,6 +15,8 @@ from .ticket import Ticket, TicketRefused
 
 if TYPE_CHECKING:
     from .holding import Holding
+
+log = logging.getLogger("strategies.execution")
 
 WAIT_S = 1.0
 MAX_WAIT_S = 10.0
@@ -28,8 +32,8 @@ async def close_out(holding: "Holding", clock: Clock, reason: str) -> None:
     failures = sent = 0
     since_s = clock.monotonic()
     while True:
-        await holding.cancel_all()
         try:
+            await _cleared(holding)
             if not await holding.market.reconcile():
                 if clock.monotonic() - since_s > limits.resolve_deadline_s:
                     return await holding.move(HoldingState.ALERT, f"cannot prove what is left to close: {reason}")
@@ -54,6 +58,18 @@ async def close_out(holding: "Holding", clock: Clock, reason: str) -> None:
             await clock.sleep(WAIT_S)
         if failures:
             await clock.sleep(min(limits.poll_s * 2**failures, MAX_WAIT_S))
+
+
+async def _cleared(holding: "Holding") -> None:
+    """Every order proved ended. One whose outcome stays unknown goes on being asked for, and is told about: nothing else may be sent."""
+    while True:
+        try:
+            async with asyncio.timeout(holding.limits.resolve_deadline_s):
+                return await holding.cancel_all()
+        except TimeoutError:
+            waiting = [o.client_order_id for o in holding.orders(live=True)]
+            log.error("close.waits holding=%s orders=%s", holding.holding_id, waiting)
+            holding.share.say("close.waits", orders=waiting)
 
 
 async def _reduce(holding: "Holding", attempt: int, reason: str) -> None:

@@ -322,6 +322,24 @@ def test_e09_a_decided_close_goes_on_after_a_restart(tmp_path: Path) -> None:
     run_desk(tmp_path, main)
 
 
+def test_e01_a_close_sends_nothing_while_an_order_is_unknown_and_says_so(tmp_path: Path) -> None:
+    async def main(d: DeskStack) -> None:
+        holding = await bought(d)
+        resting = await holding.place(limit(Side.BUY, 99_000))
+        d.venue.host.set_black_hole(True)
+        closing = asyncio.create_task(holding.close("test"))
+        await asyncio.sleep(50)
+        assert holding.state is HoldingState.CLOSING
+        assert resting.live, "silence proves nothing"
+        assert d.s.story.of("close.waits")
+        assert len(d.s.story.of("order.send")) == 2
+        d.venue.host.set_black_hole(False)
+        assert (await asyncio.wait_for(closing, 120)).state is HoldingState.CLOSED
+        assert d.position == 0
+
+    run_desk(tmp_path, main)
+
+
 def test_e35_a_stop_takes_entries_off_and_leaves_what_reduces(tmp_path: Path) -> None:
     async def main(d: DeskStack) -> None:
         holding = await bought(d)

@@ -181,7 +181,7 @@ def settle(world: World, price: Decimal) -> None:
                 world.fill(order, order.left)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SIDES, st.booleans(), st.sampled_from([D(0), D("0.020")]), STEPS)
 def test_e17_an_oco_never_exits_more_than_it_protects(side: Side, at_venue: bool, rest: Decimal, steps: list[tuple[str, int, int]]) -> None:
     """Alone in the holding, or for a part of it."""
@@ -203,7 +203,7 @@ def test_e17_an_oco_never_exits_more_than_it_protects(side: Side, at_venue: bool
         assert sum(o.role == "exit" and o.filled == 0 for o in world.orders) >= MAX_ATTEMPTS
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SIDES, st.booleans(), STEPS)
 def test_e17_a_bracket_exits_what_its_entry_filled(side: Side, at_venue: bool, steps: list[tuple[str, int, int]]) -> None:
     entry = Bracket(quantity=D("0.010"), price=D(100), exits=exits(side.opposite, at_venue), entry_s=20.0)
@@ -313,7 +313,7 @@ def test_a_group_of_the_venue_that_does_not_act_is_taken_over() -> None:
         world.fill(world.orders[0], D(1) if complete else D("0.4"))
         world.price = D(94)
         turns = 0
-        while not world.told:
+        while not world.told and turns < 10:
             world.now_ns += NS_PER_S
             world.turn()
             turns += 1

@@ -85,8 +85,7 @@ def test_e11_the_opposite_direction_is_refused_also_for_plans_that_have_not_fill
     run_stack(tmp_path, main)
 
 
-@pytest.mark.parametrize("taken", ["0.006", "0.015", "0.03"])
-@pytest.mark.parametrize("foreign", ["0", "0.004"])
+@pytest.mark.parametrize(("taken", "foreign"), [("0.006", "0"), ("0.015", "0"), ("0.03", "0"), ("0.015", "0.004")])
 def test_e12_a_forced_close_of_a_shared_position_takes_the_foreign_share_then_the_oldest_pair(
     tmp_path: Path, taken: str, foreign: str
 ) -> None:

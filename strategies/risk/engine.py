@@ -70,7 +70,7 @@ class RiskEngine:
         watchdog acts for this bot, because its orders are not real."""
         self.limits, self.strategy, self.account = limits, strategy, account
         self.clients = dict(clients)
-        self.clock, self.offload, self._journal, self._observer = runtime.clock, runtime.offload, journal, observer
+        self.clock, self.offload, self._journal, self._observer = runtime.clock, runtime.offload, journal, tee(observer)
         self.halt: Halt | None = None
         self.fenced: str | None = None
         self.figures = {venue: VenueFigures(client, runtime.clock) for venue, client in clients.items()}

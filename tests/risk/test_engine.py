@@ -13,7 +13,7 @@ from strategies.execution.engine import EntryRefused
 from strategies.execution.guard import OrderCheck
 from strategies.execution.plan import Tactic
 from strategies.execution.ticket import Ticket
-from strategies.risk import RiskLimits
+from strategies.risk import RiskLimits, tee
 from strategies.risk.halt import HaltFile, halt, resume
 from tests.risk.scene import LONG, SHORT, Scene, run_scene, until
 from tests.strategies.stack import MID, commands_of
@@ -340,6 +340,20 @@ def test_e42_a_halt_takes_adding_orders_of_holdings_off_and_leaves_what_protects
         assert resting(s) == 1
 
     run_scene(tmp_path, main, dead_man_s=None)
+
+
+def test_whoever_watches_never_holds_up_a_halt(tmp_path: Path) -> None:
+    async def main(s: Scene) -> None:
+        def broken(event: str, pair_id: str, **facts: object) -> None:
+            raise RuntimeError("the view is gone")
+
+        s.risk._observer = tee(broken, s.risk._observer)
+        halt(tmp_path, "flood", "anna", s.risk.now_ns())
+        await asyncio.sleep(1.0)
+        assert s.of("halt.set")
+        assert s.risk.entry_block() is not None
+
+    run_scene(tmp_path, main)
 
 
 def test_e42_a_state_folder_nobody_looks_at_enters_nothing(tmp_path: Path) -> None:

@@ -109,6 +109,28 @@ def test_a_dead_bots_naked_leg_is_flattened_by_its_excess_and_the_bot_finds_it_b
     run_scene(tmp_path, main)
 
 
+def test_it_watches_by_itself_and_again_while_the_bot_stays_away(tmp_path: Path) -> None:
+    """First there is nothing to do; then a leg is deleveraged, and the next look finds it."""
+
+    async def main(s: Scene) -> None:
+        record = await s.stack.open()
+        await s.die()
+        watching = asyncio.create_task(Dog(s.stack, tmp_path).dog.run())
+        await asyncio.sleep(30)
+        venue = s.stack.venues[LONG]
+        market = venue.exchange.markets[venue.symbol].spec
+        venue.exchange.deleverage(venue.now(), venue.account.account, venue.symbol, market.to_steps(D("0.004")))
+        assert s.stack.positions() == {LONG: D("0.006"), SHORT: D("-0.01")}
+        await asyncio.sleep(75)
+        assert s.stack.positions() == {LONG: D("0.006"), SHORT: D("-0.006")}
+        assert {i.pair_id for i in takeover.read(tmp_path)} == {record.pair_id}
+        assert Fence(tmp_path).held() is None
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+    run_scene(tmp_path, main)
+
+
 def test_e08_an_order_of_the_watchdog_is_on_disk_before_the_venue_has_it(tmp_path: Path) -> None:
     async def main(s: Scene) -> None:
         await naked(s)

@@ -13,9 +13,11 @@ import pytest
 from database.connect import sqlite_url
 from database.journal import Journal
 from database.records import FillCause, FillRecord, IntentRecord, IntentState, Leg, PairRecord, PairState, RunRecord
-from exchange_clients.model import Fill, Purpose
+from exchange_clients.model import Fill, Purpose, Side
 from exchange_simulator.dialects.base import RequestFault
 from perpkit.cli.main import run
+from strategies.execution.desk import Desk, Ticket
+from strategies.execution.engine import ExecutionEngine
 from strategies.execution.plan import ExecutionLimits, PairPlan, Tactic
 from tests.e2e.conftest import Served, serve
 
@@ -357,3 +359,51 @@ def test_close_holds_while_a_venue_is_down_and_says_that_it_is_not_closed(wreck:
     if code == 5:
         assert told["closed"][0]["state"] != "closed"
     assert wreck.position(Leg.LONG) + wreck.position(Leg.SHORT) == 0, "still hedged"
+
+
+def holding(wreck: Wreck) -> str:
+    """Two hundredths bought, and a take-profit that rests; left as a bot leaves it that was stopped."""
+    served = wreck.venue(Leg.LONG)
+    bench = served.bench
+
+    async def trade() -> str:
+        client = await bench.connected()
+        journal = Journal.open(sqlite_url(wreck.home / "journal.db"))
+        engine = ExecutionEngine(journal, {LONG: client}, bench.runtime, strategy="grid", account="main")
+        desk = Desk.beside(engine, bench.runtime)
+        await engine.start()
+        await desk.start()
+        held = await desk.open_holding(wreck.ids[Leg.LONG], sign=1, reason="test")
+        order = await held.place(Ticket(side=Side.BUY, quantity=QUANTITY))
+        await order.ended()
+        await held.place(Ticket(side=Side.SELL, quantity=QUANTITY, price=Decimal(60_000), reduce_only=True, tag="tp"))
+        await desk.stop()
+        await engine.stop()
+        journal.close()
+        await client.disconnect()
+        return held.holding_id
+
+    return served.wait(trade())
+
+
+def test_a_holding_is_shown_proved_and_closed(wreck: Wreck, capsys: pytest.CaptureFixture[str]) -> None:
+    name = holding(wreck)
+
+    def call(*arguments: str) -> tuple[int, Any]:
+        code = run([*arguments, "--home", str(wreck.home), "--json", *wreck.venue(Leg.LONG).options])
+        return code, json.loads(capsys.readouterr().out)
+
+    assert wreck.position(Leg.LONG) == QUANTITY
+    code, told = call("positions")
+    assert [(leg["holding_id"], Decimal(leg["own"]), leg["agrees"]) for leg in told["legs"]] == [(name, QUANTITY, True)]
+    code, told = call("recover")
+    (one,) = told["holdings"]
+    assert (code, one["holding_id"], one["proved"], told["pairs"]) == (0, name, True, [])
+    assert one["allowed"].startswith("its bot goes on")
+    assert call("recover", "--apply")[0] == 0
+    assert wreck.position(Leg.LONG) == QUANTITY, "what is held and protected stays"
+    code, told = call("close", name)
+    assert (code, told["closed"][0]["state"], told["closed"][0]["left"]) == (0, "closed", {})
+    assert wreck.position(Leg.LONG) == 0
+    bench = wreck.venue(Leg.LONG).bench
+    assert list(wreck.venue(Leg.LONG).call(lambda: list(bench.exchange.open_orders(bench.account.account)))) == []

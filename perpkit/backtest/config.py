@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from exchange_simulator.core.types import QueueModel
 from perpkit.backtest.data.candles import CandleTable, QuoteTable
 from perpkit.backtest.data.funding import FundingTable
+from perpkit.backtest.data.service import FundingDatabase
 
 _MODEL = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,7 +45,7 @@ class MarketModel(BaseModel):
     candles: CandleTable | None = None
     quotes: QuoteTable | None = None
     stream: StreamFile | None = None
-    funding: FundingTable | None = None
+    funding: FundingTable | FundingDatabase | None = None
     funding_interval_hours: Decimal | None = Field(default=None, gt=0)
     path: Literal["ohlc", "close"] = "ohlc"
     spread_bps: Decimal = Field(default=Decimal(2), gt=0)

@@ -27,7 +27,8 @@ from exchange_simulator.simulated_client import SimulatedClient
 from exchange_simulator.simulated_venue import SimulatedVenue, simulated_spec
 from perpkit.backtest.clock import IdleClock
 from perpkit.backtest.config import BacktestConfig, MarketModel, VenueModel
-from perpkit.backtest.data.funding import FundingHistory, Settlement, iso_minute, read_funding
+from perpkit.backtest.data.funding import FundingHistory, FundingTable, Settlement, iso_minute, read_funding
+from perpkit.backtest.data.service import FundingDatabase
 from perpkit.backtest.market import CandleFeed, Feed, HistoryFunding, IntervalFeed, Market, Player, Ticks, apart, feed_of, gaps_of, same_way
 from perpkit.backtest.memory import MemoryJournal
 from perpkit.backtest.recorder import ACCOUNT, Recorder, Told, book_all
@@ -214,7 +215,7 @@ async def _close(bots: Bots) -> None:
 def _stage(sim: Simulation, runtime: Runtime, name: str, model: VenueModel, config: BacktestConfig, spec: RunSpec) -> Stage:
     root = Path(spec.data)
     histories = {
-        base: _flipped(read_funding(root, market.funding), spec.flip_seed, f"{name} {base}")
+        base: _flipped(_funding(root, market.funding), spec.flip_seed, f"{name} {base}")
         for base, market in model.markets.items()
         if market.funding is not None
     }
@@ -256,6 +257,10 @@ def _offset(venue: SimulatedVenue, base: str, history: FundingHistory) -> None:
         exchange = venue.exchange
         listed = exchange.markets[base].spec
         exchange.change_market(exchange.now_ns, replace(listed, funding_offset_ns=history.offset_ns))
+
+
+def _funding(root: Path, source: FundingTable | FundingDatabase) -> FundingHistory:
+    return source.read() if isinstance(source, FundingDatabase) else read_funding(root, source)
 
 
 def _flipped(history: FundingHistory, seed: int | None, name: str) -> FundingHistory:
@@ -321,6 +326,6 @@ def _inputs(spec: RunSpec, config: BacktestConfig, bot: bot_config.BotConfig) ->
     for name in bot.venues:
         for market in config.venues[name].markets.values():
             for source in (market.candles, market.quotes, market.stream, market.funding):
-                if source is not None:
+                if source is not None and not isinstance(source, FundingDatabase):
                     files[source.file] = None
     return tuple(Input(name, hashlib.sha256((Path(spec.data) / name).read_bytes()).hexdigest()) for name in sorted(files))

@@ -10,6 +10,7 @@ import pytest
 
 from perpkit.backtest.data.candles import CandleTable, QuoteTable, read_candles, read_quotes
 from perpkit.backtest.data.funding import FundingTable, read_funding
+from perpkit.backtest.data.service import FundingDatabase, SqlFunding
 from perpkit.backtest.data.tables import DataError, rows
 from tests.backtest.history import write
 
@@ -175,3 +176,21 @@ def test_what_is_no_table(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=told):
             list(rows(tmp_path, FundingTable(file=name, interval_hours=D(8))))
+
+
+def test_the_services_database_is_read_where_it_is_and_missed_in_words(tmp_path: Path) -> None:
+    import sqlite3
+
+    url = f"sqlite:///{tmp_path / 'service.db'}"
+    with pytest.raises(DataError, match=r"there is no table funding_rates: the funding-rate service has not written here; give CSV"):
+        SqlFunding(url)
+    with sqlite3.connect(tmp_path / "service.db") as db:
+        db.execute("create table funding_rates (venue, symbol, settled_at, rate, interval_hours)")
+        rows = [("a", "BTC", 1_704_096_000 * 10**9 + n * 8 * H, "0.0001", "8") for n in range(3)]
+        db.executemany("insert into funding_rates values (?, ?, ?, ?, ?)", [*rows, ("b", "BTC", 1_704_096_000 * 10**9, "0.5", "8")])
+    db.close()
+    found = SqlFunding(url).read("a", "BTC")
+    assert [(s.ts_ns // H % 24, s.rate) for s in found.settlements] == [(8, D("0.0001")), (16, D("0.0001")), (0, D("0.0001"))]
+    assert FundingDatabase(database=url, venue="a", symbol="BTC").read().settlements == found.settlements
+    with pytest.raises(DataError, match="no settlements"):
+        SqlFunding(url).read("a", "ETH")

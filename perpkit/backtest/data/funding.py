@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -68,7 +69,12 @@ def read_funding(root: Path, table: FundingTable) -> FundingHistory:
     Raises:
         DataError: unsorted, duplicate, off the settlement times, not numbers, without an interval.
     """
-    stamped = [(row, row.time_ns("time", TIME), _rate(row)) for row in rows(root, table)]
+    return settled(table, rows(root, table))
+
+
+def settled(table: FundingTable, cells: Iterable[Cells]) -> FundingHistory:
+    """Rows as settlements, wherever they come from. Raises DataError as `read_funding` does."""
+    stamped = [(row, row.time_ns("time", TIME), _rate(row)) for row in cells]
     intervals = _intervals(table, stamped)
     offset_ns = int(table.offset_hours * NS_PER_HOUR)
     settlements: list[Settlement] = []

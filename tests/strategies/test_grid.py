@@ -435,6 +435,33 @@ def test_e09_a_restart_knows_every_order_and_protects_what_filled_meanwhile(tmp_
     run_grid(tmp_path, main)
 
 
+@pytest.mark.parametrize("name", [VENUE, "dydx"])
+def test_a_cancel_that_came_before_its_order_or_a_restart_is_not_lost(tmp_path: Path, name: str) -> None:
+    async def main(g: GridStack) -> None:
+        await g.until(lambda: bool(g.standing()))
+        g.price("0.998")
+        await g.until(lambda: any(o.role is Role.TAKE_PROFIT for o in g.runner().state.orders))
+        await g.grid.begin_close(g.runner().state.holding_id, "while the take-profit is on its way")
+        await g.until_phase(Phase.HALTED)
+        assert g.position() == 0
+        assert not g.open_orders()
+        g.price("1")
+        await g.s.settle(1)
+        await g.grid.resume("BTC")
+        await entered(g)
+        g.venue.faults("server_error times=0")
+        await g.grid.begin_close(g.runner().state.holding_id, "while the venue is down")
+        await g.until(lambda: all(o.cancelling for o in g.runner().state.orders))
+        await g.down()
+        g.venue.calm()
+        await g.up()
+        await g.until_phase(Phase.HALTED)
+        assert g.position() == 0
+        assert not g.open_orders()
+
+    run_grid(tmp_path, main, name=name)
+
+
 class Killed(BaseException):
     """The process is gone."""
 

@@ -170,6 +170,13 @@ class GridRunner:
         self._tell_waiting()
         await self._save()
 
+    def _insist(self, holding: Holding) -> None:
+        """A decided cancel is asked for until its end is proved: the order may not have been there yet, or the process was another one."""
+        for order in self.state.orders:
+            known = holding.order(order.client_order_id) if order.cancelling else None
+            if known is not None and known.live:
+                known.cancel()
+
     def _seen(self, order: GridOrder, known: DeskOrder | None) -> Seen | None:
         if order.client_order_id in self._sending and (known is None or not known.live):
             return None
@@ -249,7 +256,6 @@ class GridRunner:
         again = False
         entries = [a for a in actions if isinstance(a, Place) and a.role is Role.ENTRY]
         sends: list[GridOrder] = []
-        cancels: list[str] = []
         for action in actions:
             match action:
                 case Turn():
@@ -269,7 +275,6 @@ class GridRunner:
                     self.state, again = applied(self.state, action, self.clock.time_ns()), True
                 case Cancel(client_order_id=client_order_id):
                     self.state = cancelling(self.state, client_order_id)
-                    cancels.append(client_order_id)
                 case Place() if action.role.reduces:
                     sends.append(self._draw(action))
                 case Wait():
@@ -280,7 +285,7 @@ class GridRunner:
                     self.state, again = applied(self.state, action, self.clock.time_ns()), True
         if entries and await self._may_enter(entries):
             sends += [self._draw(a) for a in entries]
-        await self._go(sends, cancels)
+        await self._go(sends)
         return again
 
     def _draw(self, action: Place) -> GridOrder:
@@ -300,15 +305,12 @@ class GridRunner:
         self.state = placed(self.state, order, now_ns)
         return order
 
-    async def _go(self, sends: list[GridOrder], cancels: list[str]) -> None:
+    async def _go(self, sends: list[GridOrder]) -> None:
         """State first, then the venue. What adds is not sent when the state cannot be kept."""
         kept = await self._save()
         if self.holding is None:
             return
-        for client_order_id in cancels:
-            order = self.holding.order(client_order_id)
-            if order is not None:
-                order.cancel()
+        self._insist(self.holding)
         for planned in sends:
             if kept or planned.role.reduces:
                 task = asyncio.create_task(self._send(self.holding, planned), name=f"{self.key}:{planned.client_order_id}")
@@ -316,6 +318,10 @@ class GridRunner:
 
     async def _send(self, holding: Holding, order: GridOrder) -> None:
         entry = order.role is Role.ENTRY
+        wanted = self.state.order(order.client_order_id)
+        if wanted is None or wanted.cancelling:
+            self._sending.pop(order.client_order_id, None)
+            return
         ticket = Ticket(
             side=order.side,
             quantity=order.quantity,

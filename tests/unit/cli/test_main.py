@@ -23,11 +23,22 @@ def test_help_imports_nothing_heavy() -> None:
     assert all(name in done.stdout for name in COMMANDS)
 
 
+GROUPS = {"config": ("new", "check", "reload"), "keys": ("add", "list", "revoke")}
+LINES = [f"{command} {inner}".strip() for command in COMMANDS for inner in GROUPS.get(command, ("",))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_and_json(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([command, "--help"]) == 0
+@pytest.mark.parametrize("line", LINES)
+def test_every_command_has_help_and_json(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*line.split(), "--help"]) == 0
     assert "--json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_of_commands_lists_them(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([group, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in GROUPS[group])
 
 
 @pytest.mark.parametrize(

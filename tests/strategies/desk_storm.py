@@ -34,10 +34,10 @@ from exchange_simulator.core.types import Side as SimSide
 from strategies.execution.desk import Holding, Ticket, TicketRefused
 from strategies.execution.emulated.exits import Stance
 from strategies.execution.emulated.iceberg import Iceberg
-from strategies.execution.emulated.runner import EmulatedOrder
+from strategies.execution.emulated.runner import PREFIX, EmulatedOrder
 from tests.strategies.desk_stack import DeskStack, KillAt, Killed, run_desk
 from tests.strategies.simulation import accepted
-from tests.strategies.stack import commands_of
+from tests.strategies.stack import commands_of, decode
 
 D = Decimal
 ZERO = D(0)
@@ -277,6 +277,11 @@ class Storm:
         await self.reach(d, lambda: d.desk.entry_block() is None, "E10: the venue is not proved")
         await self.reach(d, lambda: not any(o.unproved for o in holding.orders(live=True)), "E2: an order stays unknown")
         await self.reach(d, lambda: holding.own == d.position - self.foreign, "E5, E11: our account is not the truth")
+        assert d.s.journal is not None
+        saved = {r.key.removeprefix(PREFIX): decode(r.value) for r in d.s.journal.states("test", "main")}
+        lost = [name for name, value in saved.items() if value["over"] is None and name not in d.desk.emulated.orders]
+        if lost:
+            raise Violation(f"E9: not taken up again: {lost}")
         for order in list(d.desk.emulated.orders.values()):
             await self.reach(d, lambda o=order: self.protected(o), f"protection of {order.order_id} is not back")
         record = await asyncio.wait_for(holding.close("the storm is over"), 300)

@@ -25,11 +25,10 @@ from exchange_simulator.world.feed import MarketFeed, drive
 from exchange_simulator.world.profiles import FundingEdge, Listing, Scenario, VenueProfile
 from exchange_simulator.world.replay import Replay
 from exchange_simulator.world.world import World
-from strategies.base_strategy import StrategyContext
-from strategies.execution.desk import Desk
+from perpkit.bot.assemble import assembled
+from perpkit.bot.config import BotConfig, parse
 from strategies.execution.engine import ExecutionEngine
 from strategies.execution.journaling import Observer
-from strategies.implementations.funding_arbitrage.config import FundingArbitrageConfig
 from strategies.implementations.funding_arbitrage.strategy import FundingArbitrage
 
 START_NS = 1_767_571_200 * 10**9
@@ -38,6 +37,7 @@ FIRST_SETTLEMENT_IN_S = 240
 """The curtain rises four minutes before a settlement."""
 DEPOSIT = Decimal(20_000)
 JOURNAL_FILE = "journal.db"
+ACCOUNT = "demo"
 RICH = "hyperliquid"
 EDGE = FundingEdge("ETH", RICH, edge_per_hour=0.00018, hold_hours=10.0, half_life_hours=2.0)
 
@@ -104,22 +104,27 @@ class Scene:
         self.clock.step_to(ts_ns)
 
 
-def strategy_config(symbols: tuple[str, ...]) -> FundingArbitrageConfig:
-    """The demo's parameters; everything else at its default."""
-    return FundingArbitrageConfig.model_validate(
+def bot_config(symbols: tuple[str, ...]) -> BotConfig:
+    """The demo's bot; everything that is not said is at its default."""
+    return parse(
         {
-            "exchanges": tuple(LISTINGS),
-            "symbols": symbols,
-            "max_positions": 1,
-            "max_new_positions_per_cycle": 1,
-            "default_position_size_usd": 1000,
-            "min_profit": "0.0005",
-            "profitability_horizon_hours": 24,
-            "max_rate_age_seconds": 600,
-            "max_loop_lag_ms": 500,
-            "max_clock_skew_ms": 1000,
-            "execution": {"naked_cap_usd": 400},
-            "risk_config": {"erosion_confirmations": 2},
+            "strategy": FundingArbitrage.name,
+            "account": ACCOUNT,
+            "venues": list(LISTINGS),
+            "parameters": {
+                "symbols": symbols,
+                "max_positions": 1,
+                "max_new_positions_per_cycle": 1,
+                "default_position_size_usd": 1000,
+                "min_profit": "0.0005",
+                "profitability_horizon_hours": 24,
+                "max_rate_age_seconds": 600,
+                "max_loop_lag_ms": 500,
+                "max_clock_skew_ms": 1000,
+                "execution": {"naked_cap_usd": 400},
+                "risk_config": {"erosion_confirmations": 2},
+            },
+            "risk": {"max_loop_lag_s": 0.5, "max_clock_skew_s": 1},
         }
     )
 
@@ -166,17 +171,13 @@ async def scene(
         journal = Journal.open(sqlite_url(home / JOURNAL_FILE))
         stack.callback(journal.close)
         assets = tuple(sorted({x.asset for n, p in profiles.items() for x in p.listings if x.symbol in traded[n]}))
-        engine = ExecutionEngine(journal, clients, runtime, strategy=FundingArbitrage.name, account="demo", observer=observer)
-        await engine.start()
-        stack.push_async_callback(engine.stop)
-        desk = Desk.beside(engine, runtime, observer=observer)
-        context = StrategyContext(clients=clients, engine=engine, journal=engine.journal, clock=clock, account="demo", desk=desk)
-        strategy = FundingArbitrage(strategy_config(assets), context)
-        await strategy.initialize()
+        together = assembled([bot_config(assets)], {ACCOUNT: clients}, journal, runtime, environment="demo", observer=observer)
+        (bot,) = await stack.enter_async_context(together)
+        assert isinstance(bot.strategy, FundingArbitrage)
         for name, stage in stages.items():
             for asset in assets:
                 await stage.client.ws_manager.prepare_market_feed(stage.client.instruments.get(_symbol(name, asset)))
-        yield Scene(clock, feed, stages, journal, engine, strategy, notes)
+        yield Scene(clock, feed, stages, journal, bot.engine, bot.strategy, notes)
 
 
 def _profile(name: str) -> VenueProfile:

@@ -15,7 +15,7 @@ from exchange_clients.events import Subscription
 from exchange_clients.model import Fill, Gap, Instrument, OrderInfo
 from exchange_clients.transport.runtime import Runtime
 
-from .emulated.runner import Emulator
+from .emulated.emulator import Emulator
 from .engine import ExecutionEngine
 from .guard import NO_GUARD, Guard
 from .holding import Holding

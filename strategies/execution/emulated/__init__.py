@@ -1,6 +1,7 @@
 """Brackets, OCO, trailing stops and icebergs where a venue has none of its own, safe over crashes."""
 
 from .base import Watch
-from .runner import EmulatedOrder, Emulator
+from .emulator import Emulator
+from .runner import EmulatedOrder
 
 __all__ = ["EmulatedOrder", "Emulator", "Watch"]

@@ -247,7 +247,7 @@ def test_backtest_runs_the_same_file_over_history(file: Path) -> None:
     for name, rate in (("lighter", "-0.0004"), ("hyperliquid", "0.0004")):
         (file.parent / f"{name}.csv").write_text("date,funding_rate\n" + "".join(f"{t},{rate}\n" for t in times))
     bot = yaml.safe_load(file.read_text())
-    result = run_one(RunSpec(bot=bot, data=str(file.parent), from_ns=hours[1], to_ns=hours[1] + 100 * NS_PER_S))
+    result = run_one(RunSpec(bot=bot, data=str(file.parent), from_ns=hours[1] - 60 * NS_PER_S, to_ns=hours[1] + 60 * NS_PER_S))
     assert result.decisions["enter: edge"] >= 1
     assert result.decisions["exit: age"] >= 1
     assert result.positions[0].symbol == "BTC"

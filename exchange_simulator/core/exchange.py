@@ -4,7 +4,8 @@ Every call that changes something takes `ts_ns` first; time never goes back. Bef
 (settlements, expiries, dead-man switches), each at its own time. A driver that must not be late reads `next_due_ns` and calls `advance`.
 Nothing here waits, reads a clock or draws a random number: the same calls give the same events.
 
-Funding settles at whole multiples of the market's interval in UTC, plus its offset. Marks and indices are set from outside, before the time they count.
+Funding settles at whole multiples of the market's interval in UTC, plus its offset. Marks and indices are set from outside, before
+the time they count.
 """
 
 from __future__ import annotations

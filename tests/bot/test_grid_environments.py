@@ -163,13 +163,11 @@ def test_the_file_runs_against_a_venue(file: Path, environment: Environment) -> 
 
 
 def test_the_file_runs_in_the_demo(file: Path) -> None:
-    file.write_text(YAML.replace('take_profit: "0.1"', 'take_profit: "0.02"'))
-
     async def main(sim: Simulation) -> Seen:
         async with surroundings(
             Environment.DEMO, [load(file)], sim.runtime, home=file.parent, resolve=no_keys, network=sim.network, seed=7
         ) as around:
-            return await live_through(around, file, lambda to: None, sim.runtime.clock.sleep, 900)
+            return await live_through(around, file, lambda to: None, sim.runtime.clock.sleep, 45)
 
     check(run(main, seed=7), "demo")
 

@@ -466,7 +466,7 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-@pytest.mark.parametrize("steps", [3, 5, 7, 9, 11, 13, 15, 17, 20, 23, 27, 31, 36, 41, 47, 54])
+@pytest.mark.parametrize("steps", [3, 7, 11, 14, 17, 21, 27, 33, 41, 54])
 def test_e09_a_kill_at_any_journal_step_leaves_nothing_unprotected(tmp_path: Path, steps: int) -> None:
     left: list[int | None] = [None]
     died = asyncio.Event()

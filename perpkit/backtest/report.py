@@ -231,7 +231,7 @@ def _position(p: PositionRow) -> tuple[str, ...]:
         "" if p.hours is None else figure(p.hours, 1),
         *parts,
         money(p.total),
-        f"<td class=l>{escape(p.reason[:80])}</td>",
+        f'<td class=l title="{escape(p.reason, quote=True)}">{escape(p.reason.partition(":")[0])}</td>',
     )
 
 

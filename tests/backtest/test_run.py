@@ -226,3 +226,29 @@ def ns_of_a_day() -> int:
     from tests.backtest.history import MORNING
 
     return ns(MORNING)
+
+
+def test_a_grid_runs_with_the_same_file_and_its_holding_is_told(tmp_path: Path) -> None:
+    """Its market orders join the book; bars have no trades, so an entry fills when the price goes through it."""
+    candles(tmp_path / "alpha.csv", [(100, 100.4, 98.6, 99), (99, 101.4, 98.9, 101)] * 3)
+    funding(tmp_path / "alpha_funding.csv", "0.0001", every=1, hours=6)
+    grid_bot = {
+        "strategy": "grid",
+        "venues": ["alpha"],
+        "parameters": {
+            "symbols": ["X"],
+            "grid_step": "0.4",
+            "take_profit": "0.5",
+            "order_notional_usd": "200",
+            "check_interval_seconds": 60,
+            "wait_time": 60,
+        },
+        "backtest": {"venues": {"alpha": {"quote": "USDT", "markets": {"X": market("alpha", every=1)}}}},
+    }
+    found = run_one(spec(grid_bot, tmp_path, 0, 5))
+    (holding,) = found.positions
+    assert found.venues[0].fills >= 2
+    assert holding.venues == ("alpha",)
+    assert holding.total == found.summary.total == found.split.total
+    assert found.split.unexplained == 0
+    assert found.split.funding < 0

@@ -77,6 +77,8 @@ def test_e39_each_open_pair_keeps_the_tightest_it_ever_had_over_restarts() -> No
     refused = held.change(Config(max_age=30, venues=("x",)), ["p1", "p2"])
     assert (held.of("p1").max_age, held.of("p2").max_age, held.of("new").max_age) == (5, 5, 30)
     assert held.of("p1").venues == ("a", "b")
+    held.change(Config(max_age=20), ["p1", "p2"])
+    assert (held.of("p1").max_age, held.of("new").max_age) == (5, 20), "tighter than the last file, looser than the promise"
     assert [change.name for change in refused["p1"] if not change.applies] == ["max_age", "venues"]
     again = HeldConfigs(Config(max_age=40))
     again.restore(held.dump())

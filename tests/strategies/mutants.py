@@ -449,13 +449,14 @@ def survives(mutant: Mutant, root: Path) -> bool:
 
 def every() -> tuple[Mutant, ...]:
     """Those of the engine and those of the clients it stands on."""
+    from tests.strategies.bot_mutants import BOT_MUTANTS
     from tests.strategies.client_mutants import CLIENT_MUTANTS
     from tests.strategies.desk_mutants import DESK_MUTANTS
     from tests.strategies.funding_mutants import FUNDING_MUTANTS
     from tests.strategies.owner_mutants import OWNER_MUTANTS
     from tests.strategies.risk_mutants import RISK_MUTANTS
 
-    return (*MUTANTS, *OWNER_MUTANTS, *DESK_MUTANTS, *RISK_MUTANTS, *FUNDING_MUTANTS, *CLIENT_MUTANTS)
+    return (*MUTANTS, *OWNER_MUTANTS, *DESK_MUTANTS, *RISK_MUTANTS, *FUNDING_MUTANTS, *CLIENT_MUTANTS, *BOT_MUTANTS)
 
 
 def main(wanted: list[str]) -> int:

@@ -219,6 +219,9 @@ def _show(result: "RunResult", more: "Mapping[str, WalkForward | NullTest]", out
         if isinstance(found, WalkForward):
             notes.append(f"walk-forward: {found.positive} of {len(found.folds)} stretches above zero, together {figure(found.total)} USD")
         if isinstance(found, NullTest):
-            notes.append(f"null test: better than {found.percentile * 100:.0f} % of {found.runs} runs with random funding signs")
+            share, funding = found.percentile * 100, found.funding_percentile * 100
+            notes.append(
+                f"null test: better than {share:.0f} % of {found.runs} runs with random funding signs; its funding alone than {funding:.0f} %"
+            )
     notes.append(f"{result.events:,} events in {took:.1f} s; {out / 'report.html'}")
     emit_table(title, ("venue", ">price", ">slippage", ">fees", ">funding", ">unexplained", ">result"), rows, notes=notes)

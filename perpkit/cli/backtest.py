@@ -221,7 +221,7 @@ def _show(result: "RunResult", more: "Mapping[str, WalkForward | NullTest]", out
         if isinstance(found, NullTest):
             share, funding = found.percentile * 100, found.funding_percentile * 100
             notes.append(
-                f"null test: better than {share:.0f} % of {found.runs} runs with random funding signs; its funding alone than {funding:.0f} %"
+                f"null test: better than {share:.0f} % of {found.runs} runs with random funding signs; its funding than {funding:.0f} %"
             )
     notes.append(f"{result.events:,} events in {took:.1f} s; {out / 'report.html'}")
     emit_table(title, ("venue", ">price", ">slippage", ">fees", ">funding", ">unexplained", ">result"), rows, notes=notes)

@@ -8,6 +8,8 @@ from database.journal import Journal
 from database.records import StateRecord
 from exchange_clients.model import NS_PER_S, ZERO
 
+from .pauses import growing
+
 VERSION = 1
 
 
@@ -36,7 +38,7 @@ def key(symbol: str, long_venue: str, short_venue: str) -> str:
 
 def after_failure(held: Attempts, limits: AttemptLimits, *, now_ns: int, cost_usd: Decimal, reason: str) -> Attempts:
     """One failure more. `cost_usd` is what it lost, positive."""
-    cooldown = min(limits.cooldown_s * 2**held.failures, limits.max_cooldown_s)
+    cooldown = growing(limits.cooldown_s, held.failures, limits.max_cooldown_s)
     return Attempts(
         failures=held.failures + 1,
         cost_usd=held.cost_usd + max(cost_usd, ZERO),

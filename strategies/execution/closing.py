@@ -10,6 +10,7 @@ from exchange_clients.model import Purpose, Side
 from exchange_clients.transport.clock import Clock
 
 from .lots import tradable
+from .pauses import growing
 from .pricing import rung
 from .ticket import Ticket, TicketRefused
 
@@ -57,7 +58,7 @@ async def close_out(holding: "Holding", clock: Clock, reason: str) -> None:
             since_s = clock.monotonic()
             await clock.sleep(WAIT_S)
         if failures:
-            await clock.sleep(min(limits.poll_s * 2**failures, MAX_WAIT_S))
+            await clock.sleep(growing(limits.poll_s, failures, MAX_WAIT_S))
 
 
 async def _cleared(holding: "Holding") -> None:

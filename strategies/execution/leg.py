@@ -27,6 +27,7 @@ from .decide import LegView, Send
 from .guard import Guard, OrderCheck
 from .journaling import AsyncJournal, Observer
 from .market import SharedMarket
+from .pauses import growing
 from .plan import ExecutionLimits, Tactic
 from .pricing import Quote, rung, terms
 from .proof import FIRST_LOOK_S, MAX_BACKOFF_S, OrderProof
@@ -359,7 +360,7 @@ class LegTrader:
         if self.market.paused or (step.reduce and not self.venue_up):
             self._waits += 1
             self.excused += 1
-            pause = min(self._limits.poll_s * 2**self._waits, MAX_BACKOFF_S)
+            pause = growing(self._limits.poll_s, self._waits, MAX_BACKOFF_S)
             self.ready_s = max(self.market.paused_until_s, self._clock.monotonic() + pause)
             return
         self._waits = 0
@@ -370,7 +371,7 @@ class LegTrader:
             self.add_failures = 0 if progressed else self.add_failures + 1
             failures = self.add_failures
         if failures:
-            self.ready_s = self._clock.monotonic() + min(self._limits.poll_s * 2 ** (failures - 1), MAX_BACKOFF_S)
+            self.ready_s = self._clock.monotonic() + growing(self._limits.poll_s, failures - 1, MAX_BACKOFF_S)
 
     def failed(self, step: Send) -> None:
         """An order that was not even tried, because the other leg could not have followed: an entry gives up by count, an exit waits."""

@@ -20,6 +20,7 @@ from exchange_clients.model import ZERO, Fill, FillKind, Instrument
 from exchange_clients.transport.clock import Clock
 
 from .journaling import AsyncJournal, Observer
+from .pauses import growing
 from .proof import LOOKBACK_NS, Execution, Share
 
 if TYPE_CHECKING:
@@ -335,7 +336,7 @@ class SharedMarket:
 
     def pause(self) -> None:
         """The venue refuses everybody's orders (VenuePaused): not asked again for a while, longer each time."""
-        self.paused_until_s = self._clock.monotonic() + min(PAUSE_S * 2**self.pauses, MAX_PAUSE_S)
+        self.paused_until_s = self._clock.monotonic() + growing(PAUSE_S, self.pauses, MAX_PAUSE_S)
         self.pauses += 1
 
     def resumed(self) -> None:

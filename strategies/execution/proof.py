@@ -18,6 +18,7 @@ from exchange_clients.model import NS_PER_S, ZERO, Fill, Instrument, OrderInfo, 
 from exchange_clients.transport.clock import Clock
 
 from .journaling import AsyncJournal, Observer
+from .pauses import growing
 from .plan import ExecutionLimits
 
 if TYPE_CHECKING:
@@ -393,7 +394,7 @@ class OrderProof:
     async def _cancel(self) -> None:
         """Ask for the end of the order. Whatever the answer, only `look` decides what became of it (E4)."""
         now = self._last_query_s = self._clock.monotonic()
-        self._next_cancel_s = now + min(self._limits.poll_s * 2**self._cancels, MAX_BACKOFF_S)
+        self._next_cancel_s = now + growing(self._limits.poll_s, self._cancels, MAX_BACKOFF_S)
         self._cancels += 1
         try:
             await self.market.client.cancel_order(self.client_order_id, contract_id=self.market.instrument.contract_id)

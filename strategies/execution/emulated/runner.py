@@ -14,6 +14,7 @@ from exchange_clients.errors import VenueError
 from exchange_clients.model import NS_PER_S
 
 from ..holding import Holding
+from ..pauses import growing
 from ..pricing import rung
 from ..ticket import DeskOrder, Ticket, TicketRefused
 from . import bracket, iceberg, oco, trailing
@@ -288,7 +289,7 @@ class EmulatedOrder:
             self.holding.share.say("emulated.waits", id=self.order_id, role=role, reason=why)
 
     def _wait(self, role: str, count: int) -> None:
-        pause = min(self.holding.limits.poll_s * 2**count, MAX_BACKOFF_S) if count else 0.0
+        pause = growing(self.holding.limits.poll_s, count, MAX_BACKOFF_S) if count else 0.0
         self._ready_s[role] = self._desk.clock.monotonic() + pause
         if pause:
             asyncio.get_running_loop().call_later(pause, self._changed.set)

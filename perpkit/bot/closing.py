@@ -65,6 +65,29 @@ def settings_of_runs(journal: Journal, owner: Owner) -> dict[str, dict[str, Any]
     return {str(name): dict(given) for name, given in venues.items() if isinstance(given, Mapping)}
 
 
+def world_of(journal: Journal, owner: Owner, venue: str) -> str:
+    """The environment of a venue (mainnet, testnet, demo) in which an owner was opened, by the newest file of its bot."""
+    named = str(settings_of_runs(journal, owner).get(venue, {}).get("environment", "mainnet"))
+    return "mainnet" if named == "prod" else named
+
+
+def worlds(journal: Journal, owners: Sequence[Owner]) -> dict[str, str]:
+    """Venue -> its environment for these owners.
+
+    Raises:
+        NotReal: owners of one venue are in different ones.
+    """
+    found: dict[str, str] = {}
+    for owner in owners:
+        for market in markets(owner):
+            world = world_of(journal, owner, market.venue)
+            if found.setdefault(market.venue, world) != world:
+                raise NotReal(
+                    f"{market.venue} is used in {found[market.venue]} and in {world} by what is open: say which with --environment"
+                )
+    return found
+
+
 async def close_here(
     journal: Journal, wanted: Sequence[Owner], why: str, actor: str, *, make: MakeClient, runtime: Runtime, wait_s: float
 ) -> None:

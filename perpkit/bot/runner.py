@@ -18,6 +18,7 @@ from exchange_clients.errors import VenueError
 from exchange_clients.model import NS_PER_MS, PositionMode
 from exchange_clients.transport.runtime import Runtime
 from perpkit.bot.assemble import Bots, assembled
+from perpkit.bot.closing import open_owners, world_of
 from perpkit.bot.config import BotConfig
 from perpkit.bot.control import ControlServer
 from perpkit.bot.environments import Environment, Resolver, Surroundings, surroundings
@@ -25,6 +26,7 @@ from perpkit.bot.notify import Notifier, Target
 from perpkit.bot.operations import Operations
 from perpkit.bot.view import View
 from perpkit.bot.watch import Watch
+from strategies.execution.ledger.owners import markets, owner_id
 from strategies.risk import tee
 
 log = logging.getLogger("perpkit.bot")
@@ -156,6 +158,7 @@ class Run:
             url = self.journal_url or sqlite_url(self.home / self.environment.journal_file)
             journal = Journal.open(url)
             stack.callback(journal.close)
+            check_journal(journal, self.environment, self.configs)
             around = await stack.enter_async_context(
                 surroundings(
                     self.environment,
@@ -220,6 +223,40 @@ class Run:
             if self._watch is not None:
                 self._watch.stopped(bot.name, bot.run.ending)
             self.view.say(f"{bot.name}: left {bot.run.ending}")
+
+
+def check_journal(journal: Journal, environment: Environment, configs: Sequence[BotConfig]) -> None:
+    """Real and virtual positions, those of a testnet and those of the mainnet: what is open elsewhere is nothing that this run may act on.
+
+    Raises:
+        NotAllowed: the journal is of another environment, or something is open in another world of a venue.
+    """
+    others = sorted({run.environment for run in journal.runs()} - {environment.value})
+    if others:
+        raise NotAllowed(
+            f"this journal was written in {', '.join(others)}, and its positions are none of {environment}: "
+            "leave --journal out, or give each environment its own"
+        )
+    problems = []
+    for owner in open_owners(journal):
+        for market in markets(owner):
+            for config in configs:
+                if config.account != owner.account or market.venue not in config.venues:
+                    continue
+                was, now = world_of(journal, owner, market.venue), client_environment(config, market.venue)
+                if was != now:
+                    problems.append(
+                        f"{owner_id(owner)} is open on {market.venue} {was}, but {config.name} is set to {now}: close it first "
+                        f"(with environment: {was}), or give the other world a state folder of its own (--home)"
+                    )
+    if problems:
+        raise NotAllowed("\n".join(dict.fromkeys(problems)))
+
+
+def client_environment(config: BotConfig, venue: str) -> str:
+    """The environment of a venue's client as the file says."""
+    named = str(config.venues[venue].get("environment", "mainnet"))
+    return "mainnet" if named == "prod" else named
 
 
 async def start_checks(client: BaseExchangeClient, *, live: bool, allow_withdraw_keys: bool) -> tuple[str, list[str]]:

@@ -57,6 +57,7 @@ class Playing:
     file: Path
     heard: Heard = field(default_factory=Heard)
     stopper: Stopper = field(default_factory=Stopper)
+    journal_url: str | None = None
 
     def begin(self, environment: Environment = Environment.LIVE, *, view: Heard | None = None) -> asyncio.Task[bool]:
         self.heard, self.stopper = view or Heard(), Stopper()
@@ -68,6 +69,7 @@ class Playing:
             resolve=keys_of(self.stack),
             reload=lambda: [load(self.file)],
             endpoints={name: truth.ready.endpoints for name, truth in self.stack.venues.items()},
+            journal_url=self.journal_url,
         )
         return asyncio.create_task(self.plan.run(self.stack.runtime, self.stopper))
 

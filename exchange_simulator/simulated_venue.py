@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from decimal import Decimal
@@ -248,6 +249,7 @@ class SimulatedVenue:
         self.jitter_s = jitter_s
         self._rng = rng
         self._told_at = 0.0
+        self._under_way: deque[ev.AnyEvent] = deque()
         self.exchange = Exchange(rules, funding=funding, publish_book=publish_book, closed_orders_kept=keep)
         self.history = History(keep=keep)
         self.instruments = {i.contract_id: i for i in instruments}
@@ -330,12 +332,16 @@ class SimulatedVenue:
             if delay_s := self.report_delay_s():
                 loop = asyncio.get_running_loop()
                 self._told_at = max(self._told_at, loop.time() + delay_s)
-                loop.call_at(self._told_at, self._tell, event)
+                self._under_way.append(event)  # timers of one moment run in any order: the oldest event goes first
+                loop.call_at(self._told_at, self._tell_oldest)
             else:
                 self._tell(event)
         due = self.exchange.next_due_ns
         if due is not None and (self._waiting_for_ns is None or due < self._waiting_for_ns):
             self._sooner.set()
+
+    def _tell_oldest(self) -> None:
+        self._tell(self._under_way.popleft())
 
     def _tell(self, event: ev.AnyEvent) -> None:
         for listener in tuple(self._listeners):

@@ -82,7 +82,7 @@ class Process:
         raise AssertionError((self.said[-8:], self.process.communicate()[1]))
 
     def state(self, name: str) -> dict[str, Any]:
-        return self.until(lambda told: told.get("event") == "pair.state" and told.get("state") == name)
+        return self.until(lambda told: told.get("event") == "pair.state" and told["facts"]["state"] == name)
 
     def end(self) -> None:
         """Whatever happened."""

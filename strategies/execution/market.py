@@ -16,7 +16,7 @@ import msgspec
 
 from database.records import FillCause, Leg
 from exchange_clients.errors import TransportError, VenueError, VenueUnavailable
-from exchange_clients.model import ZERO, Fill, FillKind, Instrument
+from exchange_clients.model import NS_PER_S, ZERO, Fill, FillKind, Instrument
 from exchange_clients.transport.clock import Clock
 
 from .journaling import AsyncJournal, Observer
@@ -35,6 +35,10 @@ MAX_PULL_GAP_S = 16.0
 PAUSE_S = 2.0
 MAX_PAUSE_S = 30.0
 FEE_UNIT = Decimal("1e-12")
+LATE_NS = 10 * NS_PER_S
+"""A position may show a fill by so much later than the fill's own time."""
+SKEW_NS = 2 * NS_PER_S
+"""By so much the venue's clock and ours may differ, generously."""
 STEADY_READS = 3
 """A position is read again when our own count moved meanwhile, so many times in all."""
 
@@ -53,6 +57,8 @@ class SharedMarket:
         self.last_price: Decimal | None = None
         self.next_pull_s = 0.0
         self._foreign = ZERO
+        self._agreed_ns: int | None = None
+        """When the venue's position was last read and was what we account for: what traded before is in it."""
         self._orphans: OrderedDict[Execution, Fill] = OrderedDict()
         self._explained: OrderedDict[Execution, None] = OrderedDict()
         self._booking = asyncio.Lock()
@@ -139,11 +145,13 @@ class SharedMarket:
         """
         async with self._comparing:
             if not self.live:
+                asked_ns = self._clock.time_ns()
                 missing = await self._missing()
                 if missing is None:
                     return False
                 if not self.live:
                     self._foreign += missing
+                    self._agreed_ns = asked_ns
                     self._orphans.clear()
                     return True
         return await self.reconcile()
@@ -177,8 +185,9 @@ class SharedMarket:
                 return
         if not self.shares or fill.ts_venue_ns < self._since_ns:
             return
-        if fill.kind is not FillKind.TRADE and (ours := self._standing(fill)) > 0:
-            if self.foreign == 0 and not self._orphans and fill.quantity <= ours:
+        if fill.kind is not FillKind.TRADE and self._unexplained(fill) and (ours := self._standing(fill)) > 0:
+            new = self._agreed_ns is not None and fill.ts_venue_ns > self._agreed_ns + SKEW_NS
+            if new and self.foreign == 0 and fill.quantity <= ours and not any(map(self._unexplained, self._orphans.values())):
                 self._orphans[key] = fill
                 await self._allot(fill, fill.quantity)
                 return
@@ -188,6 +197,11 @@ class SharedMarket:
         self._orphans[key] = fill
         if len(self._orphans) > MAX_ORPHANS:
             self._orphans.popitem(last=False)
+
+    def _unexplained(self, fill: Fill) -> bool:
+        """Whether a fill of nobody's order may be missing in our account. One that is older than the last agreement is only told again: by
+        a history that reaches back, by a stream that begins with a snapshot."""
+        return self._agreed_ns is None or fill.ts_venue_ns > self._agreed_ns - LATE_NS
 
     def _standing(self, fill: Fill) -> Decimal:
         """What our owners hold against which the fill goes."""
@@ -274,15 +288,21 @@ class SharedMarket:
         """
         async with self._comparing:
             self._forced_looks = max(self._forced_looks - 1, 0)
+            asked_ns = self._clock.time_ns()
             if await self._missing() == 0:
+                self._agreed_ns = asked_ns
                 return True
             if self._clock.monotonic() < self.next_pull_s:
                 return False
             await self.pull_fills()
+            asked_ns = self._clock.time_ns()
             missing = await self._missing()
-            if missing is None or missing == 0:
-                return missing == 0
-            return await asyncio.shield(self._explain(missing, self.expected_position))
+            if missing is None:
+                return False
+            agreed = missing == 0 or await asyncio.shield(self._explain(missing, self.expected_position))
+            if agreed:
+                self._agreed_ns = asked_ns
+            return agreed
 
     async def _explain(self, missing: Decimal, expected: Decimal) -> bool:
         async with self._booking:
@@ -308,10 +328,10 @@ class SharedMarket:
         return min(max(abs(missing) - theirs, ZERO), held) if theirs >= 0 else ZERO
 
     def _explaining(self, missing: Decimal) -> list[Fill] | None:
-        """The newest fills of others that add up to exactly that change, or None. Older ones may have been explained before a restart."""
+        """The newest fills of others that add up to exactly that change, or None. Older ones are explained already."""
         found: list[Fill] = []
         total = ZERO
-        for fill in sorted(self._orphans.values(), key=lambda f: (f.ts_venue_ns, f.trade_id), reverse=True):
+        for fill in sorted(filter(self._unexplained, self._orphans.values()), key=lambda f: (f.ts_venue_ns, f.trade_id), reverse=True):
             found.append(fill)
             total += fill.signed_quantity
             if total == missing:

@@ -1,0 +1,101 @@
+"""Fills that are in the account already are told again: after a restart, with a history that reaches back, by a stream's snapshot."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from database.records import Leg, PairState
+from exchange_clients.model import Side
+from strategies.execution.market import SharedMarket
+from tests.strategies.stack import VENUES, Stack, run_stack
+
+D = Decimal
+LONG, SHORT = VENUES
+LONG_AGO_S = 70
+"""Further back than a pair's look at the fills before it began."""
+
+
+async def by_hand(s: Stack, side: Side, quantity: str) -> None:
+    price = D(100_500) if side is Side.BUY else D(99_500)
+    await s.clients[LONG].place_limit_order("BTC", D(quantity), price, side, time_in_force="IOC", wait_for="terminal")
+
+
+def deleverage(s: Stack, quantity: str) -> None:
+    venue = s.venues[LONG]
+    market = venue.exchange.markets[venue.symbol].spec
+    venue.exchange.deleverage(venue.now(), venue.account.account, venue.symbol, market.to_steps(D(quantity)))
+
+
+def market_of(s: Stack, pair_id: str) -> SharedMarket:
+    assert s.engine is not None
+    return s.engine.pairs[pair_id].legs[Leg.LONG].market
+
+
+def shares(s: Stack, pair_id: str) -> set[Decimal]:
+    assert s.engine is not None
+    return {trader.own for trader in s.engine.pairs[pair_id].legs.values()}
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the entry", "before a restart"])
+def test_e05_e11_a_forced_close_of_the_foreign_share_told_again_is_not_taken_from_ours(tmp_path: Path, before: bool) -> None:
+    async def main(s: Stack) -> None:
+        venue = s.venues[LONG]
+        venue.exchange.open_account(venue.now(), 9_999, deposit=10**18)
+        await by_hand(s, Side.BUY, "0.004")
+        await asyncio.sleep(LONG_AGO_S)
+        if before:
+            deleverage(s, "0.004")
+            await asyncio.sleep(5)
+        record = await s.open()
+        if not before:
+            deleverage(s, "0.004")
+            await asyncio.sleep(10)
+            assert market_of(s, record.pair_id).foreign == 0
+            await s.restart()
+        await asyncio.sleep(5)
+        await market_of(s, record.pair_id).pull_fills()
+        await asyncio.sleep(65)
+        assert shares(s, record.pair_id) == {D("0.01")}
+        assert s.positions() == {LONG: D("0.01"), SHORT: D("-0.01")}
+        assert s.engine is not None
+        assert s.engine.pairs[record.pair_id].state is PairState.HEDGED
+        deleverage(s, "0.003")
+        await asyncio.sleep(10)
+        assert shares(s, record.pair_id) == {D("0.007")}, "one that is new is ours"
+        assert s.positions() == {LONG: D("0.007"), SHORT: D("-0.007")}
+
+    run_stack(tmp_path, main)
+
+
+def test_e05_old_trades_of_others_do_not_explain_a_position_that_is_told_late(tmp_path: Path) -> None:
+    """A closed pair traded in the market; after a restart its fills are nobody's. The venue then shows our position a moment late."""
+
+    async def main(s: Stack) -> None:
+        kept = await s.open(quantity="0.02")
+        other = await s.open(quantity="0.01")
+        assert (await s.close(other.pair_id)).state is PairState.CLOSED
+        engine = await s.restart()
+        market = market_of(s, kept.pair_id)
+        await asyncio.sleep(20)
+        await market.pull_fills()
+        await asyncio.sleep(20)
+        client: Any = s.clients[LONG]
+        ask = client.get_position_snapshot
+
+        async def late(contract: str, **how: Any) -> Any:
+            told = await ask(contract, **how)
+            return None if told is None else type(told)(**{f: getattr(told, f) for f in told.__struct_fields__} | {"quantity": D("0.01")})
+
+        client.get_position_snapshot = late
+        market.next_pull_s = 0.0
+        await market.reconcile()
+        client.get_position_snapshot = ask
+        await asyncio.sleep(40)
+        assert shares(s, kept.pair_id) == {D("0.02")}
+        assert s.positions() == {LONG: D("0.02"), SHORT: D("-0.02")}
+        assert engine.pairs[kept.pair_id].state is PairState.HEDGED
+
+    run_stack(tmp_path, main)

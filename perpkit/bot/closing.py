@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ from strategies.execution.desk import Desk
 from strategies.execution.engine import ExecutionEngine
 from strategies.execution.ledger.owners import Owner, markets, owner_id
 from strategies.execution.ownership import Ownership
+from strategies.risk import takeover
+from strategies.risk.fence import Fence
 
 log = logging.getLogger("perpkit.bot")
 
@@ -27,6 +30,26 @@ MakeClient = Callable[[str, str], BaseExchangeClient]
 
 class NotReal(Exception):
     """These positions live in a virtual account, which only its own bot can trade."""
+
+
+class Busy(Exception):
+    """A watchdog acts for these positions just now."""
+
+
+@contextmanager
+def alone(folder: Path, why: str) -> Iterator[None]:
+    """The fence of a state folder, so that no watchdog reduces what this command reduces too.
+
+    Raises:
+        Busy: a watchdog has it.
+    """
+    fence = Fence(folder)
+    if not fence.take(why):
+        raise Busy(f"a watchdog acts just now: {fence.held() or 'it is about to let go'}")
+    try:
+        yield
+    finally:
+        fence.drop()
 
 
 def open_owners(journal: Journal) -> list[Owner]:
@@ -89,9 +112,17 @@ def worlds(journal: Journal, owners: Sequence[Owner]) -> dict[str, str]:
 
 
 async def close_here(
-    journal: Journal, wanted: Sequence[Owner], why: str, actor: str, *, make: MakeClient, runtime: Runtime, wait_s: float
+    journal: Journal,
+    wanted: Sequence[Owner],
+    why: str,
+    actor: str,
+    *,
+    make: MakeClient,
+    runtime: Runtime,
+    wait_s: float,
+    folder: Path | None = None,
 ) -> None:
-    """Close these, reduce-only, and return when each is closed or in alert, or when the time is over.
+    """Close these, reduce-only, and return when each is closed or in alert, or when the time is over. Hold `alone` meanwhile.
 
     All open pairs and holdings of the same bots are taken over too, as after a restart: what is unproved there is proved, nothing is added.
 
@@ -119,7 +150,7 @@ async def close_here(
         ends: list[asyncio.Task[object]] = []
         for (strategy, account), owners in bots.items():
             own = {venue: client for (venue, named), client in clients.items() if named == account}
-            engine, desk = await stack.enter_async_context(taken_over(journal, own, runtime, ownership, strategy, account))
+            engine, desk = await stack.enter_async_context(taken_over(journal, own, runtime, ownership, strategy, account, folder))
             mine = [owner for owner in owners if owner_id(owner) in names]
             ends.extend(asyncio.create_task(_close(engine, desk, owner, why, actor)) for owner in mine)
         _, late = await asyncio.wait(ends, timeout=wait_s)
@@ -132,12 +163,23 @@ async def close_here(
 
 @asynccontextmanager
 async def taken_over(
-    journal: Journal, clients: Mapping[str, BaseExchangeClient], runtime: Runtime, ownership: Ownership, strategy: str, account: str
+    journal: Journal,
+    clients: Mapping[str, BaseExchangeClient],
+    runtime: Runtime,
+    ownership: Ownership,
+    strategy: str,
+    account: str,
+    folder: Path | None = None,
 ) -> AsyncIterator[tuple[ExecutionEngine, Desk]]:
-    """Engine and desk over everything that a bot left open, as after its restart; at the end what would add is off the books."""
+    """Engine and desk over everything that a bot left open, as after its restart; at the end what would add is off the books.
+
+    `folder`: the state folder, where a watchdog wrote down what it sent for that bot: those fills are its own.
+    """
     engine = ExecutionEngine(journal, clients, runtime, strategy=strategy, account=account, ownership=ownership)
     desk = Desk.beside(engine, runtime)
     try:
+        if folder is not None:
+            await takeover.take_in(folder, engine.journal, strategy, account)
         await engine.start()
         await desk.start()
         yield engine, desk

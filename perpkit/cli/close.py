@@ -112,7 +112,7 @@ def _here(place: Store, where: Target, wanted: Sequence[Owner], reason: str, wai
     from exchange_clients.signing import Credentials, require
     from exchange_clients.transport.runtime import Runtime
     from exchange_clients.venues import create_client, get
-    from perpkit.bot.closing import NotReal, check_real, close_here, settings_of_runs
+    from perpkit.bot.closing import Busy, NotReal, alone, check_real, close_here, settings_of_runs
 
     try:
         journal = place.write()
@@ -126,17 +126,23 @@ def _here(place: Store, where: Target, wanted: Sequence[Owner], reason: str, wai
         except NotReal as e:
             raise Failure(str(e), hint="start that bot again and close by its control API") from e
         where.check({market.venue for owner in wanted for market in markets(owner)})
-        of_runs: dict[str, dict[str, Any]] = {}
+        of_runs: dict[tuple[str, str], dict[str, Any]] = {}
         for owner in wanted:
-            of_runs |= settings_of_runs(journal, owner)
+            of_runs |= {(venue, owner.account): given for venue, given in settings_of_runs(journal, owner).items()}
 
         def make(venue: str, account: str) -> BaseExchangeClient:
             spec = get(venue).spec
-            settings = {**of_runs.get(venue, {}), **where.settings(spec, default=of_runs.get(venue, {}).get("environment"))}
+            given = of_runs.get((venue, account), {})
+            settings = {**given, **where.settings(spec, default=given.get("environment"))}
             keys = require(Credentials.from_env(spec, settings["environment"]), spec, settings["environment"])
             return create_client(venue, {"state_directory": place.folder() / "ids", **settings}, keys, runtime=runtime)
 
-        asyncio.run(close_here(journal, wanted, reason, user(), make=make, runtime=runtime, wait_s=wait))
+        folder = place.folder()
+        try:
+            with alone(folder, f"perpkit close by {user()}"):
+                asyncio.run(close_here(journal, wanted, reason, user(), make=make, runtime=runtime, wait_s=wait, folder=folder))
+        except Busy as e:
+            raise Failure(str(e), hint="ask again when it is done, in a few seconds", kind="watchdog") from e
     finally:
         runtime.offload.close()
         journal.close()

@@ -1,7 +1,7 @@
 """`perpkit positions`: what the journal says is open, beside what the venues prove."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -30,14 +30,18 @@ def positions(*, store: Store | None = None, target: Target | None = None, offli
     json:
         Print JSON.
     """
+    from perpkit.cli.clients import worlds_of
+
+    where = target or Target()
     journal = (store or Store()).read()
     try:
         owners: list[Owner] = [*journal.pairs(*OPEN), *journal.holdings(*HELD)]
         legs = legs_of(journal, owners)
+        worlds = {} if offline else worlds_of(journal, owners, where)
     finally:
         journal.close()
     if not offline:
-        asyncio.run(prove(legs, target or Target()))
+        asyncio.run(prove(legs, where, worlds))
     if json:
         emit_json({"legs": [leg.as_json() for leg in legs]})
     elif not legs:
@@ -146,7 +150,7 @@ def legs_of(journal: Journal, owners: Sequence[Owner]) -> list[LegReport]:
     return found
 
 
-async def prove(legs: Sequence[LegReport], target: Target) -> None:
+async def prove(legs: Sequence[LegReport], target: Target, worlds: Mapping[str, str]) -> None:
     """Ask each venue for each leg; what cannot be proved stays None, with the reason in the note."""
     from perpkit.cli.clients import opened
 
@@ -156,7 +160,7 @@ async def prove(legs: Sequence[LegReport], target: Target) -> None:
     async def ask(venue: str) -> None:
         mine = [leg for leg in legs if leg.market.venue == venue]
         try:
-            async with opened(venue, target, signed=True) as client:
+            async with opened(venue, target, signed=True, world=worlds.get(venue)) as client:
                 for leg in mine:
                     snapshot = await client.get_position_snapshot(leg.instrument)
                     leg.proved = Decimal(0) if snapshot is None else snapshot.quantity

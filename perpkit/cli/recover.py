@@ -14,10 +14,10 @@ from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.errors import VenueError
 from exchange_clients.model import OrderInfo
 from exchange_clients.transport.runtime import Runtime
-from perpkit.bot.closing import NotReal, check_real, open_owners, taken_over
-from perpkit.cli.clients import opened
+from perpkit.bot.closing import Busy, NotReal, alone, check_real, open_owners, taken_over
+from perpkit.cli.clients import opened, worlds_of
 from perpkit.cli.failure import OK, UNPROVED, WRONG, Failure
-from perpkit.cli.options import Store, Target
+from perpkit.cli.options import Store, Target, user
 from perpkit.cli.output import emit_json, emit_table, number
 from strategies.execution.desk import Desk
 from strategies.execution.ledger.owners import Owner, markets, of_leg, owner_id
@@ -45,15 +45,20 @@ def recover(*, apply: bool = False, store: Store | None = None, target: Target |
         journal = place.write()
         try:
             _only_real(journal)
-            asyncio.run(_apply(journal, where, place.folder()))
+            with alone(place.folder(), f"perpkit recover by {user()}"):
+                asyncio.run(_apply(journal, where, place.folder()))
+        except Busy as e:
+            raise Failure(str(e), hint="ask again when it is done, in a few seconds", kind="watchdog") from e
         finally:
             journal.close()
     journal = place.read()
     try:
-        found = [_load(journal, owner) for owner in open_owners(journal)]
+        owners = open_owners(journal)
+        found = [_load(journal, owner) for owner in owners]
+        worlds = worlds_of(journal, owners, where)
     finally:
         journal.close()
-    asyncio.run(_prove(found, where))
+    asyncio.run(_prove(found, where, worlds))
     if json:
         pairs, holdings = ([one.as_json() for one in found if one.is_pair is pair] for pair in (True, False))
         emit_json({"pairs": pairs, "holdings": holdings})
@@ -229,7 +234,7 @@ def _load(journal: Journal, owner: Owner) -> OwnerReport:
     return OwnerReport(owner, legs)
 
 
-async def _prove(found: list[OwnerReport], target: Target) -> None:
+async def _prove(found: list[OwnerReport], target: Target, worlds: Mapping[str, str]) -> None:
     """Ask every venue about its legs; one that fails leaves its legs unproved and holds up no other."""
     legs = [(one, leg) for one in found for leg in one.legs.values()]
     for one, leg in legs:
@@ -241,7 +246,7 @@ async def _prove(found: list[OwnerReport], target: Target) -> None:
     async def ask(venue: str) -> None:
         mine = [(one, leg) for one, leg in legs if leg.venue == venue]
         try:
-            async with opened(venue, target, signed=True) as client:
+            async with opened(venue, target, signed=True, world=worlds.get(venue)) as client:
                 for one, leg in mine:
                     await _look(client, one.owner.created_at, leg)
         except VenueError as e:
@@ -283,15 +288,16 @@ async def _apply(journal: Journal, target: Target, folder: Path) -> None:
     groups = {(owner.strategy, owner.account) for owner in owners}
     venues = {market.venue for owner in owners for market in markets(owner)}
     target.check(venues)
+    worlds = worlds_of(journal, owners, target)
     ownership, runtime = Ownership(journal), Runtime.system()
     async with AsyncExitStack() as stack:
         stack.callback(runtime.offload.close)
         clients: Mapping[str, BaseExchangeClient] = {
-            name: await stack.enter_async_context(opened(name, target, signed=True, state_directory=folder / "ids"))
+            name: await stack.enter_async_context(opened(name, target, signed=True, state_directory=folder / "ids", world=worlds.get(name)))
             for name in sorted(venues)
         }
         for strategy, account in sorted(groups):
-            async with taken_over(journal, clients, runtime, ownership, strategy, account) as (engine, desk):
+            async with taken_over(journal, clients, runtime, ownership, strategy, account, folder) as (engine, desk):
                 try:
                     async with asyncio.timeout(APPLY_S):
                         await asyncio.gather(*(runner.until_rest() for runner in engine.pairs.values()))

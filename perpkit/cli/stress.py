@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,8 +76,9 @@ def stress(
     from strategies.risk.margin import Missing
     from strategies.risk.margin import stress as table
 
+    where = target or Target()
     try:
-        accounts = _from_file(positions) if positions is not None else asyncio.run(_ask(_venues(venue, store), target or Target()))
+        accounts = _from_file(positions) if positions is not None else asyncio.run(_ask(_venues(venue, store, where), where))
     except Missing as e:
         raise Failure(f"no forecast without every figure: {e}", code=UNPROVED, kind="unproved") from e
     if not any(one.held for one in accounts):
@@ -126,28 +127,31 @@ def _from_file(path: Path) -> "list[Account]":
         raise Failure(f"{path} is not what --positions wants: {e}", hint=f"for example {EXAMPLE}") from e
 
 
-def _venues(named: Sequence[str] | None, store: Store | None) -> set[str]:
-    from database.records import HoldingState, Leg, PairState
+def _venues(named: Sequence[str] | None, store: Store | None, target: Target) -> dict[str, str | None]:
+    """Venue -> its environment where the journal knows it."""
+    from perpkit.bot.closing import open_owners
+    from perpkit.cli.clients import worlds_of
+    from strategies.execution.ledger.owners import markets
 
     if named:
-        return set(named)
+        return dict.fromkeys(named)
     journal = (store or Store()).read()
     try:
-        pairs = journal.pairs(*(s for s in PairState if s is not PairState.CLOSED))
-        held = journal.holdings(*(s for s in HoldingState if s is not HoldingState.CLOSED))
+        owners = open_owners(journal)
+        worlds = worlds_of(journal, owners, target)
     finally:
         journal.close()
-    return {pair.venue(leg) for pair in pairs for leg in Leg} | {holding.venue for holding in held}
+    return {market.venue: worlds.get(market.venue) for owner in owners for market in markets(owner)}
 
 
-async def _ask(venues: set[str], target: Target) -> "list[Account]":
+async def _ask(venues: Mapping[str, str | None], target: Target) -> "list[Account]":
     """Every venue about its account. Raises Missing."""
     from strategies.risk.margin import Account, account
 
     target.check(venues)
 
     async def one(venue: str) -> Account:
-        async with opened(venue, target, signed=True) as client:
+        async with opened(venue, target, signed=True, world=venues[venue]) as client:
             state = await client.account_manager.fetch_account()
             held = await client.position_manager.open_positions()
             leverage, marks = {}, {}

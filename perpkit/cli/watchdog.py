@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from database.journal import Journal
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.transport.runtime import Runtime
-from perpkit.cli.clients import make, opened
+from perpkit.cli.clients import make, opened, worlds_of
 from perpkit.cli.failure import OK, Failure
 from perpkit.cli.options import Store, Target
 from perpkit.cli.output import emit_json
@@ -43,6 +43,8 @@ def watchdog(
     json:
         With --once: print what was done as JSON.
     """
+    from perpkit.bot.closing import open_owners
+    from strategies.execution.ledger.owners import markets
     from strategies.risk.watchdog import Watchdog
 
     if silence < 5:
@@ -58,8 +60,16 @@ def watchdog(
 
     @asynccontextmanager
     async def clients(venues: set[str]) -> AsyncIterator[Mapping[str, BaseExchangeClient]]:
+        journal = read()
+        try:
+            owners = [o for o in open_owners(journal) if venues & {market.venue for market in markets(o)}]
+            worlds = worlds_of(journal, owners, where)
+        finally:
+            journal.close()
         async with AsyncExitStack() as stack:
-            yield {name: await stack.enter_async_context(opened(name, where, signed=True)) for name in sorted(venues)}
+            yield {
+                name: await stack.enter_async_context(opened(name, where, signed=True, world=worlds.get(name))) for name in sorted(venues)
+            }
 
     async def run() -> list[str]:
         runtime = Runtime.system()

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from database.journal import Journal
-from database.records import PairState
+from database.records import Leg, PairRecord, PairState, RunRecord
+from exchange_clients.errors import MissingCredentials
+from exchange_clients.signing import Credentials
+from exchange_clients.spec import VenueSpec
 from perpkit.bot.environments import Environment
 from perpkit.bot.runner import NotAllowed
+from perpkit.cli.failure import Failure
+from perpkit.cli.options import Store
+from perpkit.cli.positions import positions
+from perpkit.cli.recover import recover
+from perpkit.cli.stress import stress
 from tests.bot.test_runner import HOLDING, Playing, play
 
 
@@ -54,3 +65,66 @@ def test_what_is_open_on_a_testnet_is_not_taken_over_at_the_mainnet(tmp_path: Pa
         assert sum(truth.commands() for truth in p.stack.venues.values()) == sent
 
     play(tmp_path, act, HOLDING.replace("lighter: {}", "lighter: {environment: testnet}"))
+
+
+@pytest.mark.parametrize(
+    "act", [lambda place: recover(store=place), lambda place: positions(store=place), lambda place: stress(store=place)]
+)
+def test_a_command_about_a_bot_on_a_testnet_asks_the_testnet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[Store], int]
+) -> None:
+    """The keys of the mainnet would prove that nothing is there; `recover --apply` and the watchdog would act upon that."""
+    asked: list[tuple[str, str]] = []
+
+    def keys(spec: VenueSpec, environment: str = "mainnet", **_: object) -> Credentials:
+        asked.append((spec.name, environment))
+        raise MissingCredentials("enough seen", venue=spec.name)
+
+    _a_pair(tmp_path, "venues: {lighter: {environment: testnet}, hyperliquid: {environment: prod}}")
+    monkeypatch.setattr(Credentials, "from_env", keys)
+    with contextlib.suppress(MissingCredentials):
+        act(Store(home=tmp_path))
+    assert set(asked) <= {("lighter", "testnet"), ("hyperliquid", "mainnet")}
+    assert asked
+
+
+def test_positions_of_one_venue_in_two_worlds_need_a_word(tmp_path: Path) -> None:
+    _a_pair(tmp_path, "venues: {lighter: {environment: testnet}}")
+    _a_pair(tmp_path, "venues: {lighter: {}}", account="other")
+    with pytest.raises(Failure, match="lighter is used in testnet and in mainnet"):
+        recover(store=Store(home=tmp_path))
+
+
+def _a_pair(home: Path, config: str, account: str = "main") -> None:
+    """One that a live bot with this file left open."""
+    journal = Journal.open(f"sqlite:///{home / 'journal.db'}")
+    ids = ("BTC-USDC-PERP.lighter", "BTC-USDC-PERP.hyperliquid")
+    pair = PairRecord(
+        pair_id=f"p-{account}",
+        strategy="funding_arbitrage",
+        account=account,
+        symbol="BTC",
+        state=PairState.HEDGED,
+        long_venue="lighter",
+        long_instrument=ids[0],
+        short_venue="hyperliquid",
+        short_instrument=ids[1],
+        first_leg=Leg.LONG,
+        quantity=Decimal("0.01"),
+        foreign_long=Decimal(0),
+        foreign_short=Decimal(0),
+        plan="{}",
+        created_at=2,
+        updated_at=2,
+    )
+    run = RunRecord(
+        run_id=f"r-{account}",
+        strategy=pair.strategy,
+        account=account,
+        environment="live",
+        config=config,
+        started_at=1,
+        heartbeat_at=1,
+    )
+    journal.write(pair, run)
+    journal.close()

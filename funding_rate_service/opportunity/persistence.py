@@ -80,9 +80,9 @@ def _half_life(around: Sequence[Decimal]) -> Decimal | None:
 def expected_hours(now: Decimal, found: Persistence, hours: Decimal) -> Decimal:
     """What a pair whose edge is `now` per hour receives over `hours` when its deviation from the mean fades with its half-life."""
     half_life = found.half_life_hours
+    if half_life == 0 or found.volatility == 0:  # what never deviated does not say that a deviation lasts
+        return found.mean * hours
     if half_life is None:
         return now * hours
-    if half_life == 0:
-        return found.mean * hours
     rate = -HALF.ln() / half_life
     return found.mean * hours + (now - found.mean) * (1 - (-rate * hours).exp()) / rate

@@ -15,7 +15,10 @@ from .quotes import Costs, FundingQuote
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
-    """What an opportunity must meet; None switches a filter off. Fractions, USD, hours, seconds."""
+    """What an opportunity must meet; None switches a filter off. Fractions, USD, hours, seconds.
+
+    `lead_s`: how long entering may take: of the edge with the settlements from now on and that from then on, the lower one counts.
+    """
 
     horizon_hours: Decimal = Decimal(24)
     min_profit: Decimal = Decimal(0)
@@ -29,6 +32,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     symbols: frozenset[str] | None = None
     required_venue: str | None = None
     maker_entry: bool = False
+    lead_s: Decimal = Decimal(0)
 
 
 class Opportunity(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +123,9 @@ def judge_pair(long: FundingQuote, short: FundingQuote, filters: Filters, now_ns
         rules.append(("costs", "a fee or a spread is unknown"))
         return rules, None
     try:
-        result = edge(long, short, costs, now_ns=now_ns, horizon_hours=filters.horizon_hours)
+        moments = (now_ns, now_ns + int(filters.lead_s * NS_PER_S))
+        edges = [edge(long, short, costs, now_ns=moment, horizon_hours=filters.horizon_hours) for moment in moments]
+        result = min(edges, key=lambda found: found.horizon.net)
     except ValueError as e:
         rules.append(("rate", str(e)))
         return rules, None

@@ -72,6 +72,7 @@ MEANINGS: Mapping[str, str] = {
     "max_entry_price_divergence_pct": "distance of the two venues' mids that is still entered",
     "max_spread_threshold_pct": "spread of a book that counts as wide",
     "enable_wide_spread_protection": "a wide spread keeps out, and lets exits that are not critical wait",
+    "reentry_cooldown_minutes": "how long a pair that was left is not entered again",
     "wide_spread_cooldown_minutes": "how long a market is left alone after a wide spread",
     "enable_break_even_alignment": "entry prices never cost more than the edge over the horizon; patient exits wait for break-even",
     "min_oi_usd": "open interest of each leg's market at least",

@@ -323,6 +323,12 @@ ENTRY: dict[str, Case] = {
         lambda: rule(view(wide_ns=NOW - 59 * MINUTE), wide_spread_cooldown_minutes=59),
         "enter",
     ),
+    "reentry_cooldown_minutes": (
+        lambda: rule(view(left_ns=NOW - 59 * MINUTE)),
+        "reentry_cooldown",
+        lambda: rule(view(left_ns=NOW - 59 * MINUTE), reentry_cooldown_minutes=59),
+        "enter",
+    ),
     "enable_break_even_alignment": (
         lambda: getattr(verdict(view()).size, "max_price_cost", None),
         D("0.003"),

@@ -3,6 +3,8 @@
 import logging
 from decimal import Decimal
 
+import msgspec
+
 from database.journal import Record
 from database.records import Leg, PairRecord, PairState, StateRecord
 from exchange_clients.errors import VenueError
@@ -24,6 +26,7 @@ class Books:
         self._context = strategy.context
         self.results: dict[str, ledger.PairResult] = {}
         self._attempts: dict[str, attempts.Attempts] = {}
+        self._left: dict[str, int] | None = None
 
     def result(
         self, pair: PairRecord, marks: dict[Leg, Decimal] | None = None, totals: dict[Leg, Decimal] | None = None
@@ -65,17 +68,47 @@ class Books:
             totals = await self._venue_totals(pair)
         except VenueError as e:
             log.warning("ledger.waits pair=%s error=%s", pair.pair_id, e)
+            await self._count(pair, now_ns)
             return
         found = self.result(pair, totals=totals)
         pair_id = pair.pair_id
         lines = ledger.lines(
             pair, journal.sync.fills(pair_id), journal.sync.funding(pair_id), found, now_ns, intents=journal.sync.intents(pair_id)
         )
-        records: list[Record] = [*lines, self._attempt(pair, -found.total, now_ns)]
+        records: list[Record] = [*lines]
+        if not self._counted(pair_id):
+            records.append(self._attempt(pair, -found.total, now_ns))
         await journal.write(*records, pair_id=pair_id, or_fallback=True)
         self.results[pair_id] = found
         while len(self.results) > KEEP_RESULTS:
             del self.results[next(iter(self.results))]
+
+    async def _count(self, pair: PairRecord, now_ns: int) -> None:
+        """A failed open cools down at once, by what is known, also when its books have to wait for a venue (E16). It counts once."""
+        if not self._counted(pair.pair_id):
+            attempt = self._attempt(pair, -self.result(pair).total, now_ns)
+            counted = msgspec.structs.replace(attempt, key=f"counted:{pair.pair_id}", value="true")
+            await self._context.journal.write(attempt, counted, pair_id=pair.pair_id, or_fallback=True)
+
+    def _counted(self, pair_id: str) -> bool:
+        return self._strategy.load_state(f"counted:{pair_id}", bool) is not None
+
+    def left(self, symbol: str, long_venue: str, short_venue: str) -> int | None:
+        """When a position in that pair was last closed, ns; None: never. From the journal, whoever closed it."""
+        if self._left is None:
+            self._left = {}
+            for record in self._context.journal.sync.pairs(PairState.CLOSED):
+                if record.strategy == self._strategy.name and record.account == self._context.account:
+                    self._note_left(self._left, record)
+        for runner in self._context.engine.pairs.values():
+            self._note_left(self._left, runner.record)
+        return self._left.get(attempts.key(symbol, long_venue, short_venue))
+
+    @staticmethod
+    def _note_left(left: dict[str, int], pair: PairRecord) -> None:
+        if pair.closed_at is not None and pair.opened_at is not None:
+            name = attempts.key(pair.symbol, pair.long_venue, pair.short_venue)
+            left[name] = max(left.get(name, 0), pair.closed_at)
 
     def attempts(self, symbol: str, long_venue: str, short_venue: str) -> attempts.Attempts:
         """What is remembered of failed opens."""

@@ -98,6 +98,7 @@ class FundingArbitrageConfig(BaseModel):
     account's own settings stay. `min_oi_usd`, `max_oi_usd`, `min_volume_24h` concern each leg's market, one-sided USD.
     `limit_order_offset_pct`: how far behind its own best price a resting order waits. `enable_wide_spread_protection`: a spread above
     `max_spread_threshold_pct` keeps out, and for `wide_spread_cooldown_minutes`, and lets exits that are not critical wait.
+    `reentry_cooldown_minutes`: for so long a pair that was left, by whom and why ever, is not entered again the same way round.
     `enable_break_even_alignment`: entry prices never cost more than the edge over the horizon, and such exits wait until the pair is not at
     a loss. `enable_exit_polling`: they wait at all, at most `exit_polling_max_duration_minutes`, looking every `exit_poll_seconds`.
     `settlement_guard_minutes`: nothing is entered so shortly before a settlement that costs us, nor left before one that pays us.
@@ -127,6 +128,7 @@ class FundingArbitrageConfig(BaseModel):
     max_spread_threshold_pct: Decimal = Field(default=Decimal("0.005"), gt=0, json_schema_extra=NONE)
     enable_wide_spread_protection: bool = Field(default=True, json_schema_extra=NONE)
     wide_spread_cooldown_minutes: Decimal = Field(default=Decimal(60), ge=0, json_schema_extra=NONE)
+    reentry_cooldown_minutes: Decimal = Field(default=Decimal(60), ge=0, json_schema_extra=NONE)
     enable_break_even_alignment: bool = Field(default=True, json_schema_extra=NONE)
     min_oi_usd: Decimal | None = Field(default=None, ge=0, json_schema_extra=NONE)
     max_oi_usd: Decimal | None = Field(default=None, gt=0, json_schema_extra=NONE)

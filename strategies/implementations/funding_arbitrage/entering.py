@@ -34,6 +34,9 @@ CAPITAL = ("balance", "liquidation distance", "max_total_exposure_usd")
 """Beginnings of limits that another pair's end would lift."""
 
 
+ENTERING = frozenset({PairState.PLANNED, PairState.OPENING})
+
+
 class Entering:
     """What is entered, and why not."""
 
@@ -51,8 +54,11 @@ class Entering:
         held is not news."""
         self.short_of_capital.clear()
         entered = 0
+        until_ns = self._context.clock.time_ns() + int(self._strategy.config.risk_config.check_interval_seconds * NS_PER_S)
         seen = {r.record.symbol for r in self._context.engine.pairs.values() if r.state is not PairState.CLOSED}
         for opportunity in found.opportunities:
+            if self._context.clock.time_ns() > until_ns:
+                return  # held pairs are due for a look; what is left is found again in the next cycle (E18)
             if opportunity.symbol not in seen and await self._consider(opportunity, entered):
                 entered += 1
         seen |= {o.symbol for o in found.opportunities}
@@ -61,21 +67,12 @@ class Entering:
             if refused.symbol not in seen and _net(refused) > _net(best.get(refused.symbol)):
                 best[refused.symbol] = refused
         for refused in best.values():
-            await self._consider(refused, entered)
+            if self._context.clock.time_ns() <= until_ns:
+                await self._consider(refused, entered)
 
     async def _consider(self, o: Opportunity | Rejection, entered: int) -> bool:
         """True when a pair came into being."""
-        config = self._strategy.config
-        view = self._view(o, entered)
-        verdict = judge_entry(view, config)
-        if verdict.kind == "ask" or (verdict.rule == "persistence" and view.persistence is None):
-            if config.persistence_lookback_hours is not None:
-                past = await self._scanner.history(o.long.instrument, o.short.instrument, config.persistence_lookback_hours)
-                view = msgspec.structs.replace(view, persistence=past)
-                verdict = judge_entry(view, config)
-            if verdict.kind == "ask":
-                view = await self._ask(view)
-                verdict = judge_entry(view, config)
+        view, verdict = await self._judge(self._view(o.symbol, o.long, o.short, entered))
         await self._remember_width(o.symbol, view, verdict)
         if verdict.kind == "enter" and verdict.size is not None and verdict.edge is not None:
             return await self._open(view, verdict, verdict.size, verdict.edge)
@@ -84,22 +81,45 @@ class Entering:
         await self._skip(o.symbol, view, verdict.rule, verdict.detail, verdict)
         return False
 
+    async def refusal(self, symbol: str, long: FundingQuote, short: FundingQuote) -> str | None:
+        """Why a pair could not be entered in the place of another one, or None; what the other one's end would free is taken as free."""
+        seen = self._view(symbol, long, short, 0)
+        free = msgspec.structs.replace(seen, live_pairs=0, busy=False, long_exposure=ZERO, short_exposure=ZERO)
+        _, verdict = await self._judge(free)
+        may = verdict.kind == "enter" or verdict.rule.startswith((*CAPITAL, "balance_after"))
+        return None if may else f"{verdict.rule}: {verdict.detail}"
+
+    async def _judge(self, view: EntryView) -> tuple[EntryView, Verdict]:
+        """The verdict, as far as need be with the past and with what both venues say now; and the view it was made from."""
+        config = self._strategy.config
+        verdict = judge_entry(view, config)
+        if verdict.kind == "ask" or (verdict.rule == "persistence" and view.persistence is None):
+            if config.persistence_lookback_hours is not None:
+                past = await self._scanner.history(view.long.instrument, view.short.instrument, config.persistence_lookback_hours)
+                view = msgspec.structs.replace(view, persistence=past)
+                verdict = judge_entry(view, config)
+            if verdict.kind == "ask":
+                view = await self._ask(view)
+                verdict = judge_entry(view, config)
+        return view, verdict
+
     # ---- what is judged
 
-    def _view(self, o: Opportunity | Rejection, entered: int) -> EntryView:
+    def _view(self, symbol: str, one: FundingQuote, other: FundingQuote, entered: int) -> EntryView:
         engine = self._context.engine
-        long, short = o.long.instrument.venue, o.short.instrument.venue
+        long, short = one.instrument.venue, other.instrument.venue
         live = [r.record for r in engine.pairs.values() if r.state is not PairState.CLOSED]
         return EntryView(
             now_ns=self._context.clock.time_ns(),
-            long=o.long,
-            short=o.short,
+            long=one,
+            short=other,
             live_pairs=len(live),
             entered=entered,
-            busy=o.symbol in {p.symbol for p in live},
+            busy=symbol in {p.symbol for p in live},
             blocked=engine.entry_block(long, short) or "",
-            attempts=self._books.attempts(o.symbol, long, short),
-            wide_ns=self._last_wide(name_of(o.symbol, o.long, o.short)),
+            attempts=self._books.attempts(symbol, long, short),
+            wide_ns=self._last_wide(name_of(symbol, one, other)),
+            left_ns=self._books.left(symbol, long, short),
             long_exposure=self._exposure(long),
             short_exposure=self._exposure(short),
         )
@@ -120,16 +140,14 @@ class Entering:
         return msgspec.structs.replace(view, now_ns=now_ns, long_facts=facts[0], short_facts=facts[1])
 
     def _exposure(self, venue: str) -> Decimal:
-        """What this strategy holds on a venue, USD at the last known prices."""
-        return sum(
-            (
-                trader.own * (trader.last_price or ZERO)
-                for runner in self._context.engine.pairs.values()
-                for trader in runner.legs.values()
-                if trader.venue == venue
-            ),
-            ZERO,
-        )
+        """What this strategy holds on a venue, USD at the last known prices; of what is being entered, all of it."""
+        total = ZERO
+        for runner in self._context.engine.pairs.values():
+            coming = runner.record.quantity if runner.state in ENTERING else ZERO
+            for leg, trader in runner.legs.items():
+                if trader.venue == venue:
+                    total += max(trader.own, coming) * (trader.last_price or runner.plan.prices.get(leg, ZERO))
+        return total
 
     def _last_wide(self, name: str) -> int | None:
         """When a spread of that pair was last too wide."""

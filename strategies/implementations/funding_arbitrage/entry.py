@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import msgspec
 
-from exchange_clients.model import NS_PER_S, Side
+from exchange_clients.model import NS_PER_S, MarginMode, Side
 from funding_rate_service.opportunity import (
     Book,
     Costs,
@@ -33,10 +33,13 @@ from . import sizing
 from .config import FundingArbitrageConfig
 
 NS_PER_MINUTE = 60 * NS_PER_S
+ENTRY_S = Decimal(30)
+"""A settlement that falls due sooner comes before both legs are there: what it would pay us is not counted."""
 
 
 class EntryView(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything an entry is judged by. Exposures in USD at the last known prices; `wide_ns`: when a spread of the pair was last too wide.
+    """Everything an entry is judged by. Exposures in USD at the last known prices; `wide_ns`: when a spread of the pair was last too wide,
+    `left_ns`: when a position in it was last closed.
 
     `busy`: a pair in this asset exists. `blocked`: why the engine lets nothing in. `*_facts` are None until the venues have been asked,
     `unreadable` says why one could not be.
@@ -51,6 +54,7 @@ class EntryView(msgspec.Struct, frozen=True, kw_only=True):
     blocked: str = ""
     attempts: Attempts = Attempts()
     wide_ns: int | None = None
+    left_ns: int | None = None
     persistence: Persistence | None = None
     long_exposure: Decimal = Decimal(0)
     short_exposure: Decimal = Decimal(0)
@@ -104,6 +108,7 @@ def filters(config: FundingArbitrageConfig) -> Filters:
         max_oi_usd=config.max_oi_usd,
         symbols=None if config.symbols is None else frozenset(config.symbols),
         required_venue=config.mandatory_exchange,
+        lead_s=ENTRY_S,
     )
 
 
@@ -167,6 +172,9 @@ def _free(view: EntryView, config: FundingArbitrageConfig) -> Iterator[Check]:
     yield Check("max_new_positions_per_cycle", view.entered < most, f"{view.entered} of {most}")
     block = cooldown(view.attempts, config.execution.attempts(), view.now_ns)
     yield Check("cooldown", block is None, block or "none")
+    if view.left_ns is not None:
+        left_ns = view.left_ns + int(config.reentry_cooldown_minutes * NS_PER_MINUTE) - view.now_ns
+        yield Check("reentry_cooldown", left_ns <= 0, f"this very pair was left; {max(left_ns, 0) // NS_PER_S} s to wait")
 
 
 def _timely(view: EntryView, edge: Edge | None, config: FundingArbitrageConfig) -> Iterator[Check]:
@@ -244,6 +252,7 @@ def leg_money(facts: LegFacts, exposure: Decimal, config: FundingArbitrageConfig
         maintenance=facts.maintenance_margin,
         first_tier=facts.first_tier_usd,
         leverage=config.target_leverage or facts.held_leverage,
+        isolated=facts.instrument.only_isolated or (config.margin_mode or facts.held_margin_mode) is MarginMode.ISOLATED,
     )
 
 

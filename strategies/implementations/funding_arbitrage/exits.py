@@ -107,7 +107,9 @@ def judge(view: HoldView, memory: HoldMemory, config: FundingArbitrageConfig) ->
     if due is None:
         kept = "; ".join(notes) or ("no rule says leave" + (f"; {view.doubt}" if view.doubt else ""))
         rule = "outweighed" if notes else "none"
-        return HoldVerdict(kind="hold", rule=rule, detail=kept, memory=msgspec.structs.replace(memory, due_ns=None), hold_value=value)
+        blind = view.edge_hourly is None or view.pnl_if_closed is None  # then nobody knows whether it is still due
+        memory = msgspec.structs.replace(memory, due_ns=memory.due_ns if blind else None)
+        return HoldVerdict(kind="hold", rule=rule, detail=kept, memory=memory, hold_value=value)
     if not due.critical:
         since = view.now_ns if memory.due_ns is None else memory.due_ns
         waits = list(_waits(view, config, since))

@@ -10,7 +10,7 @@ from database.records import Leg, PairRecord, PairState
 from exchange_clients.errors import VenueError
 from exchange_clients.model import NS_PER_HOUR, NS_PER_S, ZERO, BookLevel, Instrument, MarketStatus
 from funding_rate_service.opportunity import FundingQuote, Opportunity, Scan, average_price, disbelief
-from strategies.base_strategy import BaseStrategy
+from strategies.base_strategy import BaseStrategy, StateNotReadable
 from strategies.execution import attempts
 from strategies.execution.pair import PairRunner
 
@@ -47,11 +47,19 @@ class Holding:
         self._rotated: list[int] | None = None
         self.waiting: set[str] = set()
         """Pairs whose exit is due and waits for a better moment."""
+        self._rotating = False
+        """A pair has been left for a better one in this round: there is one place for one better pair."""
+        self._fees: dict[str, Decimal] = {}
+        """By instrument, as last told."""
 
     def held(self) -> list[PairRecord]:
         """Pairs that stand, also those whose legs are being brought back together."""
         runners = self._context.engine.pairs.values()
         return [r.record for r in runners if r.recovered and r.state in (PairState.HEDGED, PairState.REPAIRING)]
+
+    def begin_round(self) -> None:
+        """All pairs are about to be looked at."""
+        self._rotating = False
 
     async def watch(self, pair: PairRecord, quotes: Mapping[str, FundingQuote], found: Scan) -> None:
         """Book what was paid, look at the exit rules, leave when one says so."""
@@ -62,6 +70,9 @@ class Holding:
         view = await self._view(runner, config, long, short, found)
         before = self._recall(pair.pair_id)
         verdict = judge(view, before, config)
+        if verdict.rule == "better_opportunity" and await self._is_unsure(view.alternative):
+            view = msgspec.structs.replace(view, alternative=None)
+            verdict = judge(view, before, config)
         if verdict.memory != before:
             self._memory[pair.pair_id] = verdict.memory
             await self._strategy.save_state(f"hold:{pair.pair_id}", verdict.memory)
@@ -97,7 +108,11 @@ class Holding:
 
     def _recall(self, pair_id: str) -> HoldMemory:
         if pair_id not in self._memory:
-            self._memory[pair_id] = self._strategy.load_state(f"hold:{pair_id}", HoldMemory) or HoldMemory()
+            try:
+                self._memory[pair_id] = self._strategy.load_state(f"hold:{pair_id}", HoldMemory) or HoldMemory()
+            except StateNotReadable as e:  # counts of looks are no reason to look no more (E18)
+                log.warning("hold.forgotten pair=%s error=%s", pair_id, e)
+                self._memory[pair_id] = HoldMemory()
         return self._memory[pair_id]
 
     def _worth_writing(self, pair_id: str, verdict: HoldVerdict, now_ns: int, config: FundingArbitrageConfig) -> bool:
@@ -119,18 +134,23 @@ class Holding:
         doubts = [doubt for q in (long, short) if (doubt := self._doubt(q, now_ns, config)) is not None]
         sure = long is not None and short is not None and not doubts
         closing = {leg: await self._close_price(pair, leg, own[leg], q) for leg, q in ((Leg.LONG, long), (Leg.SHORT, short))}
-        pnl, cost = self._if_closed(pair, closing, {Leg.LONG: long, Leg.SHORT: short}, own)
+        fees = {leg: await self._fee(pair, leg, q) for leg, q in ((Leg.LONG, long), (Leg.SHORT, short))}
+        pnl, cost = self._if_closed(pair, closing, fees, own)
+        mids = {leg: traders[leg].last_price if (price := closing[leg]) is None else price.mid for leg in Leg}
+        for leg, price in closing.items():
+            if price is not None and price.spread is not None:
+                traders[leg].market.last_price = price.mid
         one, other = self._market(pair, Leg.LONG), self._market(pair, Leg.SHORT)
         spreads = [price.spread for price in closing.values() if price is not None and price.spread is not None]
         return HoldView(
             now_ns=now_ns,
             age_hours=Decimal(now_ns - (pair.opened_at or pair.created_at)) / NS_PER_HOUR,
-            notional_usd=max((t.own * (t.last_price or ZERO) for t in traders.values()), default=ZERO),
+            notional_usd=max(own[leg] * (mids[leg] or ZERO) for leg in Leg),
             entry_edge_hourly=Decimal(runner.plan.expected.get("edge_hourly", "0")),
             edge_hourly=short.sample.hourly_rate - long.sample.hourly_rate if sure and long is not None and short is not None else None,
             pnl_if_closed=pnl,
             close_cost=cost,
-            liquidation_distance=await self._liquidation_distance(pair),
+            liquidation_distance=await self._liquidation_distance(pair, mids),
             settlements_seen=len(self._context.journal.sync.funding(pair.pair_id)),
             imbalance=delta / larger if larger > 0 and delta >= step else ZERO,
             spread=max(spreads, default=None),
@@ -181,35 +201,61 @@ class Holding:
         self,
         pair: PairRecord,
         closing: Mapping[Leg, ClosePrice | None],
-        quotes: Mapping[Leg, FundingQuote | None],
+        fees: Mapping[Leg, Decimal | None],
         own: Mapping[Leg, Decimal],
     ) -> tuple[Decimal | None, Decimal | None]:
         """The unified result if both legs were closed now, and what closing costs; None when a price or a fee is unknown."""
         marks: dict[Leg, Decimal] = {}
-        cost = ZERO
+        cost = paid = ZERO
         for leg in Leg:
-            price, quote = closing[leg], quotes[leg]
-            if price is None or quote is None or quote.taker_fee is None:
+            price, fee = closing[leg], fees[leg]
+            if price is None or fee is None:
                 return None, None
             marks[leg] = price.price
-            cost += own[leg] * (abs(price.price - price.mid) + price.price * quote.taker_fee)
-        fees = sum((own[leg] * marks[leg] * (q.taker_fee or ZERO) for leg in Leg if (q := quotes[leg]) is not None), ZERO)
-        return self._books.result(pair, marks).total - fees, cost
+            paid += own[leg] * price.price * fee
+            cost += own[leg] * (abs(price.price - price.mid) + price.price * fee)
+        return self._books.result(pair, marks).total - paid, cost
 
-    async def _liquidation_distance(self, pair: PairRecord) -> Decimal | None:
-        """The nearer leg's distance as a fraction of its mark price; None when a venue does not say."""
+    async def _fee(self, pair: PairRecord, leg: Leg, quote: FundingQuote | None) -> Decimal | None:
+        """The account's taker fee. Told with the rates; without them as last told, else the venue is asked: a stop loss needs no rate."""
+        market = pair.instrument(leg)
+        if quote is not None and quote.taker_fee is not None:
+            self._fees[market] = quote.taker_fee
+        elif market not in self._fees:
+            try:
+                self._fees[market] = (await self._context.clients[pair.venue(leg)].get_fee_rates(market)).taker
+            except VenueError:
+                return None
+        return self._fees[market]
+
+    async def _liquidation_distance(self, pair: PairRecord, mids: Mapping[Leg, Decimal | None]) -> Decimal | None:
+        """The nearer leg's distance as a fraction of its mark price (of its mid, where a venue shows no mark with positions); None when no
+        venue says at what price it liquidates."""
         nearest: Decimal | None = None
         for leg in Leg:
             try:
                 held = await self._context.clients[pair.venue(leg)].get_position_snapshot(pair.instrument(leg))
             except VenueError:
                 continue
-            if held is not None and held.liquidation_price and held.mark_price:
-                distance = abs(held.mark_price - held.liquidation_price) / held.mark_price
+            mark = None if held is None else held.mark_price or mids[leg]
+            if held is not None and held.liquidation_price and mark:
+                distance = away_from_liquidation(held.quantity, mark, held.liquidation_price)
                 nearest = distance if nearest is None else min(nearest, distance)
         return nearest
 
     # ---- rotation
+
+    async def _is_unsure(self, other: Alternative | None) -> bool:
+        """Whether it is not certain that the better pair can be had: another one is being left for it, or its gates are not open now."""
+        if other is None or self._rotating:
+            return True
+        self._rotating = True
+        symbol = other.long.instrument.base
+        refusal = await self._entering.refusal(symbol, other.long, other.short)
+        if refusal is not None:
+            self._rotating = False
+            log.info("rotation.refused symbol=%s why=%s", symbol, refusal)
+        return refusal is not None
 
     def _rotations(self) -> list[int]:
         """When pairs were left for better ones within the last day."""
@@ -234,6 +280,12 @@ class Holding:
     def _cools_down(self, o: Opportunity) -> bool:
         held = self._books.attempts(o.symbol, o.long.instrument.venue, o.short.instrument.venue)
         return attempts.block(held, self._strategy.config.execution.attempts(), self._context.clock.time_ns()) is not None
+
+
+def away_from_liquidation(quantity: Decimal, mark: Decimal, liquidation: Decimal) -> Decimal:
+    """How far the mark may still move against a position, as a fraction of it; zero at and beyond the liquidation price."""
+    left = mark - liquidation if quantity > 0 else liquidation - mark
+    return max(left, ZERO) / mark
 
 
 def _through(levels: tuple[BookLevel, ...], quantity: Decimal) -> Decimal:

@@ -30,6 +30,8 @@ class LegMoney(msgspec.Struct, frozen=True, kw_only=True):
     """USD up to which these margins hold; None: for every size."""
     leverage: Decimal | None = None
     """Of the account in this market; None: the venue does not say, its initial margin counts alone."""
+    isolated: bool = False
+    """Nothing but its own margin stands behind the position."""
 
 
 class SizeLimit(msgspec.Struct, frozen=True):
@@ -66,6 +68,8 @@ def limits(
     most = usable_leverage(leg)
     if maintenance is None or most is None:
         return f"{venue} does not say its margin fractions"
+    if leg.isolated and (near := _too_near(leg, min_distance, maintenance)) is not None:
+        return near
     room = leg.equity * max_leverage_for(min_distance, maintenance) * (1 - buffer) - leg.exposure
     found = [
         SizeLimit(f"balance on {venue}", (leg.available - leg.equity * buffer) / (1 / most + leg.fee)),
@@ -74,6 +78,20 @@ def limits(
         SizeLimit(f"depth on {venue}", depth_usd(leg.levels, leg.bound, buy=buy) * depth_share),
     ]
     return found if leg.first_tier is None else [*found, SizeLimit(f"first margin tier on {venue}", leg.first_tier)]
+
+
+def _too_near(leg: LegMoney, min_distance: Decimal, maintenance: Decimal) -> str | None:
+    """Why an isolated position is too near to its liquidation whatever its size; None: its leverage keeps the distance (E24)."""
+    most, venue = max_leverage_for(min_distance, maintenance), leg.instrument.id.venue
+    if leg.leverage is None:
+        return f"{venue}: margin is isolated and the venue does not show its leverage: set target_leverage to at most {most:.2f}"
+    if leg.leverage > most:
+        away = 1 / leg.leverage - maintenance
+        return (
+            f"{venue}: isolated at {leg.leverage}x it is liquidated {away:.4f} away, {min_distance} is needed:"
+            f" set target_leverage to at most {most:.2f}"
+        )
+    return None
 
 
 def left_after(leg: LegMoney, usd: Decimal) -> Decimal | None:

@@ -1,5 +1,7 @@
 """The cycle: scan, watch what is held, enter what passes every gate; every decision is written down before it is acted upon."""
 
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -21,6 +23,8 @@ from .entering import Entering
 from .entry import filters
 from .holding import Holding
 from .scanner import Scanner
+
+log = logging.getLogger("strategies.funding_arbitrage")
 
 
 class FundingArbitrage(BaseStrategy[FundingArbitrageConfig], Replayable):
@@ -82,13 +86,20 @@ class FundingArbitrage(BaseStrategy[FundingArbitrageConfig], Replayable):
         waiting = {pair.pair_id for pair in self._holding.held()} & self._holding.waiting
         if waiting and not self._scan_is_due():
             await self._scan(frozenset(m for p in self._holding.held() if p.pair_id in waiting for m in _markets(p)), only_held=True)
-            await self._watch(waiting)
+            broken = await self._watch(waiting)
             await self._finish()
+            _raise_first(broken)
             return
         self._scanned_ns = self.context.clock.time_ns()
-        await self._scan(self._held_markets())
-        await self._watch(None)
+        failed: list[Exception] = []
+        try:
+            await self._scan(self._held_markets())
+        except Exception as e:  # exits need no scan (E18); nothing is entered then
+            self._quotes, self.last_scan = [], Scan((), ())
+            failed.append(e)
+        failed += await self._watch(None)
         await self._finish()
+        _raise_first(failed)
         await self._entering.enter(self.last_scan)
 
     def _scan_is_due(self) -> bool:
@@ -101,11 +112,20 @@ class FundingArbitrage(BaseStrategy[FundingArbitrageConfig], Replayable):
         if not only_held:
             self.last_scan = scan(self._quotes, filters(self.config), now_ns=self.context.clock.time_ns())
 
-    async def _watch(self, only: set[str] | None) -> None:
+    async def _watch(self, only: set[str] | None) -> list[Exception]:
+        """All at once: neither a slow venue nor a failure of one pair holds up the exits of the others (E18). What failed is told."""
         by_id = {str(q.instrument): q for q in self._quotes}
-        for pair in self._holding.held():
-            if only is None or pair.pair_id in only:
-                await self._holding.watch(pair, by_id, self.last_scan)
+        self._holding.begin_round()
+        wanted = [pair for pair in self._holding.held() if only is None or pair.pair_id in only]
+        ends = await asyncio.gather(*(self._holding.watch(p, by_id, self.last_scan) for p in wanted), return_exceptions=True)
+        failed: list[Exception] = []
+        for pair, end in zip(wanted, ends, strict=True):
+            if isinstance(end, Exception):
+                log.error("watch.failed pair=%s", pair.pair_id, exc_info=end)
+                failed.append(end)
+            elif end is not None:
+                raise end
+        return failed
 
     async def _finish(self) -> None:
         await self._books.finish_closed()
@@ -126,6 +146,12 @@ class FundingArbitrage(BaseStrategy[FundingArbitrageConfig], Replayable):
     @classmethod
     def rejudge(cls, decisions: Sequence[DecisionRecord], config: Any) -> list[Rejudged]:
         return recorder.rejudge(decisions, config)
+
+
+def _raise_first(failed: Sequence[Exception]) -> None:
+    """The cycle has failed, and is counted as such."""
+    if failed:
+        raise failed[0]
 
 
 def _markets(pair: PairRecord) -> tuple[InstrumentId, ...]:

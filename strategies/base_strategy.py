@@ -29,6 +29,7 @@ log = logging.getLogger("strategies")
 
 C = TypeVar("C", bound=BaseModel)
 HELD_CONFIGS = "held_configs"
+CLOCK_SLACK_S = 1.0
 S = TypeVar("S")
 
 
@@ -150,11 +151,12 @@ class BaseStrategy(ABC, Generic[C]):
             await self.dead_letters.flush()
 
     async def _sleep(self) -> None:
+        """Until wall time is there; no longer than it takes anyway, should the machine's clock be set back meanwhile."""
         until = asyncio.create_task(self.context.clock.sleep_until_ns(self.context.clock.time_ns() + int(self.interval_s * 1_000_000_000)))
         stop = asyncio.create_task(self._stopping.wait())
         woken = asyncio.create_task(self._woken.wait())
         try:
-            await asyncio.wait({until, stop, woken}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({until, stop, woken}, timeout=self.interval_s + CLOCK_SLACK_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (until, stop, woken):
                 task.cancel()

@@ -235,6 +235,20 @@ def test_wake_runs_a_cycle_now(tmp_path: Path) -> None:
     play(tmp_path, act, Plain)
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_cycles_go_on_when_the_clock_of_the_machine_is_set(tmp_path: Path, hours: int) -> None:
+    """Exits are judged in cycles: a clock set back by an hour must not leave positions alone for an hour."""
+
+    async def act(p: Playing) -> None:
+        await p.sleep(30)
+        p.sim.runtime.clock._epoch_ns += hours * 3600 * NS_PER_S
+        p.strategy.looked_at.clear()
+        await p.sleep(200)
+        assert 2 <= len(p.strategy.looked_at) <= 4
+
+    play(tmp_path, act, Plain)
+
+
 def test_an_event_whose_handler_raised_is_kept_visible_and_replayed(tmp_path: Path) -> None:
     async def act(p: Playing) -> None:
         p.strategy.broken = True

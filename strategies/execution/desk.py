@@ -19,7 +19,7 @@ from .emulated.emulator import Emulator
 from .engine import ExecutionEngine
 from .guard import NO_GUARD, Guard
 from .holding import Holding
-from .journaling import AsyncJournal, Observer, nobody
+from .journaling import AsyncJournal, Observer, guarded, nobody
 from .market import SharedMarket
 from .ownership import Ownership
 from .plan import ExecutionLimits
@@ -74,7 +74,7 @@ class Desk:
         self.holdings: dict[str, Holding] = {}
         self.emulated = Emulator(self)
         """Brackets, OCO, trailing stops and icebergs over these holdings; restored with them."""
-        self._observer, self._check_s = observer, check_s
+        self._observer, self._check_s = guarded(observer), check_s
         self._unproved: dict[str, str] = {venue: "not reconciled since the start" for venue in clients}
         self._tasks: list[asyncio.Task[None]] = []
         self._proving: asyncio.Task[None] | None = None

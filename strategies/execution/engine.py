@@ -18,7 +18,7 @@ from exchange_clients.transport.runtime import Runtime
 
 from . import recovery
 from .guard import NO_GUARD, Guard, OrderCheck
-from .journaling import AsyncJournal, Observer, nobody
+from .journaling import AsyncJournal, Observer, guarded, nobody
 from .market import SharedMarket
 from .ownership import Ownership
 from .pair import PairRunner
@@ -73,7 +73,7 @@ class ExecutionEngine:
         self.ids = self.ownership.ids
         self.pairs: dict[str, PairRunner] = {}
         self.halted: str | None = None
-        self._observer, self._check_s = observer, check_s
+        self._observer, self._check_s = guarded(observer), check_s
         self._unproved: dict[str, str] = {venue: "not reconciled since the start" for venue in clients}
         self._feeds: list[asyncio.Task[None]] = []
         self._entering = asyncio.Lock()

@@ -33,13 +33,25 @@ def nobody(event: str, pair_id: str, **facts: object) -> None:
     """The observer of an engine that nobody watches."""
 
 
+def guarded(observer: Observer) -> Observer:
+    """The same, but one that fails is logged: whoever watches never holds up who trades."""
+
+    def told(event: str, pair_id: str, **facts: object) -> None:
+        try:
+            observer(event, pair_id, **facts)
+        except Exception:
+            log.exception("observer.failed event=%s pair=%s", event, pair_id)
+
+    return told
+
+
 class AsyncJournal:
     """Writes off the loop (inline under virtual time), one at a time and in the order of the calls."""
 
     def __init__(self, journal: Journal, offload: Offload, observer: Observer) -> None:
         self.sync = journal
         self._offload = offload
-        self._observer = observer
+        self._observer = guarded(observer)
         self._order = asyncio.Lock()
         self._healing: asyncio.Task[None] | None = None
         self.recent: deque[DecisionRecord] = deque(maxlen=KEEP_RECENT)

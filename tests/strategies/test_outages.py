@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from database.records import PairState
+from database.records import HoldingState, PairState
 from exchange_clients.model import Side
 from strategies.execution.desk import Ticket
 from tests.strategies.desk_stack import DeskStack, run_desk, until
@@ -56,3 +56,28 @@ def test_e20_a_cancel_and_a_stop_are_asked_for_also_after_half_a_day(tmp_path: P
         assert d.position == holding.own == 0
 
     run_desk(tmp_path, main)
+
+
+def test_an_observer_that_fails_holds_up_nothing(tmp_path: Path) -> None:
+    def fail(event: str, owner: str, facts: dict[str, object]) -> None:
+        raise KeyError(event)
+
+    async def main(d: DeskStack) -> None:
+        d.s.story.hook = fail
+        holding = await d.open(sign=1)
+        await (await holding.place(Ticket(side=Side.BUY, quantity=D("0.01")))).ended()
+        d.venue.host.drop_connections()
+        await asyncio.sleep(5)
+        assert (await holding.close("done")).state is HoldingState.CLOSED
+        assert d.position == 0
+
+    async def pair(s: Stack) -> None:
+        s.story.hook = fail
+        record = await s.open()
+        assert record.state is PairState.HEDGED
+        assert (await s.close(record.pair_id)).state is PairState.CLOSED
+        assert set(s.positions().values()) == {D(0)}
+
+    (tmp_path / "pair").mkdir()
+    run_desk(tmp_path, main)
+    run_stack(tmp_path / "pair", pair)

@@ -87,6 +87,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     fills: list[ev.OrderFilled]
     payments: list[ev.FundingPaid]
     ended: list[int]
+    missed: list[tuple[str, int]] = []
+    """Settlements that are still due: (market, time)."""
 
 
 class PaperFunding:
@@ -128,6 +130,7 @@ class PaperVenue(SimulatedVenue):
         self._markets: dict[str, LiveMarket] = {}
         self._starting: dict[str, asyncio.Lock] = {}
         self._upkeep: list[asyncio.Task[None]] = []
+        self._settling = asyncio.Lock()
         self._dirty = self._saving = False
         super().__init__(
             _spec(live),
@@ -164,6 +167,7 @@ class PaperVenue(SimulatedVenue):
         self.history.fills[ACCOUNT].extend(f for f in kept.fills if f.market not in gone)
         self.history.payments[ACCOUNT].extend(p for p in kept.payments if p.market not in gone)
         self.history.ended[ACCOUNT].extend(kept.ended)
+        self.rates.missed.extend((market, ts) for market, ts in kept.missed if market not in gone)
         for position in kept.account.positions:
             if position.size:
                 interval_ns = self.exchange.markets[position.market].spec.funding_interval_ns
@@ -197,6 +201,7 @@ class PaperVenue(SimulatedVenue):
             fills=fills,
             payments=list(self.history.payments[ACCOUNT]),
             ended=ended,
+            missed=list(self.rates.missed),
         )
         file.parent.mkdir(parents=True, exist_ok=True)
         spare = file.with_name(file.name + ".new")
@@ -333,14 +338,18 @@ class PaperVenue(SimulatedVenue):
         self.rates.post(contract_id, to_fraction(sample.raw_rate), self.now_ns())
 
     async def _settle_missed(self) -> None:
-        waiting, self.rates.missed = self.rates.missed, []
-        for contract_id, due_ns in waiting:
-            position = self.exchange.position(ACCOUNT, contract_id)
-            if position.size and (position.market.mark == 0 or not await self._settle_late(contract_id, due_ns)):
-                self.rates.missed.append((contract_id, due_ns))
+        """What can be settled now; the rest stays due, also over a restart."""
+        async with self._settling:
+            for due in list(self.rates.missed):
+                contract_id, due_ns = due
+                position = self.exchange.position(ACCOUNT, contract_id)
+                if not position.size:
+                    self.rates.missed.remove(due)
+                elif position.market.mark:
+                    await self._settle_late(contract_id, due_ns)
 
-    async def _settle_late(self, contract_id: str, due_ns: int) -> bool:
-        """At the mark of now; False: the venue does not tell that rate yet."""
+    async def _settle_late(self, contract_id: str, due_ns: int) -> None:
+        """At the mark of now; it stays due while the venue does not tell that rate."""
         spec = self.exchange.markets[contract_id].spec
         slack_ns = spec.funding_interval_ns // 4
         try:
@@ -349,20 +358,21 @@ class PaperVenue(SimulatedVenue):
             )
         except VenueError as e:
             log.warning("paper.settlement_unknown market=%s reason=%s", contract_id, e)
-            return False
+            return
         if not told:
-            return self.now_ns() - due_ns > 7 * 24 * NS_PER_HOUR
-        state = self.exchange.markets[contract_id]
+            if self.now_ns() - due_ns > 7 * 24 * NS_PER_HOUR:
+                self.rates.missed.remove((contract_id, due_ns))
+            return
+        self.rates.missed.remove((contract_id, due_ns))  # before it is paid and kept: never twice
         self.exchange.pay_missed_funding(
             self.now_ns(),
             ACCOUNT,
             contract_id,
             settled_ns=due_ns + 1,  # the settlement itself has a record already where it was run without a rate
             rate=to_fraction(told[-1].raw_rate),
-            ref=state.mark,
+            ref=self.exchange.markets[contract_id].mark,
             interval_ns=spec.funding_interval_ns,
         )
-        return True
 
     async def _keep_instruments(self) -> None:
         """Halts and delistings of the live venue happen here too."""

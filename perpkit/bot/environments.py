@@ -201,14 +201,16 @@ async def _virtual(
     for config in configs:
         if paper_of.setdefault(config.account, config.paper) != config.paper:
             raise InvalidConfig([f"paper: two bots of account {config.account} share a virtual account and declare it differently"])
-    public: dict[str, BaseExchangeClient] = {}
+    public: list[tuple[str, dict[str, Any], BaseExchangeClient]] = []
+    """(venue, settings, client that brings the data): accounts with one set of settings share it."""
     made: dict[tuple[str, str], PaperClient] = {}
     for (account, venue), settings in wanted.items():
-        if venue not in public:
-            client = venues.create_client(venue, settings, None, runtime=runtime)
-            stack.push_async_callback(client.disconnect)
-            await client.connect()
-            public[venue] = client
+        live = next((client for name, given, client in public if (name, given) == (venue, settings)), None)
+        if live is None:
+            live = venues.create_client(venue, settings, None, runtime=runtime)
+            stack.push_async_callback(live.disconnect)
+            await live.connect()
+            public.append((venue, settings, live))
         paper = paper_of[account]
         maker, taker = BASE_TIER.get(venue, (None, None))
         chosen = PaperSettings(
@@ -222,7 +224,7 @@ async def _virtual(
             file=home / f"{environment}-accounts" / account / f"{venue}.json",
         )
         try:
-            simulated = PaperVenue(public[venue], runtime.clock, chosen)
+            simulated = PaperVenue(live, runtime.clock, chosen)
         except ValueError as e:
             raise InvalidConfig([str(e)]) from e
         own = {"state_directory": home / f"{environment}-accounts" / account, **{k: v for k, v in settings.items() if k != "endpoints"}}

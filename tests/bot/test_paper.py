@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from exchange_clients.errors import MissingCredentials, NotReady, VenuePaused
+from exchange_clients.errors import MissingCredentials, NotReady, VenuePaused, VenueUnavailable
 from exchange_clients.model import NS_PER_HOUR, NS_PER_S, Instrument, Liquidity, OrderStatus, Side
 from exchange_simulator.core.types import to_fraction
 from exchange_simulator.paper import PaperSettings, PaperVenue
@@ -255,6 +255,36 @@ def test_the_account_survives_a_restart_and_books_the_funding_it_missed(tmp_path
         assert len(await p.client.get_funding_payments("BTC", since_ns=0)) == 1
 
     play(tmp_path, before, after, away, back, stepping=True)
+
+
+def test_funding_that_nobody_could_tell_yet_is_still_due_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each restart while the venue is silent makes paper richer or poorer than it would be."""
+
+    async def silent(*_: Any, **__: Any) -> Any:
+        raise VenueUnavailable("no history now", venue="hyperliquid")
+
+    async def before(p: Paper) -> None:
+        p.truth.exchange.set_funding_rate(p.truth.now(), p.truth.symbol, to_fraction("0.0003"))
+        await p.client.place_market_order("BTC", D("0.5"), "buy", wait_for="terminal")
+        p.stack.step_to((p.stack.runtime.clock.time_ns() // NS_PER_HOUR + 1) * NS_PER_HOUR - NS_PER_S)
+        await p.client.disconnect()
+        p.stack.step_to(p.stack.runtime.clock.time_ns() + 10 * NS_PER_S)
+        monkeypatch.setattr(type(p.venue.live.market_data), "fetch_funding_history", silent)
+
+    async def deaf(p: Paper) -> None:
+        await p.sleep(5)
+        assert not await p.client.get_funding_payments("BTC", since_ns=0)
+        monkeypatch.undo()
+
+    async def back(p: Paper) -> None:
+        await p.sleep(5)
+        await p.venue._take_rates()
+        (paid,) = await p.client.get_funding_payments("BTC", since_ns=0)
+        assert paid.amount == -D("0.5") * D(100_000) * D("0.0003")
+        await p.venue._take_rates()
+        assert len(await p.client.get_funding_payments("BTC", since_ns=0)) == 1
+
+    play(tmp_path, before, deaf, back, stepping=True)
 
 
 def test_a_broken_account_file_is_told(tmp_path: Path) -> None:

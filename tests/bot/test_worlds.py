@@ -12,16 +12,20 @@ import pytest
 
 from database.journal import Journal
 from database.records import Leg, PairRecord, PairState, RunRecord
+from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.errors import MissingCredentials
 from exchange_clients.signing import Credentials
 from exchange_clients.spec import VenueSpec
-from perpkit.bot.environments import Environment
+from exchange_simulator.paper_client import PaperClient
+from perpkit.bot.config import load
+from perpkit.bot.environments import Environment, surroundings
 from perpkit.bot.runner import NotAllowed
 from perpkit.cli.failure import Failure
 from perpkit.cli.options import Store
 from perpkit.cli.positions import positions
 from perpkit.cli.recover import recover
 from perpkit.cli.stress import stress
+from tests.bot.test_environments import keys_of
 from tests.bot.test_runner import HOLDING, Playing, play
 
 
@@ -86,6 +90,29 @@ def test_a_command_about_a_bot_on_a_testnet_asks_the_testnet(
         act(Store(home=tmp_path))
     assert set(asked) <= {("lighter", "testnet"), ("hyperliquid", "mainnet")}
     assert asked
+
+
+def test_two_paper_accounts_in_different_worlds_each_see_their_own(tmp_path: Path) -> None:
+    """The data of the first account's testnet is nothing to judge the second account's mainnet by."""
+    text = HOLDING.replace("lighter: {}", "lighter: {environment: testnet}")
+    (tmp_path / "other.yaml").write_text(HOLDING.replace("account: main", "account: other"))
+
+    async def act(p: Playing) -> None:
+        configs = [load(p.file), load(tmp_path / "other.yaml")]
+        ends = {name: truth.ready.endpoints for name, truth in p.stack.venues.items()}
+        async with surroundings(
+            Environment.PAPER, configs, p.stack.runtime, home=tmp_path, resolve=keys_of(p.stack), endpoints=ends
+        ) as around:
+            live: dict[tuple[str, str], BaseExchangeClient] = {}
+            for account, clients in around.clients.items():
+                for venue, client in clients.items():
+                    assert isinstance(client, PaperClient)
+                    live[account, venue] = client.paper.live
+            found = {account: live[account, "lighter"].config.environment for account in ("main", "other")}
+            assert found == {"main": "testnet", "other": "mainnet"}
+            assert live["main", "hyperliquid"] is live["other", "hyperliquid"], "what is the same is shared"
+
+    play(tmp_path, act, text)
 
 
 def test_positions_of_one_venue_in_two_worlds_need_a_word(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 LOWER: dict[str, Any] = {"tighter": "lower"}
 HIGHER: dict[str, Any] = {"tighter": "higher"}
-FREE: dict[str, Any] = {"tighter": "none"}
 
 
 class MarginPolicy(StrEnum):
@@ -127,7 +126,7 @@ class RiskLimits(BaseModel):
         json_schema_extra=LOWER,
         description="venue-side cancel-all after silence, while only own entry orders rest; null: never armed",
     )
-    check_s: float = Field(default=5.0, gt=0, json_schema_extra=FREE, description="how often venues are asked for the figures")
+    check_s: float = Field(default=5.0, gt=0, json_schema_extra=LOWER, description="how often venues are asked for the figures")
 
     @model_validator(mode="after")
     def _ordered(self) -> "RiskLimits":

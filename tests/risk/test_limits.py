@@ -38,6 +38,7 @@ def test_distances_must_rise_and_figures_must_be_read_often_enough() -> None:
         ("failed_open_pause_s", 9_999.0, 1.0),
         ("close_liquidation_distance", D("0.06"), D("0.01")),
         ("margin_policy", MarginPolicy.ACT, MarginPolicy.OFF),
+        ("check_s", 1.0, 3_600.0),
     ],
 )
 def test_e39_a_reload_takes_what_tightens_and_names_what_would_loosen(name: str, tighter: object, looser: object) -> None:

@@ -1,13 +1,15 @@
 """May this grid add that much more now? The shared checks of an entry, and the money after the trade (E21, E22, E24)."""
 
 import asyncio
+import logging
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from exchange_clients.errors import VenueError
-from exchange_clients.model import NS_PER_S, ZERO, AccountState, BookLevel, Instrument
+from exchange_clients.model import NS_PER_S, ZERO, AccountState, BookLevel, Instrument, MarginMode
 from exchange_clients.transport.clock import Clock
 from strategies.execution.pricing import Quote
 from strategies.gate import MIN_HEADROOM, Check, LegFacts, failed, free_rooms, leg_checks, read_leg, settle_leverage
@@ -17,12 +19,16 @@ from .config import GridConfig
 if TYPE_CHECKING:
     from exchange_clients.base_client import BaseExchangeClient
 
+log = logging.getLogger("strategies.grid")
+
 KEPT_S = 120.0
 """Key, fees, clock offset and leverage are asked for again after so long; all else costs nothing or is fresh."""
 DOUBTED_S = 15.0
 """After a refusal they are asked for again after so long."""
 ENTRY_DISTANCE = Decimal("1.5")
 """An entry keeps this multiple of the minimum liquidation distance, so that no ordinary move after it brings the risk watch in (E24)."""
+PATIENCE_S = 1.0
+"""A look waits so long for the answer; the question goes on beside the next looks, so that no stop or exit waits for it (E18)."""
 MONEY_S = 2.0
 """So long all grids of an account share one look at its balance and positions."""
 
@@ -69,9 +75,38 @@ class Purse:
 class EntryGate:
     """The gate of one market."""
 
-    def __init__(self, client: "BaseExchangeClient", instrument: Instrument, clock: Clock, purse: Purse) -> None:
-        self._client, self._instrument, self._clock, self._purse = client, instrument, clock, purse
+    def __init__(self, client: "BaseExchangeClient", instrument: Instrument, clock: Clock, purse: Purse, wake: Callable[[], None]) -> None:
+        self._client, self._instrument, self._clock, self._purse, self._wake = client, instrument, clock, purse, wake
         self._kept: tuple[LegFacts, float] | None = None
+        self._asking: asyncio.Task[Passed] | None = None
+        """A question that nobody waits for any more: what it learns is kept, its answer is not used."""
+
+    async def ask(self, config: GridConfig, touch: Quote, touch_ns: int, *, held: Decimal, adding: Decimal) -> Passed | None:
+        """As `admit`; None while the venue is still being asked."""
+        if self._asking is not None and not self._asking.done():
+            return None
+        asking = asyncio.create_task(self.admit(config, touch, touch_ns, held=held, adding=adding), name=f"gate:{self._instrument.id}")
+        try:
+            done, _ = await asyncio.wait({asking}, timeout=PATIENCE_S)
+        except asyncio.CancelledError:
+            asking.cancel()
+            raise
+        if done:
+            return asking.result()
+        self._asking = asking
+        asking.add_done_callback(self._learned)
+        return None
+
+    def _learned(self, asking: "asyncio.Task[Passed]") -> None:
+        if not asking.cancelled() and (error := asking.exception()) is not None:
+            log.error("grid.gate_failed symbol=%s", self._instrument.id, exc_info=error)
+        self._wake()
+
+    async def drop(self) -> None:
+        """Nobody asks any more."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
 
     async def admit(self, config: GridConfig, touch: Quote, touch_ns: int, *, held: Decimal, adding: Decimal) -> Passed:
         """Ask the venue, set the leverage where the market is empty, and count the money.
@@ -108,7 +143,9 @@ class EntryGate:
             self._doubt()
             return Passed(checks)
         exposure = max(money.exposure, held)
-        return Passed((*checks, *money_checks(facts, facts.held_leverage, config, exposure=exposure, adding=adding)), facts.held_leverage)
+        held_leverage = facts.held_leverage
+        money_says = money_checks(facts, held_leverage, config, exposure=exposure, adding=adding)
+        return Passed((*checks, *fee_check(facts, held_leverage, config), *money_says), held_leverage)
 
     def _doubt(self) -> None:
         """After a refusal the slow facts are asked for sooner, but not each time."""
@@ -141,8 +178,31 @@ def money_checks(facts: LegFacts, leverage: Decimal | None, config: GridConfig, 
     usable = 1 - config.balance_buffer_pct
     most = 1 / initial if leverage is None else min(leverage, 1 / initial)
     needed = adding / most
-    room = facts.equity * usable / (config.min_liquidation_distance_pct * ENTRY_DISTANCE + maintenance)
+    distance = config.min_liquidation_distance_pct * ENTRY_DISTANCE
+    room = facts.equity * usable / (distance + maintenance)
     return (
+        *_isolated(facts, leverage, config, distance=distance, maintenance=maintenance),
         Check("margin", needed <= facts.available * usable, f"{needed:.2f} USD more, {facts.available * usable:.2f} free after the buffer"),
         Check("liquidation_distance", exposure + adding <= room, f"{exposure + adding:.2f} USD at stake, at most {room:.2f}"),
     )
+
+
+def _isolated(
+    facts: LegFacts, leverage: Decimal | None, config: GridConfig, *, distance: Decimal, maintenance: Decimal
+) -> tuple[Check, ...]:
+    """Behind an isolated position stands its own margin alone, whatever the account has: its leverage decides how near liquidation is."""
+    if not facts.instrument.only_isolated and (config.margin_mode or facts.held_margin_mode) is not MarginMode.ISOLATED:
+        return ()
+    most = 1 / (distance + maintenance)
+    shown = "unknown" if leverage is None else f"{leverage}x"
+    detail = f"isolated, leverage {shown}, at most {most:.2f} keeps {distance} to liquidation: set target_leverage to that or less"
+    return (Check("isolated_leverage", leverage is not None and leverage <= most, detail),)
+
+
+def fee_check(facts: LegFacts, leverage: Decimal | None, config: GridConfig) -> tuple[Check, ...]:
+    """A round trip of two maker orders must earn more than its fees. `boost_mode` buys volume and says so itself."""
+    if config.boost_mode or (config.take_profit_basis == "margin" and (config.target_leverage or leverage) is None):
+        return ()
+    gain = config.gain(leverage)
+    cost = facts.fees.maker * (2 + gain)
+    return (Check("fees", gain > cost, f"a take-profit earns {gain:%}, two maker fees take {cost:%}"),)

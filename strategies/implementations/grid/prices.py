@@ -22,13 +22,13 @@ QUIET_S = 15.0
 
 
 class Prices:
-    """Of one market. `touch` is the last that was seen, at `touch_ns`; `stand_in` the mark or last fill when there was no book."""
+    """Of one market. `touch` is the last that was seen, at `touch_ns`; `stand_in` the mark or last fill where there is no book."""
 
     def __init__(self, client: "BaseExchangeClient", instrument: Instrument, clock: Clock) -> None:
         self._client, self._instrument, self._clock = client, instrument, clock
         self.touch: Quote | None = None
         self.touch_ns = 0
-        self.stand_in: Quote | None = None
+        self._stand_in: tuple[Quote, int] | None = None
         self._next_ask_s, self._ask_gap_s = 0.0, MIN_ASK_GAP_S
 
     def take_streamed(self) -> None:
@@ -40,7 +40,14 @@ class Prices:
         self._take(bbo.bid, bbo.ask, bbo.ts_recv_ns)
 
     def _take(self, bid: Decimal, ask: Decimal, ts_recv_ns: int) -> None:
-        self.touch, self.touch_ns, self.stand_in = Quote(bid, ask), ts_recv_ns, None
+        self.touch, self.touch_ns, self._stand_in = Quote(bid, ask), ts_recv_ns, None
+
+    @property
+    def stand_in(self) -> Quote | None:
+        """What was asked for in place of a book, while it is as young as a touch must be for stops."""
+        if self._stand_in is None or self._clock.time_ns() - self._stand_in[1] > int(QUIET_S * NS_PER_S):
+            return None
+        return self._stand_in[0]
 
     def fresh(self, age_s: float) -> Quote | None:
         """The touch for entries: not older than that, and the book has no gap (E31)."""
@@ -75,8 +82,8 @@ class Prices:
             return False
         self._ask_gap_s = MIN_ASK_GAP_S
         try:
-            self.stand_in = await any_quote(self._client, self._instrument, reduce=True, last=last)
+            self._stand_in = (await any_quote(self._client, self._instrument, reduce=True, last=last), self._clock.time_ns())
         except VenueError as e:
-            self.stand_in = None
+            self._stand_in = None
             log.warning("grid.no_price symbol=%s error=%s", self._instrument.id, e)
-        return self.stand_in is not None
+        return self._stand_in is not None

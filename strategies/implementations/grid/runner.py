@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from database.errors import JournalError
-from database.records import HoldingState, IntentState
+from database.records import FillCause, HoldingState, IntentState
 from exchange_clients.errors import ConfigError, OrderDenied, Outcome, PostOnlyWouldCross, VenueError
 from exchange_clients.model import NS_PER_S, ZERO, Instrument, Purpose, TimeInForce
-from strategies.execution.desk import Desk, DeskOrder, Holding, Ticket, TicketRefused
+from strategies.base_strategy import InvalidParameters
+from strategies.execution.desk import Desk, DeskOrder, Holding, HoldingPlan, Ticket, TicketRefused
 from strategies.gate import Check
 
 from .config import GridConfig
 from .entries import fullness
-from .gate import EntryGate, Purse
+from .gate import PATIENCE_S, EntryGate, Purse
 from .prices import Prices
 from .rules import decide
 from .state import GridOrder, GridState, Happened, Phase, Role, Seen, absorb, cancelling, placed, resumed
@@ -48,7 +49,7 @@ class GridRunner:
         self.wait: Wait | None = None
         self._saved = GridState()
         self._sending: dict[str, asyncio.Task[None]] = {}
-        self._gate = EntryGate(self.client, instrument, self.clock, purse)
+        self._gate = EntryGate(self.client, instrument, self.clock, purse, strategy.wake)
         self._gate_block: tuple[str, float] | None = None
         self._prices = Prices(self.client, instrument, self.clock)
         self._told_waiting = ZERO
@@ -83,12 +84,22 @@ class GridRunner:
         self.state = self._saved = self.strategy.load_state(self.key, GridState) or GridState()
         found = self.desk.find(str(self.instrument.id))
         if found is not None:
+            self._check_kept(found)
             self._hold(found)
         now = "" if found is None else found.holding_id
         if now != self.state.holding_id:
             log.warning("grid.holding_changed symbol=%s before=%r now=%r", self.instrument.id, self.state.holding_id, now)
             self.state = msgspec.structs.replace(self.state, holding_id=now, lots=(), orders=())
         await self._save()
+
+    def _check_kept(self, holding: Holding) -> None:
+        """What is held was entered for one mode and direction; under another it would be sold at any price."""
+        kept, c = msgspec.json.decode(msgspec.json.decode(holding.record.plan, type=HoldingPlan).text), self.config
+        if (kept["mode"], kept["direction"]) != (c.mode.value, c.direction):
+            raise InvalidParameters(
+                f"mode, direction: {holding.holding_id} in {self.instrument.id} ({holding.own} held) was opened as {kept['mode']}"
+                f" {kept['direction']}, not {c.mode} {c.direction}: close it first (perpkit close {holding.holding_id}), or set them back"
+            )
 
     def _hold(self, holding: Holding) -> None:
         self.holding = holding
@@ -119,6 +130,14 @@ class GridRunner:
         if self.state.phase is Phase.RUNNING:
             await self._turn(Turn(Phase.STOPPING, "liquidation", what))
 
+    async def _look_for_liquidation(self, holding: Holding) -> None:
+        """The books know it also where the event was missed: while the process was away, or told before or after the fill."""
+        forced = [f for f in holding.share.fills.values() if f.kind is FillCause.LIQUIDATION]
+        if len(forced) > self.state.liquidations:
+            self.state = msgspec.structs.replace(self.state, liquidations=len(forced))
+            self.liquidated = f"{forced[-1].quantity} at {forced[-1].price}"
+            await self._liquidation()
+
     async def ask_to_stop(self, rule: str, why: str) -> None:
         """Cancel, close, halt, because somebody asked or something happened."""
         async with self._busy:
@@ -147,7 +166,7 @@ class GridRunner:
         """End what is being sent; the desk knows each such order."""
         for task in self._sending.values():
             task.cancel()
-        await asyncio.gather(*self._sending.values(), return_exceptions=True)
+        await asyncio.gather(*self._sending.values(), self._gate.drop(), return_exceptions=True)
 
     # ---- looking
 
@@ -161,6 +180,8 @@ class GridRunner:
         self.state, told = absorb(self.state, seen, own, now_ns=self.clock.time_ns(), price=at)
         for item in told:
             self._say(item)
+        if any(item.event == "grid.position_changed" for item in told):
+            await self._look_for_liquidation(holding)
         if self.holding.state is HoldingState.OPEN:
             ours = {o.client_order_id for o in self.state.orders}
             for order in holding.orders(live=True):
@@ -283,10 +304,23 @@ class GridRunner:
                     pass
                 case _:
                     self.state, again = applied(self.state, action, self.clock.time_ns()), True
-        if entries and await self._may_enter(entries):
-            sends += [self._draw(a) for a in entries]
-        await self._go(sends)
+        await self._go(sends)  # before the gate of entries is asked: it may take its time (E18)
+        if entries:
+            await self._enter(entries)
         return again
+
+    async def _enter(self, entries: list[Place]) -> None:
+        """Ask the gate and send. One grid at a time, from the count of the money until its orders count: nothing is spent twice (E21)."""
+        turn = self.strategy.entering
+        try:
+            await asyncio.wait_for(turn.acquire(), PATIENCE_S)
+        except TimeoutError:
+            return await self._waits(Wait("gate", "another grid of the account is entering"))
+        try:
+            if await self._may_enter(entries):
+                await self._go([self._draw(a) for a in entries])
+        finally:
+            turn.release()
 
     def _draw(self, action: Place) -> GridOrder:
         """An order with its name, in the state: written down before the desk hears of it."""
@@ -362,7 +396,7 @@ class GridRunner:
 
     def _release(self) -> None:
         """The holding is proved closed: what it could not sell is nobody's of ours any more, and was told."""
-        self.state = msgspec.structs.replace(self.state, holding_id="", lots=(), orders=(), reference=None)
+        self.state = msgspec.structs.replace(self.state, holding_id="", lots=(), orders=(), reference=None, liquidations=0)
         self.holding = None
 
     # ---- entering
@@ -376,7 +410,10 @@ class GridRunner:
         touch = self._prices.touch
         if touch is None:
             return False
-        passed = await self._gate.admit(self.config, touch, self._prices.touch_ns, held=held, adding=resting + adding)
+        passed = await self._gate.ask(self.config, touch, self._prices.touch_ns, held=held, adding=resting + adding)
+        if passed is None:
+            await self._waits(Wait("gate", "the venue is still being asked"))
+            return False
         if passed.refused:
             first = passed.refused[0]
             self._block_entries(f"{first.rule}: {first.detail}")
@@ -399,7 +436,9 @@ class GridRunner:
     async def _open_holding(self) -> None:
         """At the first entry; and a new one in place of one that has seen too many orders."""
         if self.holding is not None and not self.state.lots and not self.state.orders and len(self.holding.orders()) >= KEEP_ORDERS:
-            await self.holding.close("empty, and has seen many orders: a new one takes over")
+            record = await self.holding.close("empty, and has seen many orders: a new one takes over")
+            if record.state is not HoldingState.CLOSED:
+                raise TicketRefused("holding", f"{record.holding_id} could not be closed for a new one: {record.reason}")
             self._release()
         if self.holding is None:
             sign = 0 if self.config.two_sides else self.config.side.sign

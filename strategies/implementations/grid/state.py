@@ -16,6 +16,8 @@ VERSION = 1
 FIRST_RETRY_NS = NS_PER_S // 4
 MAX_RETRY_NS = 10 * NS_PER_S
 UNSENT_RETRY_NS = NS_PER_S
+RESTED_NS = 60 * NS_PER_S
+"""An exit that stood so long was taken by the venue: when it ends without a fill, the count of failures begins anew."""
 
 
 class Phase(StrEnum):
@@ -117,6 +119,8 @@ class GridState(msgspec.Struct, frozen=True, kw_only=True):
     round_trips: int = 0
     gained: Decimal = ZERO
     """Of lots that were closed, price alone, without fees and funding."""
+    liquidations: int = 0
+    """Executions by which the venue liquidated the holding, as far as they were reacted to."""
 
     @property
     def own(self) -> Decimal:
@@ -277,7 +281,8 @@ def _ended(state: GridState, order: GridOrder, fact: Seen, now_ns: int, told: li
     if lot is None:
         failures = state.close_failures + (not fact.unsent)
         return msgspec.structs.replace(state, close_failures=failures, close_retry_ns=now_ns + _pause_ns(fact.unsent, failures))
-    failures = lot.failures + (not fact.unsent)
+    rested = not fact.refused and now_ns - order.placed_ns >= RESTED_NS
+    failures = (0 if rested else lot.failures) + (not fact.unsent)
     return with_lot(state, msgspec.structs.replace(lot, failures=failures, retry_ns=now_ns + _pause_ns(fact.unsent, failures)))
 
 

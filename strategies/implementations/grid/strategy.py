@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
+from database.records import HoldingState
 from exchange_clients.model import FillKind, InstrumentId, LiquidationEvent
 from strategies.base_strategy import BaseStrategy, InvalidParameters, StrategyContext
 from strategies.execution.desk import Desk
@@ -37,6 +38,8 @@ class Grid(BaseStrategy[GridConfig]):
         self.grids: dict[InstrumentId, GridRunner] = {}
         self._steps: dict[InstrumentId, asyncio.Task[None]] = {}
         """Looks that are under way."""
+        self.entering = asyncio.Lock()
+        """Held by the grid that counts the money and spends it."""
 
     @property
     def interval_s(self) -> float:
@@ -71,6 +74,21 @@ class Grid(BaseStrategy[GridConfig]):
             await runner.restore()
             self.grids[instrument.id] = runner
             self.follow(self.config.exchange, symbol)
+        self._give_up_others()
+
+    def _give_up_others(self) -> None:
+        """Holdings of an earlier configuration that no grid looks after: nothing may fill there that nobody would protect."""
+        known = {str(instrument) for instrument in self.grids}
+        for holding in self.desk.holdings.values():
+            if holding.record.instrument in known or holding.state is HoldingState.CLOSED:
+                continue
+            holding.withdraw_entries()
+            holding.share.say("grid.left_alone", own=holding.own)
+            log.error(
+                "grid.left_alone holding=%s market=%s own=%s: its entries come off, its take-profits stay;"
+                " put its symbol back into `symbols`, or close it: perpkit close %s",
+                holding.holding_id, holding.record.instrument, holding.own, holding.holding_id,
+            )  # fmt: skip
 
     async def run_cycle(self) -> None:
         """One look at every grid, side by side; one that is slow or fails holds up no other."""

@@ -182,23 +182,24 @@ def _opening(view: PairView) -> list[Step]:
     lead_leg, follow_leg = view.first_leg, view.first_leg.other
     lead, follow = view.leg(lead_leg), view.leg(follow_leg)
     ahead = lead.own - follow.own
+    off: list[Step] = [Cancel(lead_leg)] if lead.busy and (view.mispriced or not view.may_enter) else []
     if view.balanced:
         if not view.idle:
-            return [Cancel(lead_leg)] if lead.busy and (view.mispriced or not view.may_enter) else [Pause.WAIT]
+            return off or [Pause.WAIT]
         more = min(view.slice_quantity, floor_to(view.target - lead.own, lead.instrument.step_size))
         stop = _why_stop(view, more)
         return [_opened(view, stop) if stop else Send(lead_leg, more, False, Purpose.ENTRY, lead.add_failures)]
     if ahead < 0:
         return _stop_adding(view) or [Move(PairState.REPAIRING, f"the second leg is ahead by {-ahead}")]
     if follow.busy:
-        return [Pause.WAIT]
+        return off or [Pause.WAIT]
     hedge = floor_to(ahead, follow.instrument.step_size)
     problem = _why_not_hedge(view, follow, hedge, lead_busy=lead.busy)
     if problem:
         return _stop_adding(view) or [Move(PairState.REPAIRING, f"{problem}: {ahead} is not hedged")]
     if not tradable(follow.instrument, hedge, follow.price):
-        return [Pause.WAIT]
-    return [Send(follow_leg, hedge, False, Purpose.HEDGE, follow.add_failures)]
+        return off or [Pause.WAIT]
+    return [*off, Send(follow_leg, hedge, False, Purpose.HEDGE, follow.add_failures)]
 
 
 def _why_stop(view: PairView, more: Decimal) -> str:

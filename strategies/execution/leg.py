@@ -9,18 +9,8 @@ from functools import partial
 from database.errors import JournalError
 from database.ids import DurableIds
 from database.records import FillRecord, IntentRecord, IntentState, Leg, OrderRecord, PairRecord
-from exchange_clients.errors import (
-    MinNotional,
-    NotReady,
-    OrderDenied,
-    ProtocolError,
-    RateLimited,
-    TransportError,
-    UnsupportedCapability,
-    VenueError,
-    VenueUnavailable,
-)
-from exchange_clients.model import ZERO, Side
+from exchange_clients.errors import MinNotional, OrderDenied, VenueError
+from exchange_clients.model import ZERO, Purpose, Side
 from exchange_clients.transport.clock import Clock
 
 from .decide import LegView, Send
@@ -31,6 +21,7 @@ from .pauses import growing
 from .plan import ExecutionLimits, Tactic
 from .pricing import Quote, rung, terms
 from .proof import FIRST_LOOK_S, MAX_BACKOFF_S, OrderProof
+from .quotes import touch
 
 log = logging.getLogger("strategies.execution")
 
@@ -51,12 +42,13 @@ class LegTrader:
         observer: Observer,
         guard: Guard,
         on_change: Callable[[], None],
+        entry_block: Callable[[], str | None],
     ) -> None:
         self.pair_id, self.leg, self.market = pair.pair_id, leg, market
         self.client, self.instrument = market.client, market.instrument
         self.venue, self.account = pair.venue(leg), pair.account
         self._journal, self._ids, self._clock, self._limits = journal, ids, clock, limits
-        self._guard, self._on_change = guard, on_change
+        self._guard, self._on_change, self._entry_block = guard, on_change, entry_block
         self.share = market.join(
             pair.pair_id, leg, sign=leg.sign, created_ns=pair.created_at, observer=observer, on_change=on_change, journal=journal
         )
@@ -219,6 +211,9 @@ class LegTrader:
         await self._durable(intent)
         rests_until = self._clock.monotonic() + self._limits.maker_timeout_s if tactic.rests else None
         proof = self._prove(intent, rests_until_s=rests_until)
+        if step.purpose is Purpose.ENTRY and (block := self._entry_block()) is not None:
+            await proof.withhold(block)
+            return
         self.say(
             "order.send",
             side=side.value,
@@ -245,8 +240,9 @@ class LegTrader:
             self.reduce_failures = self._limits.max_reduce_attempts  # dust: the venue will not take less tomorrow
 
     def _order_block(self, side: Side, quantity: Decimal, price: Decimal, step: Send, client_order_id: str) -> str | None:
-        """What the guard has against an order that adds."""
-        return self._guard.order_block(
+        """What is against an order that adds, now: since the rules looked, venues were asked and the disk was waited for."""
+        block = self._entry_block() if step.purpose is Purpose.ENTRY else None
+        return block or self._guard.order_block(
             OrderCheck(
                 venue=self.venue,
                 instrument=self.instrument,
@@ -319,20 +315,10 @@ class LegTrader:
 
     async def quote(self, *, reduce: bool) -> Quote:
         """The touch. An exit takes what it can get: the book, else the mark price, else our own last fill (E18)."""
-        try:
-            bid, ask = await self.client.fetch_bbo_prices(self.instrument.contract_id)
-            self.market.last_price = (bid + ask) / 2
-            return Quote(bid, ask)
-        except (NotReady, TransportError, ProtocolError, VenueUnavailable, RateLimited):
-            if not reduce:
-                raise
-        try:
-            mark = await self.client.fetch_mark_price(self.instrument.contract_id)
-            return Quote(mark, mark, "mark")
-        except (NotReady, TransportError, ProtocolError, VenueUnavailable, RateLimited, UnsupportedCapability):
-            if self.last_price is None:
-                raise
-            return Quote(self.last_price, self.last_price, "last fill")
+        quote = await touch(self.client, self.instrument, reduce=reduce, last=self.last_price)
+        if quote.source == "book":
+            self.market.last_price = quote.mid
+        return quote
 
     async def _reducible(self, quantity: Decimal) -> Decimal:
         """Never more than the venue shows of our share, read now (E17); our own count where it cannot be read but honours reduce-only."""

@@ -70,6 +70,7 @@ class PairRunner:
                 observer=observer,
                 guard=guard,
                 on_change=self._share_changed,
+                entry_block=self._entry_block,
             )
             for leg in Leg
         }
@@ -201,7 +202,7 @@ class PairRunner:
             limits=self.plan.limits,
             orders_sent=self._orders_sent - sum(trader.excused for trader in self.legs.values()),
             opening_s=0.0 if self._opening_since_s is None else now - self._opening_since_s,
-            may_enter=self._close_reason is None and self._may_enter(self.record) is None,
+            may_enter=self._entry_block() is None,
             opened=self.record.opened_at is not None,
             mispriced=self._mispriced,
             keep=self.plan.keep if self._close_reason is None else None,
@@ -212,6 +213,10 @@ class PairRunner:
         elif self._open_since_s is None:
             self._open_since_s = now
         return replace(view, open_delta_s=0.0 if self._open_since_s is None else now - self._open_since_s)
+
+    def _entry_block(self) -> str | None:
+        """Why nothing may be added on purpose now."""
+        return "a close is asked for" if self._close_reason is not None else self._may_enter(self.record)
 
     # ---- the task
 
@@ -230,13 +235,26 @@ class PairRunner:
                     break
         except Exception:
             log.exception("pair.failed pair=%s", self.record.pair_id)
-            await self.move(Move(PairState.ALERT, "the engine failed on this pair; see the log"))
+            await self._fail()
         finally:
             tasks: list[asyncio.Task[Any]] = [*self._tasks.values(), *([] if self._checking is None else [self._checking])]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._moved.set()
+
+    async def _fail(self) -> None:
+        """A bug: nothing more is sent, and what adds comes off the book, because nobody would hedge its fills."""
+        for leg, task in self._tasks.items():
+            trader = self.legs[leg]
+            if trader.active is None:
+                task.cancel()
+            elif not trader.active.intent.reduce_only:
+                trader.cancel()
+        if self.state is not PairState.CLOSED:
+            await self.move(Move(PairState.ALERT, "the engine failed on this pair; see the log"))
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=RESUME_S)
 
     @property
     def _busy(self) -> bool:

@@ -249,6 +249,11 @@ class OrderProof:
             else:
                 await self._refused(str(e), e)
             return
+        except Exception as e:
+            log.exception("order.send_failed pair=%s id=%s", self.share.owner, self.client_order_id)
+            self.share.say("order.unknown", id=self.client_order_id, reason=repr(e))
+            await self._become(IntentState.UNKNOWN, repr(e))
+            return
         if result.success:
             self.market.answered()
             self.market.resumed()
@@ -263,6 +268,10 @@ class OrderProof:
         else:
             await self._refused(str(result.error_message), error if isinstance(error, VenueError) else None)
 
+    async def withhold(self, reason: str) -> None:
+        """It is written down but not sent: something came between."""
+        await self._refused(reason, None)
+
     async def _refused(self, reason: str, error: VenueError | None) -> None:
         """A definite no: the venue's own words, or our own check."""
         self.refusal = error
@@ -275,15 +284,19 @@ class OrderProof:
         """Until the order is proved finished: its end *and* its cumulative fill. Never gives up by itself."""
         while not self.intent.state.resolved:
             self._wake.clear()
+            pause_s = None
             try:
                 await self.look()
             except VenueError as e:
                 self.market.mark(e, self.share.owner)
+            except Exception:
+                log.exception("order.look_failed pair=%s id=%s", self.share.owner, self.client_order_id)
+                pause_s = MAX_ASK_S
             self.share.on_change()
             if self.resolved:
                 return
             try:
-                async with asyncio.timeout(self._pause_s):
+                async with asyncio.timeout(self._pause_s if pause_s is None else pause_s):
                     await self._wake.wait()
             except TimeoutError:
                 pass

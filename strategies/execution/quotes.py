@@ -3,22 +3,13 @@
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from exchange_clients.errors import (
-    NotReady,
-    ProtocolError,
-    RateLimited,
-    TransportError,
-    UnsupportedCapability,
-    VenueUnavailable,
-)
+from exchange_clients.errors import VenueError
 from exchange_clients.model import Instrument
 
 from .pricing import Quote
 
 if TYPE_CHECKING:
     from exchange_clients.base_client import BaseExchangeClient
-
-NO_BOOK = (NotReady, TransportError, ProtocolError, VenueUnavailable, RateLimited)
 
 
 async def touch(client: "BaseExchangeClient", instrument: Instrument, *, reduce: bool, last: Decimal | None) -> Quote:
@@ -30,13 +21,13 @@ async def touch(client: "BaseExchangeClient", instrument: Instrument, *, reduce:
     try:
         bid, ask = await client.fetch_bbo_prices(instrument.contract_id)
         return Quote(bid, ask)
-    except NO_BOOK:
+    except VenueError:
         if not reduce:
             raise
     try:
         mark = await client.fetch_mark_price(instrument.contract_id)
         return Quote(mark, mark, "mark")
-    except (*NO_BOOK, UnsupportedCapability):
+    except VenueError:
         if last is None:
             raise
         return Quote(last, last, "last fill")

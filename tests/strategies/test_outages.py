@@ -5,11 +5,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from database.records import HoldingState, PairState
-from exchange_clients.model import Side
+import pytest
+
+from database.records import HoldingState, Leg, PairState
+from exchange_clients.errors import Throttled
+from exchange_clients.model import Purpose, Side
+from strategies.execution.decide import Cancel, Send, decide
 from strategies.execution.desk import Ticket
+from strategies.execution.plan import Tactic
 from tests.strategies.desk_stack import DeskStack, run_desk, until
 from tests.strategies.stack import Stack, commands_of, run_stack
+from tests.strategies.test_decide import A, leg, view
 
 D = Decimal
 HALF_A_DAY = 1_500
@@ -81,3 +87,97 @@ def test_an_observer_that_fails_holds_up_nothing(tmp_path: Path) -> None:
     (tmp_path / "pair").mkdir()
     run_desk(tmp_path, main)
     run_stack(tmp_path / "pair", pair)
+
+
+@pytest.mark.parametrize("when", ["while the other venue is asked", "while the disk is waited for"])
+def test_e42_an_entry_that_was_decided_before_a_halt_is_not_sent(tmp_path: Path, when: str) -> None:
+    async def main(s: Stack) -> None:
+        assert s.engine is not None
+        engine = s.engine
+        client: Any = s.clients["lighter"]
+        ask = client.fetch_bbo_prices
+
+        async def slow(*args: Any) -> Any:
+            if engine.pairs:
+                await asyncio.sleep(2)
+            return await ask(*args)
+
+        def halt(event: str, _: str, facts: dict[str, object]) -> None:
+            if event == "journal.before" and facts["records"] == "IntentRecord":
+                engine.halt("now")
+
+        if "disk" in when:
+            s.story.hook = halt
+        else:
+            client.fetch_bbo_prices = slow
+        opening = asyncio.create_task(s.open())
+        await asyncio.sleep(1)
+        engine.halt("now")
+        record = await opening
+        assert (record.state, record.reason) == (PairState.CLOSED, "failed open: entries are blocked")
+        assert sum(venue.commands() for venue in s.venues.values()) == 0
+
+    run_stack(tmp_path, main)
+
+
+def test_e42_a_resting_entry_comes_off_also_while_its_last_fill_is_hedged() -> None:
+    halted = view(state=PairState.OPENING, long=leg(A, "0.003", busy=True, adding=True), may_enter=False)
+    assert Cancel(Leg.LONG) in decide(halted)
+    assert any(isinstance(step, Send) and step.leg is Leg.SHORT and step.purpose is Purpose.HEDGE for step in decide(halted))
+
+
+def test_a_bug_in_the_engine_leaves_no_entry_on_the_book(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        opening = asyncio.create_task(s.open(tactics=(Tactic.TOUCH, Tactic.TOUCH), maker_timeout_s=600.0))
+        await asyncio.sleep(3)
+        assert s.engine is not None
+        (runner,) = s.engine.pairs.values()
+
+        async def broken() -> None:
+            raise KeyError("a bug")
+
+        runner._look_at_prices = broken  # type: ignore[method-assign]
+        runner.wake()
+        assert (await opening).state is PairState.ALERT
+        await asyncio.sleep(5)
+        assert await s.clients["hyperliquid"].get_active_orders("BTC") == []
+
+    run_stack(tmp_path, main)
+
+
+def test_e18_an_exit_takes_the_next_best_price_whatever_is_wrong_with_the_book(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+
+        async def throttled(*_: Any) -> Any:
+            raise Throttled("our own limiter is full")
+
+        for client in s.clients.values():
+            client.fetch_bbo_prices = throttled  # type: ignore[method-assign, assignment]
+        assert (await s.close(record.pair_id)).state is PairState.CLOSED
+        assert set(s.positions().values()) == {D(0)}
+
+    run_stack(tmp_path, main)
+
+
+def test_e02_an_order_is_followed_to_its_end_also_when_a_look_at_it_breaks(tmp_path: Path) -> None:
+    async def main(d: DeskStack) -> None:
+        holding = await d.open(sign=1)
+        client: Any = holding.client
+        known, left = client.known_order, 3
+
+        def broken(client_order_id: str) -> Any:
+            nonlocal left
+            left -= 1
+            if left >= 0:
+                raise KeyError("a field that was never there")
+            return known(client_order_id)
+
+        client.known_order = broken
+        order = await holding.place(Ticket(side=Side.BUY, quantity=D("0.01")))
+        await asyncio.wait_for(order.ended(), 60)
+        assert left < 0
+        assert not order.live
+        assert holding.own == order.filled == D("0.01")
+
+    run_desk(tmp_path, main)

@@ -24,11 +24,13 @@ from database.journal import Journal
 from database.records import RunRecord
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.transport.runtime import Runtime
+from perpkit.bot.closing import open_owners
 from perpkit.bot.config import BotConfig, InvalidConfig
 from strategies.base_strategy import BaseStrategy, StrategyContext
 from strategies.execution.desk import Desk
 from strategies.execution.engine import CHECK_S, SHUTDOWN_S, ExecutionEngine
 from strategies.execution.journaling import AsyncJournal, Observer, nobody
+from strategies.execution.ledger.owners import Owner, owner_id
 from strategies.execution.ownership import Ownership
 from strategies.risk import RiskEngine, tee
 
@@ -39,6 +41,7 @@ Clients = Mapping[str, Mapping[str, BaseExchangeClient]]
 ENDINGS = {"closed": "flat", "hedged": "hedged hold", "open": "held", "alert": "alert"}
 """The states a pair or (open) a holding may be left in (E35); whatever else is found at the end is told as unsettled."""
 CALM = ("flat", "hedged hold", "held")
+DECLARED = (*CALM, "alert")
 CYCLE_GRACE_S = 1.0
 """A cycle that is still busy this long after its engine has stopped is cut short."""
 
@@ -146,9 +149,18 @@ class Bots:
 
     async def _stop_one(self, bot: Bot, grace_s: float) -> None:
         holdings, pairs = await asyncio.gather(bot.desk.stop(grace_s), bot.engine.stop(grace_s))
-        await bot.risk.stop()
         states = {**pairs, **holdings}
-        bot.endings = {owner: ENDINGS.get(state.value, f"unsettled ({state})") for owner, state in states.items()}
+        unproved = {owner_id(o): f"unsettled ({o.state}, not proved)" for o in self._left_open(bot) if owner_id(o) not in states}
+        bot.endings = {**unproved, **{owner: ENDINGS.get(state.value, f"unsettled ({state})") for owner, state in states.items()}}
+        await bot.risk.stop(ended=all(ending in DECLARED for ending in bot.endings.values()))
+
+    def _left_open(self, bot: Bot) -> list[Owner]:
+        """By the journal: what an earlier run left is there before the engine has looked at it."""
+        try:
+            return [o for o in open_owners(self.journal) if (o.strategy, o.account) == (bot.config.strategy, bot.config.account)]
+        except JournalError as e:
+            log.error("journal.unread bot=%s reason=%s", bot.name, e)
+            return []
 
     async def _end_cycles(self) -> None:
         running = [task for task in self._cycles if not task.done()]

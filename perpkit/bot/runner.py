@@ -117,6 +117,8 @@ class Run:
     endings: dict[str, str] = field(default_factory=dict)
     """Bot -> how it was left; filled at the end."""
     _watch: Watch | None = None
+    _open: Sequence[str] = ()
+    """What earlier runs of these bots left open."""
 
     def __post_init__(self) -> None:
         self.view = Careful(self.view)
@@ -149,7 +151,9 @@ class Run:
             if stopper.reason is None:
                 raise
             self.view.say(f"stopped while starting: {stopper.reason}; nothing was entered")
-            return True
+            if self._open:
+                self.view.say(f"{', '.join(self._open)}: open since an earlier run, and was not proved: start again, or perpkit recover")
+            return not self._open
 
     @asynccontextmanager
     async def _running(self, runtime: Runtime) -> AsyncIterator[tuple[Bots, Operations]]:
@@ -159,6 +163,8 @@ class Run:
             journal = Journal.open(url)
             stack.callback(journal.close)
             check_journal(journal, self.environment, self.configs)
+            mine = {(config.strategy, config.account) for config in self.configs}
+            self._open = [owner_id(owner) for owner in open_owners(journal) if (owner.strategy, owner.account) in mine]
             around = await stack.enter_async_context(
                 surroundings(
                     self.environment,

@@ -125,8 +125,8 @@ class RiskEngine:
         self._tasks = [asyncio.create_task(self._ticks(), name="risk:tick"), asyncio.create_task(self._checks(), name="risk:check")]
         self._tasks += [asyncio.create_task(d.run(), name=f"risk:dead-man:{v}") for v, d in self.dead_men.items() if d.able]
 
-    async def stop(self) -> None:
-        """After the engines have stopped: the last beat says that nobody needs to act for us."""
+    async def stop(self, *, ended: bool = True) -> None:
+        """After the engines have stopped: the last beat says that nobody needs to act for us, unless something was left undeclared."""
         tasks, self._tasks = [*self._tasks, *([self._taking] if self._taking is not None else [])], []
         for task in tasks:
             task.cancel()
@@ -135,7 +135,7 @@ class RiskEngine:
             await dead_man.disarm("stopped")
         await self._write(*memory.records(self, self._take_dirty()))
         await self._journal.close()
-        if self._heart is not None:
+        if self._heart is not None and ended:
             with contextlib.suppress(OSError):
                 self._heart.beat(self.clock.time_ns(), os.getpid(), ended=True)
 

@@ -29,7 +29,7 @@ from tests.bot.test_environments import keys_of
 from tests.bot.test_runner import HOLDING, Playing, play
 
 
-async def _hold(p: Playing, environment: Environment) -> None:
+async def hold(p: Playing, environment: Environment) -> None:
     """A run that leaves a hedged pair in its journal."""
     life = p.begin(environment)
     await p.until(lambda: p.heard.bots is not None and PairState.HEDGED in p.states())
@@ -44,7 +44,7 @@ def test_a_journal_of_another_environment_is_refused(tmp_path: Path, first: Envi
     async def act(p: Playing) -> None:
         url = f"sqlite:///{tmp_path / 'one.db'}"
         p.journal_url = url
-        await _hold(p, first)
+        await hold(p, first)
         held, sent = p.stack.positions(), sum(truth.commands() for truth in p.stack.venues.values())
         with pytest.raises(NotAllowed, match=f"was written in {first}.*--journal"):
             await asyncio.wait_for(p.begin(then), 30)
@@ -61,7 +61,7 @@ def test_what_is_open_on_a_testnet_is_not_taken_over_at_the_mainnet(tmp_path: Pa
     """Both are `--env live` and have one journal; the file of the bot says which world it is in."""
 
     async def act(p: Playing) -> None:
-        await _hold(p, Environment.LIVE)
+        await hold(p, Environment.LIVE)
         sent = sum(truth.commands() for truth in p.stack.venues.values())
         p.file.write_text(HOLDING.replace("lighter: {}", "lighter: {environment: mainnet}"))
         with pytest.raises(NotAllowed, match=r"open on lighter testnet.*environment: testnet"):

@@ -14,7 +14,9 @@ from exchange_clients.model import (
     NS_PER_HOUR,
     NS_PER_MS,
     NS_PER_S,
+    ZERO,
     BookLevel,
+    ExchangePositionSnapshot,
     FeeRates,
     Instrument,
     KeyInfo,
@@ -62,7 +64,8 @@ class LegFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     `rooms`: the free share of each rate pool. `bids` and `asks` best first. `holds`: the account has a position in the market.
     `maintenance_margin`: the market's, or of the first tier, which ends at `first_tier_usd` of notional. `can_set_*`: the venue can be
-    told. `key` is None where the venue tells nothing of its keys, `venue_now_ns` is the venue's clock, `book_ns` when the book came.
+    told. `held_usd`: what all positions of the account there are worth, whoever holds them. `key` is None where the venue tells nothing of
+    its keys, `venue_now_ns` is the venue's clock, `book_ns` when the book came.
     """
 
     instrument: Instrument
@@ -87,6 +90,7 @@ class LegFacts(msgspec.Struct, frozen=True, kw_only=True):
     maintenance_margin: Decimal | None = None
     first_tier_usd: Decimal | None = None
     book_ns: int = 0
+    held_usd: Decimal | None = ZERO
 
     def aged(self, now_ns: int) -> "LegFacts":
         """The same, its book as old as it is by now."""
@@ -129,7 +133,7 @@ async def read_leg(client: "BaseExchangeClient", symbol: str, clock: Clock) -> L
     able = client.capabilities
     key = await client.get_key_info() if able.key_info else None
     leverage = await client.account_manager.fetch_leverage(instrument)
-    holds = await client.get_position_snapshot(instrument.id) is not None
+    positions = await client.get_open_positions()
     book = await client.market_data.depth(instrument, DEPTH_LEVELS)  # last: of all the answers it is the first to grow old
     return LegFacts(
         instrument=instrument,
@@ -151,10 +155,22 @@ async def read_leg(client: "BaseExchangeClient", symbol: str, clock: Clock) -> L
         max_leverage=leverage.max_leverage,
         can_set_leverage=able.set_leverage,
         margin_modes=tuple(sorted(able.margin_modes)) if able.set_margin_mode else (),
-        holds=holds,
+        holds=any(p.metadata.get("instrument") == str(instrument.id) for p in positions),
+        held_usd=_worth(positions),
         maintenance_margin=leverage.maintenance_margin if instrument.maintenance_margin is None else instrument.maintenance_margin,
         first_tier_usd=next((start for start, _ in sorted(leverage.brackets) if start > 0), None),
     )
+
+
+def _worth(positions: Iterable[ExchangePositionSnapshot]) -> Decimal | None:
+    """USD, long and short added up; None when one of them has no price."""
+    total = ZERO
+    for position in positions:
+        price = position.mark_price or position.entry_price
+        if price is None:
+            return None
+        total += abs(position.quantity) * price
+    return total
 
 
 def free_rooms(client: "BaseExchangeClient") -> dict[str, Decimal]:

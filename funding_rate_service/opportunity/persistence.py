@@ -38,7 +38,7 @@ def hourly(samples: Iterable[FundingRateSample], start_ns: int, end_ns: int) -> 
         assert sample.settled_at is not None
         last = round(sample.settled_at / NS_PER_HOUR)
         for hour in range(last - max(1, int(sample.interval_hours)), last):
-            if 0 <= hour - first < len(hours):
+            if 0 <= hour - first < len(hours) and hours[hour - first] is None:  # of records that overlap, the one that ends first
                 hours[hour - first] = sample.hourly_rate
     return hours
 

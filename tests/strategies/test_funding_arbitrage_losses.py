@@ -14,6 +14,7 @@ from exchange_clients.model import NS_PER_HOUR, NS_PER_S, MarginMode
 from exchange_simulator.core.types import to_fraction
 from funding_rate_service.opportunity import pair_history, persistence
 from funding_rate_service.opportunity.persistence import expected_hours
+from strategies.gate import read_leg
 from strategies.implementations.funding_arbitrage.exits import HoldMemory
 from strategies.implementations.funding_arbitrage.holding import away_from_liquidation
 from tests.strategies.quotes import NOW, quote
@@ -309,6 +310,30 @@ def test_e24_isolated_margin_is_as_near_as_its_leverage_says() -> None:
     assert rule(view(only)) == "margin"
 
 
+def test_e24_the_same_equity_stands_behind_what_others_hold() -> None:
+    """1 000 USD carry 0.9 / (0.15 + 0.02) of that: 5 294; somebody else holds 5 000."""
+    small = {"equity": D(1_000), "available": D(900)}
+    alone, beside = verdict(view(small)), verdict(view({**small, "held_usd": D(5_000)}))
+    assert alone.size is not None
+    assert beside.size is not None
+    assert alone.size.usd > 990
+    assert D(290) < beside.size.usd < D(295)
+    assert beside.size.binding.rule == "liquidation distance on a"
+    assert rule(view({**small, "held_usd": D(5_300)})) == "liquidation distance on a"
+    assert rule(view({"held_usd": None})) == "margin"
+
+
+def test_e24_the_gate_reads_what_others_hold(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        await s.open(quantity="0.05")
+        for name, client in s.clients.items():
+            seen = await read_leg(client, s.instrument_id(name), s.runtime.clock)
+            assert seen.holds
+            assert seen.held_usd == pytest.approx(D(5_000), rel=D("0.001"))
+
+    run_stack(tmp_path, main)
+
+
 def test_exposure_counts_what_is_still_being_entered(tmp_path: Path) -> None:
     async def main(s: Stack) -> None:
         await list_eth(s, "0.0003", LONG, SHORT)
@@ -344,6 +369,13 @@ def test_a_past_that_never_moved_speaks_against_a_spike() -> None:
     assert still.mean == 0
     assert expected_hours(D("0.001"), still, D(24)) == 0
     assert rule(view(persistence=still), persistence_lookback_hours=48) == "persistence"
+
+
+def test_of_records_that_overlap_each_hour_has_the_one_that_ends_first() -> None:
+    """A venue that pays by the second tells its rate per 8 h every hour: the hour before the jump is not the jump's."""
+    dense = [msgspec.structs.replace(sample("0.0008" if n > 12 else "0", 8), settled_at=NOW + n * NS_PER_HOUR) for n in range(1, 25)]
+    flat = [msgspec.structs.replace(sample("0"), settled_at=NOW + n * NS_PER_HOUR) for n in range(1, 25)]
+    assert pair_history(flat, dense, NOW, NOW + 24 * NS_PER_HOUR) == [D(0)] * 12 + [D("0.0001")] * 12
 
 
 def test_a_settlement_that_an_entry_can_not_reach_pays_nothing() -> None:

@@ -252,6 +252,7 @@ def leg_money(facts: LegFacts, exposure: Decimal, config: FundingArbitrageConfig
         maintenance=facts.maintenance_margin,
         first_tier=facts.first_tier_usd,
         leverage=config.target_leverage or facts.held_leverage,
+        held=facts.held_usd,
         isolated=facts.instrument.only_isolated or (config.margin_mode or facts.held_margin_mode) is MarginMode.ISOLATED,
     )
 

@@ -30,6 +30,8 @@ class LegMoney(msgspec.Struct, frozen=True, kw_only=True):
     """USD up to which these margins hold; None: for every size."""
     leverage: Decimal | None = None
     """Of the account in this market; None: the venue does not say, its initial margin counts alone."""
+    held: Decimal | None = ZERO
+    """Worth of all positions of the account there, whoever holds them: the same equity stands behind them. None: not known."""
     isolated: bool = False
     """Nothing but its own margin stands behind the position."""
 
@@ -68,9 +70,11 @@ def limits(
     most = usable_leverage(leg)
     if maintenance is None or most is None:
         return f"{venue} does not say its margin fractions"
+    if leg.held is None:
+        return f"{venue} does not say what the account's positions are worth"
     if leg.isolated and (near := _too_near(leg, min_distance, maintenance)) is not None:
         return near
-    room = leg.equity * max_leverage_for(min_distance, maintenance) * (1 - buffer) - leg.exposure
+    room = leg.equity * max_leverage_for(min_distance, maintenance) * (1 - buffer) - max(leg.exposure, leg.held)
     found = [
         SizeLimit(f"balance on {venue}", (leg.available - leg.equity * buffer) / (1 / most + leg.fee)),
         SizeLimit(f"liquidation distance on {venue}", room),

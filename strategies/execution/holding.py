@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -75,6 +75,7 @@ class Holding:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._listeners: list[Callable[[Holding], None]] = []
         self._changed = asyncio.Event()
+        self._saving = asyncio.Lock()
         self._told = -1
         self._closing: asyncio.Task[None] | None = None
         self._disagrees_since_s: float | None = None
@@ -474,6 +475,22 @@ class Holding:
         self._tasks[proof.client_order_id] = task
         task.add_done_callback(over)
 
+    def forget(self, before_ns: int, *, keep: Collection[str]) -> int:
+        """Orders that ended before then leave memory, but for those in `keep`; how many did. For owners that live long.
+
+        Not before the venue's position has agreed with our account after their end: until then their fills may be told again.
+        """
+        agreed_ns = self.market.agreed_ns
+        if agreed_ns is None:
+            return 0
+        before_ns = min(before_ns, agreed_ns)
+        gone = {i for i, o in self._orders.items() if not o.live and o.intent.updated_at < before_ns and i not in keep}
+        for client_order_id in gone:
+            del self._orders[client_order_id]
+        if gone:
+            self.share.forget(gone)
+        return len(gone)
+
     def cancel(self, order: DeskOrder) -> None:
         """As `DeskOrder.cancel`."""
         order.cancel()
@@ -568,13 +585,12 @@ class Holding:
         if now - self._disagrees_since_s > self.limits.resolve_deadline_s and self.state is HoldingState.OPEN and not unproved:
             self.share.say("position.unexplained", expected=self.market.expected_position)
             await self.move(HoldingState.ALERT, f"{self.record.venue} shows a position that no record explains")
-            self.withdraw_entries()
         return False
 
     async def _save_foreign(self) -> None:
         foreign = self.foreign
         if foreign != self.record.foreign_quantity:
-            await self._save(msgspec.structs.replace(self.record, foreign_quantity=foreign, updated_at=self._clock.time_ns()))
+            await self._save()
 
     async def move(self, state: HoldingState, reason: str) -> None:
         """Go to another state, durably; with the exact rest where something is left (E16)."""
@@ -582,22 +598,27 @@ class Holding:
         before = self.state
         left = f"; own {self.own}" if self.own and state in (HoldingState.ALERT, HoldingState.CLOSED) else ""
         closed_at = now_ns if state is HoldingState.CLOSED else None
-        await self._save(msgspec.structs.replace(self.record, state=state, reason=reason + left, updated_at=now_ns, closed_at=closed_at))
+        await self._save(state=state, reason=reason + left, closed_at=closed_at)
+        if state is HoldingState.ALERT:
+            self.withdraw_entries()
         log.info("holding.%s holding=%s reason=%s", state, self.holding_id, reason + left)
         self.share.say("holding.state", before=before.value, state=state.value, reason=reason + left)
         self._changed.set()
         self._tell()
 
-    async def _save(self, record: HoldingRecord) -> None:
-        """On disk, or at least in memory; with what is foreign now, because the owner written last is believed about that."""
-        if record.state is not HoldingState.CLOSED:
-            record = msgspec.structs.replace(record, foreign_quantity=self.foreign)
-        try:
-            await self._journal.write(record, pair_id=self.holding_id, or_fallback=True)
-        except JournalError as e:
-            log.error("journal.lost holding=%s state=%s error=%s", self.holding_id, record.state, e)
-        self.record = record
-        self.share.ended = record.state is HoldingState.CLOSED
+    async def _save(self, **changes: Any) -> None:
+        """On disk, or at least in memory; with what is foreign now, because the owner written last is believed about that. One after the
+        other, each on top of the last: a check that notes what is foreign takes back no state."""
+        async with self._saving:
+            record = msgspec.structs.replace(self.record, updated_at=self._clock.time_ns(), **changes)
+            if record.state is not HoldingState.CLOSED:
+                record = msgspec.structs.replace(record, foreign_quantity=self.foreign)
+            try:
+                await self._journal.write(record, pair_id=self.holding_id, or_fallback=True)
+            except JournalError as e:
+                log.error("journal.lost holding=%s state=%s error=%s", self.holding_id, record.state, e)
+            self.record = record
+            self.share.ended = record.state is HoldingState.CLOSED
 
     # ---- the end
 

@@ -58,6 +58,7 @@ class PairRunner:
         self._may_enter, self._check_s = may_enter, check_s
         self._changed = asyncio.Event()
         self._moved = asyncio.Event()
+        self._saving = asyncio.Lock()
         self.legs = {
             leg: LegTrader(
                 record,
@@ -425,7 +426,7 @@ class PairRunner:
         """Write down what is not ours, when it changed."""
         long, short = self.legs[Leg.LONG].foreign, self.legs[Leg.SHORT].foreign
         if (long, short) != (self.record.foreign_long, self.record.foreign_short):
-            await self._save(msgspec.structs.replace(self.record, updated_at=self._clock.time_ns()))
+            await self._save()
 
     async def _wait(self, seconds: float) -> bool:
         """True when something changed before the time was over."""
@@ -497,27 +498,23 @@ class PairRunner:
         long, short = self.legs[Leg.LONG].own, self.legs[Leg.SHORT].own
         left = move.state is PairState.ALERT or (move.state is PairState.CLOSED and (long != 0 or short != 0))
         before = self.record
-        record = msgspec.structs.replace(
-            before,
+        if move.state is PairState.CLOSED:
+            self.retire()
+        await self._save(
             state=move.state,
             reason=move.reason,
-            plan=msgspec.json.encode(self.plan).decode() if self.plan.keep is not None else before.plan,
-            updated_at=now_ns,
             opened_at=now_ns if move.state is PairState.HEDGED and before.opened_at is None else before.opened_at,
             closed_at=now_ns if move.state is PairState.CLOSED else None,
             residual_long=long if left else None,
             residual_short=-short if left else None,
         )
-        if move.state is PairState.CLOSED:
-            self.retire()
-        await self._save(record)
         if move.state is PairState.OPENING:
             self._opening_since_s = self._clock.monotonic()
         if move.state in ACTIVE:
             for trader in self.legs.values():
                 trader.add_failures = trader.reduce_failures = 0
                 trader.share.changed = False
-        log.info("pair.%s pair=%s reason=%s", move.state, record.pair_id, move.reason)
+        log.info("pair.%s pair=%s reason=%s", move.state, before.pair_id, move.reason)
         self.tell("pair.state", before=before.state.value, state=move.state.value, reason=move.reason)
         self._changed.set()
         self._moved.set()
@@ -533,15 +530,21 @@ class PairRunner:
         for trader in self.legs.values():
             trader.market.leave(trader.share)
 
-    async def _save(self, record: PairRecord) -> None:
-        """On disk, or at least in memory: the way out of a position is never held up by the disk (E8)."""
-        if record.state is not PairState.CLOSED:
-            record = msgspec.structs.replace(record, foreign_long=self.legs[Leg.LONG].foreign, foreign_short=self.legs[Leg.SHORT].foreign)
-        try:
-            await self._journal.write(record, pair_id=record.pair_id, or_fallback=True)
-        except JournalError as e:
-            log.error("journal.lost pair=%s state=%s error=%s", record.pair_id, record.state, e)
-        self.record = record
+    async def _save(self, **changes: Any) -> None:
+        """On disk, or at least in memory: the way out of a position is never held up by the disk (E8). One after the other, each on top of
+        the last: a check that notes what is foreign takes back no state."""
+        async with self._saving:
+            record = msgspec.structs.replace(self.record, updated_at=self._clock.time_ns(), **changes)
+            if self.plan.keep is not None:
+                record = msgspec.structs.replace(record, plan=msgspec.json.encode(self.plan).decode())
+            if record.state is not PairState.CLOSED:
+                foreign = {leg: self.legs[leg].foreign for leg in Leg}
+                record = msgspec.structs.replace(record, foreign_long=foreign[Leg.LONG], foreign_short=foreign[Leg.SHORT])
+            try:
+                await self._journal.write(record, pair_id=record.pair_id, or_fallback=True)
+            except JournalError as e:
+                log.error("journal.lost pair=%s state=%s error=%s", record.pair_id, record.state, e)
+            self.record = record
 
     async def begin(self, decision: DecisionRecord) -> None:
         """PLANNED, with the decision that led to it, then OPENING.

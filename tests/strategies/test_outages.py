@@ -10,7 +10,7 @@ import pytest
 from database.records import HoldingState, Leg, PairState
 from exchange_clients.errors import Throttled
 from exchange_clients.model import Purpose, Side
-from strategies.execution.decide import Cancel, Send, decide
+from strategies.execution.decide import Cancel, Move, Send, decide
 from strategies.execution.desk import Ticket
 from strategies.execution.plan import Tactic
 from tests.strategies.desk_stack import DeskStack, run_desk, until
@@ -179,5 +179,43 @@ def test_e02_an_order_is_followed_to_its_end_also_when_a_look_at_it_breaks(tmp_p
         assert left < 0
         assert not order.live
         assert holding.own == order.filled == D("0.01")
+
+    run_desk(tmp_path, main)
+
+
+def test_e16_what_a_check_writes_down_takes_back_no_state_of_a_pair(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        assert s.engine is not None
+        runner = s.engine.pairs[record.pair_id]
+        async with s.engine.journal._order:
+            moving = asyncio.create_task(runner.move(Move(PairState.ALERT, "a human has to look")))
+            await asyncio.sleep(0.1)
+            runner.legs[Leg.LONG].market.foreign += D("0.001")
+            saving = asyncio.create_task(runner.save_foreign())
+            await asyncio.sleep(0.1)
+        await asyncio.gather(moving, saving)
+        assert s.journal is not None
+        (kept,) = s.journal.pairs()
+        for seen in (runner.record, kept):
+            assert (seen.state, seen.foreign_long) == (PairState.ALERT, D("0.001"))
+
+    run_stack(tmp_path, main)
+
+
+def test_e07_what_a_check_writes_down_takes_back_no_state_of_a_holding(tmp_path: Path) -> None:
+    async def main(d: DeskStack) -> None:
+        holding = await d.open(sign=1)
+        async with d.desk.journal._order:
+            moving = asyncio.create_task(holding.move(HoldingState.CLOSED, "done"))
+            await asyncio.sleep(0.1)
+            holding.market.foreign += D("0.001")
+            saving = asyncio.create_task(holding._save_foreign())
+            await asyncio.sleep(0.1)
+        await asyncio.gather(moving, saving)
+        assert holding.state is HoldingState.CLOSED
+        assert holding.share.ended
+        assert d.s.journal is not None
+        assert [h.state for h in d.s.journal.holdings()] == [HoldingState.CLOSED]
 
     run_desk(tmp_path, main)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -23,6 +23,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from database.errors import JournalOwned
+from database.owner import OwnerLock
 from exchange_clients import venues
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.signing import Credentials, require
@@ -128,6 +130,7 @@ async def surroundings(
                 for client in clients.values():
                     stack.push_async_callback(client.disconnect)
                 _one_account_each(clients)
+                _one_process_each(clients.values(), home, stack)
                 found = Surroundings(environment, _by_account(clients), runtime)
             case Environment.PAPER | Environment.SHADOW:
                 papers = await _virtual(environment, configs, wanted, runtime, home, stack)
@@ -185,6 +188,25 @@ def _one_account_each(clients: Mapping[tuple[str, str], BaseExchangeClient]) -> 
         other = seen.setdefault((venue, address), account)
         if other != account:
             raise InvalidConfig([f"accounts {other} and {account} have the same keys on {venue}: give them one name, or keys of their own"])
+
+
+def _one_process_each(clients: Iterable[BaseExchangeClient], home: Path, stack: AsyncExitStack) -> None:
+    """Two engines on one account, each with a journal of its own, would each take the other's positions for a stranger's (E11).
+
+    Raises:
+        InvalidConfig: another process of this state folder trades the account.
+    """
+    folder = home / "ids"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for client in clients:
+        signer = client.context.signer
+        name = f"{client.get_exchange_name()}-{client.config.environment}-{signer.address if signer is not None else 'none'}"
+        try:
+            stack.callback(OwnerLock(folder / f"{name}.lock").release)
+        except JournalOwned:
+            raise InvalidConfig(
+                [f"another process trades this account on {client.get_exchange_name()}: give it this bot's file too, or stop it first"]
+            ) from None
 
 
 # ---- paper and shadow

@@ -17,7 +17,7 @@ from exchange_clients.errors import MissingCredentials
 from exchange_clients.signing import Credentials
 from exchange_clients.spec import VenueSpec
 from exchange_simulator.paper_client import PaperClient
-from perpkit.bot.config import load
+from perpkit.bot.config import InvalidConfig, load
 from perpkit.bot.environments import Environment, surroundings
 from perpkit.bot.runner import NotAllowed
 from perpkit.cli.failure import Failure
@@ -69,6 +69,24 @@ def test_what_is_open_on_a_testnet_is_not_taken_over_at_the_mainnet(tmp_path: Pa
         assert sum(truth.commands() for truth in p.stack.venues.values()) == sent
 
     play(tmp_path, act, HOLDING.replace("lighter: {}", "lighter: {environment: testnet}"))
+
+
+def test_e11_two_processes_never_trade_one_account_whatever_their_journals(tmp_path: Path) -> None:
+    async def act(p: Playing) -> None:
+        first = p.begin()
+        await p.until(lambda: any("running" in line for line in p.heard.said))
+        stopper = p.stopper
+        p.journal_url = f"sqlite:///{tmp_path / 'another.db'}"
+        with pytest.raises(InvalidConfig, match="another process trades this account on lighter"):
+            await asyncio.wait_for(p.begin(), 30)
+        stopper.ask("SIGTERM")
+        await first
+        again = p.begin()
+        await p.until(lambda: any("running" in line for line in p.heard.said))
+        p.stopper.ask("SIGTERM")
+        await again
+
+    play(tmp_path, act)
 
 
 @pytest.mark.parametrize(

@@ -538,7 +538,7 @@ class BaseOrderManager(BaseManager):
         """The venue's open orders, each merged into what we know; what we hold live and the venue does not list is looked up."""
         asked_ns = self.context.runtime.clock.time_ns()
         listed = await self.fetch_open_orders(instrument)
-        seen = {self.context.tracker.on_order(info) for info in listed}
+        seen = dict.fromkeys(self.context.tracker.on_order(info) for info in listed)  # their order, not that of addresses
         for order in self.context.tracker.live():
             wanted = instrument is None or order.intent.instrument == instrument.id
             if wanted and order not in seen and order.created_ns < asked_ns and not order.is_unresolved:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from typing import Any
 
 from exchange_clients.model import Gap
@@ -134,12 +134,18 @@ class EventHub:
         return self._subscriptions.setdefault(topic, []), self._listeners.setdefault(topic, [])
 
     def publish(self, topic: Hashable, event: Any, key: Hashable = None) -> None:
-        for listener in tuple(self._listeners.get(topic, ())):
+        self.publish_to(self._subscriptions.get(topic, ()), self._listeners.get(topic, ()), topic, event, key)
+
+    def publish_to(
+        self, subscriptions: Iterable[Subscription], listeners: Iterable[Listener], topic: Hashable, event: Any, key: Hashable = None
+    ) -> None:
+        """`publish` for a producer that holds the `readers` of its topic."""
+        for listener in tuple(listeners):
             try:
                 listener(event)
             except Exception:
                 log.exception("listener.failed venue=%s topic=%s", self._venue, topic)
-        for subscription in tuple(self._subscriptions.get(topic, ())):
+        for subscription in tuple(subscriptions):
             subscription.push(event, key)
 
     def publish_gap(self, gap: Gap) -> None:

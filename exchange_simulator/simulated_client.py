@@ -68,6 +68,7 @@ from exchange_simulator.core.orders import Order as CoreOrder
 from exchange_simulator.core.types import UNIT, fraction, to_money
 from exchange_simulator.simulated_venue import SimulatedVenue, leverage_of
 
+_MARK, _INDEX = Stream.MARK, Stream.INDEX  # globals: a member reached through its class is dear on CPython 3.11
 _PARKED = (core.OrderStatus.UNTRIGGERED, core.OrderStatus.WAITING)
 Action = Callable[[int], Any]
 """What a command does to the exchange, at the time it gets there."""
@@ -472,18 +473,7 @@ class SimulatedStreams(BaseWebSocketManager):
         quoted = self._quoted.get(contract_id)
         if quoted is None:
             quoted = self._quoted[contract_id] = _Quoted(self._venue, contract_id, self.context.hub)
-        wants_book = quoted.book_queues or quoted.book_listeners
-        if not (wants_book or quoted.bbo_listeners or quoted.bbo_queues):
-            return
-        best = quoted.read()
-        changed = best is not None and best != quoted.told
-        if best is not None and changed:
-            quoted.told = best
-            if quoted.bbo_listeners or quoted.bbo_queues:
-                self.context.hub.publish(quoted.bbo_key, quoted.bbo(best), quoted.instrument)
-        if wants_book:
-            now = quoted.venue.now_ns()
-            self.context.hub.publish(quoted.book_key, BookChange(quoted.instrument, changed, None, now, now), quoted.instrument)
+        quoted.tell()
 
     def suspended(self, contract_id: str, reason: str) -> None:
         """The venue's feed of that book broke."""
@@ -524,12 +514,12 @@ class SimulatedStreams(BaseWebSocketManager):
             self.trade(self._venue.trade(event))
 
     def _on_mark(self, event: ev.MarkChanged) -> None:
-        spec = self._venue.exchange.markets[event.market].spec
-        instrument = self._venue.instruments[event.market].id
-        if self.context.hub.wanted(event_key(Stream.MARK, instrument)):
-            self.mark(MarkPrice(instrument, spec.ref_price(event.mark), event.ts_ns))
-        if self.context.hub.wanted(event_key(Stream.INDEX, instrument)):
-            self.index(IndexPrice(instrument, spec.ref_price(event.index), event.ts_ns))
+        venue, wanted = self._venue, self.context.hub.wanted
+        instrument = venue.instruments[event.market].id
+        if wanted((_MARK, instrument, "")):
+            self.mark(MarkPrice(instrument, venue.exchange.markets[event.market].spec.ref_price(event.mark), event.ts_ns))
+        if wanted((_INDEX, instrument, "")):
+            self.index(IndexPrice(instrument, venue.exchange.markets[event.market].spec.ref_price(event.index), event.ts_ns))
 
     def _on_funding(self, event: ev.FundingSettled) -> None:
         self.funding(self._venue.instruments[event.market].id, self._venue.funding(event.market))
@@ -562,31 +552,34 @@ class _Quoted:
 
     __slots__ = (
         "_asks",
+        "_bbo_key",
+        "_bbo_listeners",
+        "_bbo_queues",
         "_bids",
+        "_book_key",
+        "_book_listeners",
+        "_book_queues",
+        "_hub",
+        "_instrument",
         "_kept",
         "_log",
         "_prices",
         "_sizes",
         "_spec",
-        "bbo_key",
-        "bbo_listeners",
-        "bbo_queues",
-        "book_key",
-        "book_listeners",
-        "book_queues",
-        "instrument",
-        "told",
-        "venue",
+        "_suspended",
+        "_told",
+        "_venue",
     )
 
     def __init__(self, venue: SimulatedVenue, contract_id: str, hub: EventHub) -> None:
         state = venue.exchange.markets[contract_id]
-        self.venue = venue
-        self.instrument = venue.instruments[contract_id].id
-        self.book_key, self.bbo_key = event_key(Stream.BOOK, self.instrument), event_key(Stream.BBO, self.instrument)
-        self.book_queues, self.book_listeners = hub.readers(self.book_key)
-        self.bbo_queues, self.bbo_listeners = hub.readers(self.bbo_key)
-        self.told: Best | None = None
+        self._venue, self._hub = venue, hub
+        self._instrument = venue.instruments[contract_id].id
+        self._book_key, self._bbo_key = event_key(Stream.BOOK, self._instrument), event_key(Stream.BBO, self._instrument)
+        self._book_queues, self._book_listeners = hub.readers(self._book_key)
+        self._bbo_queues, self._bbo_listeners = hub.readers(self._bbo_key)
+        self._told: Best | None = None
+        self._suspended = venue.suspensions
         self._log = venue.exchange.log
         self._spec = state.spec
         self._bids, self._asks = state.book.bids, state.book.asks
@@ -594,29 +587,47 @@ class _Quoted:
         self._sizes: dict[int, Decimal] = {}
         self._kept = 10_000
 
-    def read(self) -> Best | None:
+    def tell(self) -> None:
+        """The best prices may have changed. In one piece, for it runs at every quote of a year."""
+        bbo_listeners, bbo_queues = self._bbo_listeners, self._bbo_queues
+        wants_bbo = bbo_listeners or bbo_queues
+        wants_book = self._book_listeners or self._book_queues
+        if not (wants_bbo or wants_book):
+            return
+        bids, asks = self._bids, self._asks
+        if bids.keys or asks.keys or self._suspended or not (bids.anonymous_keys and asks.anonymous_keys):
+            best = self._read()
+        else:  # nobody's orders rest: the shape of most quotes
+            bid, ask = bids.anonymous_keys[-1], -asks.anonymous_keys[-1]
+            best = bid, bids.anonymous[bid], ask, asks.anonymous[ask]
+        changed = best is not None and best != self._told
+        if best is not None and changed:
+            self._told = best
+            if wants_bbo:
+                bid, bid_size, ask, ask_size = best
+                now, prices, sizes = self._log.now, self._prices, self._sizes
+                bbo = Bbo(
+                    self._instrument,
+                    prices.get(bid) or self._price(bid),
+                    sizes.get(bid_size) or self._size(bid_size),
+                    prices.get(ask) or self._price(ask),
+                    sizes.get(ask_size) or self._size(ask_size),
+                    now,
+                    now,
+                )
+                self._hub.publish_to(bbo_queues, bbo_listeners, self._bbo_key, bbo, self._instrument)
+        if wants_book:
+            now = self._venue.now_ns()
+            change = BookChange(self._instrument, changed, None, now, now)
+            self._hub.publish_to(self._book_queues, self._book_listeners, self._book_key, change, self._instrument)
+
+    def _read(self) -> Best | None:
         """None when a side is empty or the book is suspended."""
         bids, asks = self._bids, self._asks
-        if not bids.keys and not asks.keys and bids.anonymous_keys and asks.anonymous_keys and not self.venue.any_suspended:
-            bid, ask = bids.anonymous_keys[-1], -asks.anonymous_keys[-1]  # nobody's orders rest: the shape of most quotes
-            return bid, bids.anonymous[bid], ask, asks.anonymous[ask]
         bid, ask = bids.best(), asks.best()
-        if not (bid and ask) or self.venue.suspended(self._spec.symbol) is not None:
+        if not (bid and ask) or self._spec.symbol in self._suspended:
             return None
         return bid, bids.total(bid), ask, asks.total(ask)
-
-    def bbo(self, best: Best) -> Bbo:
-        bid, bid_size, ask, ask_size = best
-        now, prices, sizes = self._log.now, self._prices, self._sizes
-        return Bbo(
-            self.instrument,
-            prices.get(bid) or self._price(bid),
-            sizes.get(bid_size) or self._size(bid_size),
-            prices.get(ask) or self._price(ask),
-            sizes.get(ask_size) or self._size(ask_size),
-            now,
-            now,
-        )
 
     def _price(self, ticks: int) -> Decimal:
         if len(self._prices) >= self._kept:

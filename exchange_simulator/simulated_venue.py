@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Protocol
@@ -91,6 +91,7 @@ _CORE_TIMES = {
     TimeInForce.IOC: core.TimeInForce.IOC,
     TimeInForce.FOK: core.TimeInForce.FOK,
 }
+_RELISTED = (ev.MarketStatusChanged, ev.MarketChanged)
 _R = core.RejectReason
 ERRORS: dict[core.RejectReason, type[errors.VenueError]] = {
     **dict.fromkeys(_R, errors.InvalidOrder),
@@ -253,7 +254,8 @@ class SimulatedVenue:
         self.exchange = Exchange(rules, funding=funding, publish_book=publish_book, closed_orders_kept=keep)
         self.history = History(keep=keep)
         self.instruments = {i.contract_id: i for i in instruments}
-        self._listeners: list[Listener] = []
+        self._listeners: tuple[Listener, ...] = ()
+        """Replaced, never changed: it is walked at every event and quote."""
         self._suspended: dict[str, str] = {}
         self._driver: asyncio.Task[None] | None = None
         self._sooner = asyncio.Event()
@@ -289,16 +291,16 @@ class SimulatedVenue:
     def suspend(self, contract_id: str, reason: str) -> None:
         """The book is not what the market is (its feed is stale): readers get NotReady until `resume`. Matching goes on."""
         self._suspended[contract_id] = reason
-        for listener in tuple(self._listeners):
+        for listener in self._listeners:
             listener.suspended(contract_id, reason)
 
     def resume(self, contract_id: str) -> None:
         self._suspended.pop(contract_id, None)
 
     @property
-    def any_suspended(self) -> bool:
-        """Whether some book is not to be relied on."""
-        return bool(self._suspended)
+    def suspensions(self) -> Mapping[str, str]:
+        """Books that are not to be relied on, and why; stays the same object."""
+        return self._suspended
 
     def suspended(self, contract_id: str) -> str | None:
         return self._suspended.get(contract_id)
@@ -307,12 +309,12 @@ class SimulatedVenue:
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Every event of the exchange, `report_latency_s` late. The first listener starts the driver; the returned function ends it."""
-        self._listeners.append(listener)
+        self._listeners = (*self._listeners, listener)
         if self._driver is None:
             self._driver = asyncio.create_task(self._drive(), name=f"{self.spec.name}-simulated")
 
         def stop() -> None:
-            self._listeners.remove(listener)
+            self._listeners = tuple(one for one in self._listeners if one is not listener)
 
         return stop
 
@@ -326,7 +328,7 @@ class SimulatedVenue:
 
     def _on_event(self, event: ev.AnyEvent) -> None:
         self.history.read(event)
-        if isinstance(event, ev.MarketStatusChanged | ev.MarketChanged):
+        if isinstance(event, _RELISTED):
             self._update_instrument(event)
         if self._listeners:
             if delay_s := self.report_delay_s():
@@ -344,12 +346,12 @@ class SimulatedVenue:
         self._tell(self._under_way.popleft())
 
     def _tell(self, event: ev.AnyEvent) -> None:
-        for listener in tuple(self._listeners):
+        for listener in self._listeners:
             listener.on_event(event)
 
     def quote_changed(self, contract_id: str) -> None:
         """For who moves the market with `publish_book=False`, where no event tells of it."""
-        for listener in tuple(self._listeners):
+        for listener in self._listeners:
             listener.on_quote(contract_id)
 
     def _update_instrument(self, event: ev.MarketStatusChanged | ev.MarketChanged) -> None:

@@ -53,6 +53,11 @@ async def close_out(holding: "Holding", clock: Clock, reason: str) -> None:
             since_s = clock.monotonic()
         except TicketRefused:
             failures += 1
+        except Exception:
+            log.exception("close.failed holding=%s", holding.holding_id)
+            failures += 1
+            if failures >= limits.max_reduce_attempts:
+                return await holding.move(HoldingState.ALERT, f"the close failed, see the log: {reason}")
         except VenueError as e:
             holding.market.mark(e, holding.holding_id)
             since_s = clock.monotonic()

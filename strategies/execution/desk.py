@@ -325,7 +325,10 @@ class Desk:
         while self._unproved:
             await self.clock.sleep(pause)
             pause = min(pause * 2, MAX_RETRY_S)
-            await self._prove()
+            try:
+                await self._prove()
+            except Exception:
+                log.exception("prove.failed venues=%s", list(self._unproved))
 
     async def _prove(self) -> None:
         """Reconcile every holding on the venues that are not proved; a venue is free once all its holdings agree."""

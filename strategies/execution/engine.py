@@ -108,7 +108,7 @@ class ExecutionEngine:
         if busy:
             try:
                 async with asyncio.timeout(grace_s):
-                    await asyncio.gather(*(r.until_rest() for r in busy))
+                    await asyncio.gather(*(r.until_rest() for r in busy), return_exceptions=True)
             except TimeoutError:
                 log.warning("engine.stopped_busy pairs=%s", [r.record.pair_id for r in busy])
         tasks = [*self._feeds, *(r.task for r in self.pairs.values() if r.task is not None)]
@@ -365,7 +365,19 @@ class ExecutionEngine:
         while self._unproved:
             await self.clock.sleep(pause)
             pause = min(pause * 2, MAX_RETRY_S)
-            await self._prove()
+            try:
+                await self._prove()
+            except Exception:
+                log.exception("prove.failed venues=%s", list(self._unproved))
+
+    @staticmethod
+    async def _prove_one(runner: PairRunner) -> bool:
+        """A bug that one pair meets holds up no other one."""
+        try:
+            return await (runner.reconcile() if runner.recovered else recovery.recover(runner))
+        except Exception:
+            log.exception("prove.failed pair=%s", runner.record.pair_id)
+            return False
 
     async def _prove(self) -> None:
         """Reconcile every pair on the venues that are not proved; a venue is free for entries once all its pairs agree."""
@@ -375,7 +387,7 @@ class ExecutionEngine:
             for runner in self.pairs.values()
             if (venues := {runner.record.long_venue, runner.record.short_venue} & set(waiting)) and runner.state is not PairState.CLOSED
         ]
-        outcomes = await asyncio.gather(*(r.reconcile() if r.recovered else recovery.recover(r) for r, _ in concerned))
+        outcomes = await asyncio.gather(*(self._prove_one(r) for r, _ in concerned))
         agreed = dict.fromkeys(waiting, True)
         for (_, venues), good in zip(concerned, outcomes, strict=True):
             for venue in venues:

@@ -282,6 +282,8 @@ class Holding:
             quantity = min(quantity, self.reducible(ticket.side))
             if shown is not None:
                 quantity = min(quantity, max(-ticket.side.sign * shown, ZERO))
+            if self.instrument.max_quantity is not None:
+                quantity = min(quantity, self.instrument.max_quantity)
             if quantity <= 0:
                 taking = self.working(ticket.side, reduce_only=True)
                 raise TicketRefused("own_share", f"own {self.own}, the venue shows {shown}, other orders may take {taking}")
@@ -574,6 +576,9 @@ class Holding:
         except VenueError as e:
             self.market.mark(e, self.holding_id)
             self._disagrees_since_s = None
+            return False
+        except Exception:
+            log.exception("check.failed holding=%s", self.holding_id)
             return False
         now = self._clock.monotonic()
         unproved = [o for o in self.orders(live=True) if o.unproved]

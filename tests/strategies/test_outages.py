@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from database.records import HoldingState, Leg, PairState
@@ -12,6 +13,8 @@ from exchange_clients.errors import Throttled
 from exchange_clients.model import Purpose, Side
 from strategies.execution.decide import Cancel, Move, Send, decide
 from strategies.execution.desk import Ticket
+from strategies.execution.emulated.base import Price
+from strategies.execution.emulated.trailing import Trailing
 from strategies.execution.plan import Tactic
 from tests.strategies.desk_stack import DeskStack, run_desk, until
 from tests.strategies.stack import Stack, commands_of, run_stack
@@ -217,5 +220,99 @@ def test_e07_what_a_check_writes_down_takes_back_no_state_of_a_holding(tmp_path:
         assert holding.share.ended
         assert d.s.journal is not None
         assert [h.state for h in d.s.journal.holdings()] == [HoldingState.CLOSED]
+
+    run_desk(tmp_path, main)
+
+
+def breaks(times: int, call: Any) -> Any:
+    """The call, but the first ones meet a bug."""
+    left = times
+
+    async def broken(*args: Any, **how: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise KeyError("a bug")
+        return await call(*args, **how)
+
+    return broken
+
+
+def test_e10_a_bug_while_proving_does_not_end_the_proving(tmp_path: Path) -> None:
+    async def main(d: DeskStack) -> None:
+        holding = await d.open(sign=1)
+        assert d.s.engine is not None
+        client: Any = holding.client
+        client.get_open_positions = breaks(4, client.get_open_positions)
+        holding.market.reconcile = breaks(4, holding.market.reconcile)  # type: ignore[method-assign]
+        d.venue.host.drop_connections()
+        await asyncio.sleep(70)
+        assert d.s.engine.entry_block() is None
+        assert d.desk.entry_block() is None
+        assert holding.entry_block() is None
+        assert not [task for task in d.desk._tasks if task.done()]
+
+    run_desk(tmp_path, main)
+
+
+def test_e16_a_close_that_meets_a_bug_is_an_alert(tmp_path: Path) -> None:
+    async def main(d: DeskStack) -> None:
+        holding = await d.open(sign=1)
+        await (await holding.place(Ticket(side=Side.BUY, quantity=D("0.01")))).ended()
+        working = holding.market.reconcile
+        holding.market.reconcile = breaks(1_000, working)  # type: ignore[method-assign]
+        record = await asyncio.wait_for(holding.close("done"), 120)
+        assert record.state is HoldingState.ALERT
+        holding.market.reconcile = working  # type: ignore[method-assign]
+        assert (await holding.close("again")).state is HoldingState.CLOSED
+
+    run_desk(tmp_path, main)
+
+
+def test_e16_an_alert_takes_what_adds_off_the_book(tmp_path: Path) -> None:
+    async def main(d: DeskStack) -> None:
+        holding = await d.open(sign=1)
+        bracket = await d.desk.emulated.bracket(holding, side=Side.BUY, quantity=D("0.01"), price=D(99_000), stop=D(98_000), native=False)
+        await until(lambda: len(holding.orders(live=True)) == 1)
+        bracket._watch.read = breaks(1, bracket._watch.read)  # type: ignore[method-assign, union-attr]
+        await until(lambda: holding.orders(live=True) == [])
+        other = await holding.place(Ticket(side=Side.BUY, quantity=D("0.01"), price=D(99_000)))
+        await holding.move(HoldingState.ALERT, "a human has to look")
+        await asyncio.wait_for(other.ended(), 30)
+
+    run_desk(tmp_path, main, name="okx")
+
+
+def test_a_way_out_larger_than_the_venues_largest_order_goes_in_parts(tmp_path: Path) -> None:
+    async def main(d: DeskStack) -> None:
+        holding = await d.open(sign=1)
+        await (await holding.place(Ticket(side=Side.BUY, quantity=D("0.01")))).ended()
+        holding.instrument = msgspec.structs.replace(holding.instrument, max_quantity=D("0.004"))
+        oco = await d.desk.emulated.oco(holding, quantity=D("0.01"), take_profit=D(103_000), stop=D(98_000), at_venue=False)
+        await asyncio.sleep(2)
+        d.price(D(97_500))
+        assert await asyncio.wait_for(oco.ended(), 60) == "all of it is out"
+        assert max(o.quantity for o in holding.orders() if o.intent.reduce_only) == D("0.004")
+        assert d.position == holding.own == 0
+
+    run_desk(tmp_path, main)
+
+
+def test_e31_a_crossed_touch_neither_moves_nor_pulls_a_stop(tmp_path: Path) -> None:
+    async def main(d: DeskStack) -> None:
+        holding = await d.open(sign=1)
+        await (await holding.place(Ticket(side=Side.BUY, quantity=D("0.01")))).ended()
+        order = await d.desk.emulated.trailing(holding, quantity=D("0.01"), fraction=D("0.01"))
+        await asyncio.sleep(2)
+        watch: Any = order._watch
+        for bid, ask in ((150_000, 100_005), (0, 100_005), (90_000, 80_000)):
+            watch._take(Price(D(bid), D(ask)))
+            order._changed.set()
+            await asyncio.sleep(3)
+        assert order.over is None
+        assert isinstance(order.state, Trailing)
+        assert order.state.best is not None
+        assert order.state.best < 100_100
+        assert d.position == D("0.01")
 
     run_desk(tmp_path, main)

@@ -1,7 +1,6 @@
 """The price that a trigger looks at: fresh, or not known."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -47,8 +46,7 @@ class PriceWatch:
             self._subscription.close()
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _follow(self, events: Subscription) -> None:
         async for event in events:
@@ -62,7 +60,11 @@ class PriceWatch:
             self._on_price()
 
     def _take(self, price: Price) -> None:
-        self._price, self._at_s = price, self._clock.monotonic()
+        if 0 < price.bid <= price.ask:
+            self._price, self._at_s = price, self._clock.monotonic()
+        else:
+            log.warning("watch.crossed instrument=%s bid=%s ask=%s", self._instrument.id, price.bid, price.ask)
+            self._price = None
 
     async def read(self) -> Price | None:
         """The price now, or None when nothing fresh is known."""

@@ -298,9 +298,17 @@ class EmulatedOrder:
         self.saved = msgspec.structs.replace(self.saved, over=finish.reason, good=finish.good)
         await self.save()
         self.holding.share.say("emulated.over", id=self.order_id, reason=finish.reason, good=finish.good)
+        if not finish.good:
+            self._withdraw_adding()
         if not finish.good and self.holding.state is HoldingState.OPEN and self.holding.own != 0:
             await self.holding.move(HoldingState.ALERT, f"{self.order_id}: {finish.reason}")
         self._over.set()
+
+    def _withdraw_adding(self) -> None:
+        """Nobody would protect what still filled."""
+        for order in self.holding.orders(live=True):
+            if order.tag.startswith(f"{self.order_id}/") and not order.intent.reduce_only:
+                order.cancel()
 
     # ---- on disk
 

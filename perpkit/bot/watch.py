@@ -37,7 +37,17 @@ class Watch:
                 distance = facts.get("distance")
                 away = f"{distance * 100:.1f} % away" if isinstance(distance, Decimal) else "near"
                 title = f"{pair_id}: liquidation is {away} on {facts.get('venue')}"
-                self._notifier.post(NoticeKind.LIQUIDATION_RISK, title, f"{facts.get('advice', '')}", key=f"{pair_id}:{facts.get('venue')}")
+                advice = f"{facts.get('advice', '')}"
+                self._notifier.post(NoticeKind.LIQUIDATION_RISK, title, advice, key=f"{pair_id}:{facts.get('venue')}:{advice}")
+            case "risk.margin_unknown":
+                title = f"{pair_id}: its distance to liquidation is not known"
+                self._notifier.post(NoticeKind.ALERT, title, str(facts.get("reason")), key=f"{pair_id}:margin")
+            case "risk.watchdog_acted":
+                text = f"{facts.get('side')} {facts.get('quantity')} on {facts.get('venue')}"
+                self._notifier.post(NoticeKind.ALERT, f"{pair_id}: a watchdog acted for its bot", text, key=f"{pair_id}:watchdog:{text}")
+            case "risk.dead_man_unsure":
+                title = f"{facts.get('venue')}: its dead-man switch may cancel orders that should stay"
+                self._notifier.post(NoticeKind.ALERT, title, str(facts.get("reason")), key=f"dead_man:{facts.get('venue')}")
             case "halt.set":
                 text = f"by {facts.get('who')}; exits go on, `perpkit resume` when you have looked"
                 self._notifier.post(NoticeKind.HALT, f"halted: {facts.get('reason')}", text, key=f"{facts.get('reason')}")

@@ -1,9 +1,11 @@
 """The watch over margin: forecasts every held pair's distance to liquidation, and acts on it within the configured policy."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from database.records import PairState
 from exchange_clients.errors import Outcome, VenueError
@@ -28,7 +30,8 @@ SETTLE_S = 5.0
 
 
 class MarginWatch:
-    """Of one bot's pairs; forecasts with everything that the accounts hold."""
+    """Of one bot's pairs and holdings; forecasts with everything that the accounts hold. Hedged pairs are acted upon. Pairs in ALERT belong
+    to the operator, holdings to their strategy: of those it only tells."""
 
     def __init__(self, risk: "RiskEngine") -> None:
         self._risk = risk
@@ -42,24 +45,55 @@ class MarginWatch:
         if self._risk.limits.margin_policy is MarginPolicy.OFF:
             return
         held = [(e, r) for e in self._risk.engines for r in list(e.pairs.values()) if r.state is PairState.HEDGED and r.recovered]
-        self.advice = {pair_id: a for pair_id, a in self.advice.items() if any(r.record.pair_id == pair_id for _, r in held)}
+        others = list(self._told_only())
+        known = {r.record.pair_id for _, r in held} | {owner for owner, _ in others}
+        self.advice = {owner: a for owner, a in self.advice.items() if owner in known}
+        self.unknown = {owner: why for owner, why in self.unknown.items() if owner in known}
         accounts: dict[str, Account] = {}
         for engine, runner in held:
             try:
                 for venue in {t.venue for t in runner.legs.values()} - set(accounts):
                     accounts[venue] = await self.account(venue)
             except (Missing, VenueError) as e:
-                self._unknown(runner, str(e))
+                self._unknown(runner.record.pair_id, str(e))
                 continue
             self.unknown.pop(runner.record.pair_id, None)
-            found = await self._advise(runner, accounts, self._risk.limits)
+            found = await self._advise(self._legs(runner), accounts, self._risk.limits)
             if runner.state is PairState.HEDGED:
                 self.advice[runner.record.pair_id] = found
                 await self._follow(engine, runner, found, accounts)
+        for owner, legs in others:
+            await self._warn(owner, legs, accounts)
 
-    async def _advise(self, runner: PairRunner, accounts: Mapping[str, Account], limits: RiskLimits) -> Advice:
+    def _told_only(self) -> Iterator[tuple[str, PairLegs]]:
+        """What is held and nobody here may act upon."""
+        for engine in self._risk.engines:
+            for pair_id, runner in engine.pairs.items():
+                if runner.state is PairState.ALERT and any(t.own for t in runner.legs.values()):
+                    yield pair_id, self._legs(runner)
+        for desk in self._risk.desks:
+            for holding in desk.holdings.values():
+                if holding.own:
+                    leg = (holding.record.venue, str(holding.instrument.id), abs(holding.own))
+                    yield holding.holding_id, PairLegs(legs=(leg,), step=holding.instrument.step_size, smallest=Decimal(0))
+
+    async def _warn(self, owner: str, legs: PairLegs, accounts: dict[str, Account]) -> None:
+        try:
+            for venue in {venue for venue, _, _ in legs.legs} - set(accounts):
+                accounts[venue] = await self.account(venue)
+        except (Missing, VenueError) as e:
+            self._unknown(owner, str(e))
+            return
+        self.unknown.pop(owner, None)
+        found = self.advice[owner] = await self._advise(legs, accounts, self._risk.limits)
+        if found.do is Do.NONE:
+            self._told.pop(owner, None)
+        else:
+            self._tell(owner, msgspec.structs.replace(found, do=Do.WARN))
+
+    async def _advise(self, legs: PairLegs, accounts: Mapping[str, Account], limits: RiskLimits) -> Advice:
         """Off the loop: with many positions it takes milliseconds."""
-        return await self._risk.offload.run(margin.advise, self._legs(runner), dict(accounts), limits)
+        return await self._risk.offload.run(margin.advise, legs, dict(accounts), limits)
 
     async def account(self, venue: str) -> Account:
         """The forecast's view of a venue. Raises Missing."""
@@ -109,7 +143,7 @@ class MarginWatch:
             if await self._add_margin(found):
                 return
             limits = self._risk.limits.model_copy(update={"isolated_share": Decimal(0)})
-            found = await self._advise(runner, accounts, limits)
+            found = await self._advise(self._legs(runner), accounts, limits)
         facts = {
             "distance": found.distance,
             "venue": found.venue,
@@ -159,9 +193,8 @@ class MarginWatch:
             reason=found.detail,
         )
 
-    def _unknown(self, runner: PairRunner, why: str) -> None:
+    def _unknown(self, pair_id: str, why: str) -> None:
         """A missing figure forces nothing, and is told once."""
-        pair_id = runner.record.pair_id
         self.advice.pop(pair_id, None)
         if self.unknown.get(pair_id) != why:
             self.unknown[pair_id] = why

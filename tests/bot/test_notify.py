@@ -290,3 +290,28 @@ def test_what_matters_is_told_and_what_does_not_is_not() -> None:
         ]
 
     play(main)
+
+
+def test_a_danger_that_grows_is_news_and_so_is_whatever_needs_a_human() -> None:
+    async def main(clock: VirtualClock) -> None:
+        line = Line()
+        async with made(line, clock) as notifier:
+            watch = Watch(notifier, clock)
+            for away, advice in (("0.13", "warn"), ("0.128", "warn"), ("0.11", "shrink"), ("0.04", "close")):
+                watch("risk.liquidation_near", "p2", venue="okx", distance=Decimal(away), advice=advice)
+                await clock.sleep(20)
+            watch("risk.margin_unknown", "p2", reason="okx tells no equity")
+            watch("risk.watchdog_acted", "p2", venue="okx", side="sell", quantity=Decimal(1))
+            watch("risk.dead_man_unsure", "", venue="okx", reason="not disarmed")
+            await clock.sleep(1)
+            watch.close()
+        assert [text.split("|")[0].removeprefix("perpkit: ") for text in line.took] == [
+            "p2: liquidation is 13.0 % away on okx",
+            "p2: liquidation is 11.0 % away on okx",
+            "p2: liquidation is 4.0 % away on okx",
+            "p2: its distance to liquidation is not known",
+            "p2: a watchdog acted for its bot",
+            "okx: its dead-man switch may cancel orders that should stay",
+        ]
+
+    play(main)

@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from database.records import Leg, PairState
@@ -492,6 +493,28 @@ def test_a_policy_that_only_warns_sends_nothing(tmp_path: Path) -> None:
         assert told["advice"] == "shrink"
 
     run_scene(tmp_path, main, deposit="5000", margin_policy="warn")
+
+
+def test_a_pair_in_alert_and_a_holding_near_liquidation_are_told_and_left_alone(tmp_path: Path) -> None:
+    """Both are somebody else's to act upon: the operator's, the strategy's. Nobody would hear of them otherwise before the venue acts."""
+
+    async def main(s: Scene) -> None:
+        record = await s.stack.open(quantity="0.05", slice_="0.02")
+        runner = s.engine.pairs[record.pair_id]
+        runner.record = msgspec.structs.replace(runner.record, state=PairState.ALERT)
+        holding = await s.desk.open_holding(s.stack.instrument_id(SHORT), sign=-1)
+        order = await holding.place(Ticket(side=Side.SELL, quantity=D("0.05")))
+        await until(lambda: not order.live)
+        assert holding.own == D("-0.05")
+        held = s.stack.positions()
+        for venue in s.stack.venues.values():
+            venue.book(mid=MID * D("1.34"))
+        await asyncio.sleep(30)
+        told = {owner: facts["advice"] for event, owner, facts in s.told if event == "risk.liquidation_near"}
+        assert told == {record.pair_id: "warn", holding.holding_id: "warn"}
+        assert s.stack.positions() == held
+
+    run_scene(tmp_path, main, deposit="5000")
 
 
 # ---- the venue's own dead-man switch

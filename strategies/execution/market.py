@@ -237,9 +237,15 @@ class SharedMarket:
             share.on_change()
 
     @property
+    def agreed_ns(self) -> int | None:
+        """Everything that traded before is accounted for, or was nobody's of ours; None: not known yet."""
+        return None if self._agreed_ns is None else self._agreed_ns - LATE_NS
+
+    @property
     def _since_ns(self) -> int:
-        """From when on fills may be ours."""
-        return min((share.created_ns for share in self.shares), default=self._clock.time_ns()) - LOOKBACK_NS
+        """From when on fills may be missing in our account."""
+        first = min((share.created_ns for share in self.shares), default=self._clock.time_ns())
+        return max(first, self.agreed_ns or first) - LOOKBACK_NS
 
     async def learn(self, share: Share, order_id: str, client_order_id: str) -> None:
         """The venue's name of our order. Fills that came under it before it was known are ours."""
@@ -247,14 +253,16 @@ class SharedMarket:
             return
         await asyncio.shield(self._take_all([f for f in self._orphans.values() if f.order_id == order_id]))
 
-    async def pull_fills(self) -> None:
-        """Ask the venue for all fills since the first share began; book what is ours and new.
+    async def pull_fills(self, since_ns: int | None = None) -> None:
+        """Ask the venue for all fills since we last agreed, or since then; book what is ours and new.
 
         The most expensive question there is on some venues, so the pauses between two of them grow until a new fill comes.
         """
         self.next_pull_s = self._clock.monotonic() + self._pull_gap_s
         self._pull_gap_s = min(self._pull_gap_s * 2, MAX_PULL_GAP_S)
-        fills = await self.client.get_user_trade_history(self.instrument.contract_id, since_ns=self._since_ns)
+        fills = await self.client.get_user_trade_history(
+            self.instrument.contract_id, since_ns=min(self._since_ns, since_ns or self._since_ns)
+        )
         self.answered()
         await asyncio.shield(self._take_all(fill for fill in fills if fill.instrument == self.instrument.id))
 

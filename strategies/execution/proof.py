@@ -5,7 +5,7 @@ Pairs and holdings both stand on this file. Nothing here decides what is sent.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -122,6 +122,14 @@ class Share:
                 self.name(order.order_id, order.client_order_id)
         for fill in fills:
             self._keep(fill)
+
+    def forget(self, gone: Collection[str]) -> None:
+        """Orders that ended long ago leave memory; what they filled stays in `own`, and all of them stay in the journal."""
+        for client_order_id in gone:
+            for known in (self.intents, self.orders, self._filled):
+                known.pop(client_order_id, None)
+        self.fills = {key: fill for key, fill in self.fills.items() if fill.client_order_id not in gone}
+        self._clients = {order_id: name for order_id, name in self._clients.items() if name not in gone}
 
     def _keep(self, fill: FillRecord) -> None:
         if (fill.trade_id, fill.side) in self.fills:
@@ -342,7 +350,7 @@ class OrderProof:
         if info.filled_size > booked:
             self._short_since_s = now if self._short_since_s is None else self._short_since_s
             if now - self._short_since_s >= LATE_FILL_S and now >= self.market.next_pull_s:
-                await self.market.pull_fills()
+                await self.market.pull_fills(intent.created_at - LOOKBACK_NS)
                 booked = self.share.filled(intent.client_order_id)
         if info.status.is_terminal and booked >= info.filled_size:
             refused = info.status is OrderStatus.REJECTED and booked == 0

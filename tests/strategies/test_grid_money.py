@@ -204,3 +204,39 @@ def test_e20_an_exit_that_stood_on_the_book_for_a_while_begins_the_count_of_fail
     for order, failures in ((exit_, 1), (at_once, 8)):
         after, _ = absorb(GridState(lots=(held,), orders=(order,)), gone, D(1), now_ns=now_ns, price=D(100))
         assert after.lots[0].failures == failures
+
+
+def test_what_ended_long_ago_leaves_memory_and_is_not_booked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strategies.implementations.grid.runner.FORGET_AFTER_NS", 60 * NS_PER_S)
+    monkeypatch.setattr("strategies.implementations.grid.runner.FORGET_EVERY_S", 5.0)
+
+    async def main(g: GridStack) -> None:
+        for trip in range(4):
+            at = D("1.01") ** trip
+            await g.until(lambda: any(abs(o.price / g.mids["BTC"] - 1) < D("0.001") for o in g.standing()))
+            g.price(at * D("0.998"))
+            await g.until(lambda: any(o.role is Role.TAKE_PROFIT for o in g.standing()) and g.agreed())
+            if trip < 3:
+                g.price(at * D("1.01"))
+                await g.until(lambda n=trip: g.runner().state.round_trips > n)  # type: ignore[misc]
+        holding = g.runner().holding
+        assert holding is not None
+        await g.s.settle(240)
+        kept = {o.client_order_id for o in g.runner().state.orders}
+        assert len(holding.orders()) <= len(kept) + 1
+        assert len(holding.share.intents) == len(holding.orders())
+        client, began_ns = g.s.clients[VENUE], holding.record.created_at
+        told = await client.get_user_trade_history(g.instrument().contract_id, since_ns=began_ns)
+        assert len(told) >= 7
+        own = holding.own
+        for fill in told:
+            assert g.s.engine is not None
+            await g.s.engine.ownership.take_fill("main", fill)
+        await g.s.settle(40)
+        assert holding.own == own == g.position()
+        assert g.agreed()
+        await g.restart()
+        await g.until(g.agreed)
+        assert g.runner().state.round_trips == 3
+
+    run_grid(tmp_path, main)

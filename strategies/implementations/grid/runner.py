@@ -33,6 +33,8 @@ MAX_ROUNDS = 20
 GATE_PAUSE_S = 5.0
 KEEP_ORDERS = 500
 """A holding with so many orders is closed when it is empty, and the next entry opens a new one: memory stays bounded."""
+FORGET_EVERY_S, FORGET_AFTER_NS = 600.0, 3600 * NS_PER_S
+"""So often orders that ended so long ago leave memory; the journal keeps them."""
 QUIET_WAITS = frozenset({"wait_time", "entry_rests", "ladder", "book", "fresh_book", "gate"})
 """The ordinary rhythm of a grid; other reasons for not entering are written down when they change."""
 
@@ -53,6 +55,7 @@ class GridRunner:
         self._gate_block: tuple[str, float] | None = None
         self._prices = Prices(self.client, instrument, self.clock)
         self._told_waiting = ZERO
+        self._next_forget_s = 0.0
         self.liquidated = ""
         """The venue's words, when it has liquidated something here; the next look stops the grid."""
         self._busy = asyncio.Lock()
@@ -190,6 +193,15 @@ class GridRunner:
                     order.cancel()
         self._tell_waiting()
         await self._save()
+        self._forget(holding, FORGET_AFTER_NS)
+
+    def _forget(self, holding: Holding, after_ns: int) -> None:
+        """A grid lives for months, and no rule of it looks at what ended long ago."""
+        now_s = self.clock.monotonic()
+        if now_s < self._next_forget_s:
+            return
+        self._next_forget_s = now_s + FORGET_EVERY_S
+        holding.forget(self.clock.time_ns() - after_ns, keep={o.client_order_id for o in self.state.orders})
 
     def _insist(self, holding: Holding) -> None:
         """A decided cancel is asked for until its end is proved: the order may not have been there yet, or the process was another one."""
@@ -439,6 +451,7 @@ class GridRunner:
             record = await self.holding.close("empty, and has seen many orders: a new one takes over")
             if record.state is not HoldingState.CLOSED:
                 raise TicketRefused("holding", f"{record.holding_id} could not be closed for a new one: {record.reason}")
+            self.holding.forget(self.clock.time_ns(), keep=())
             self._release()
         if self.holding is None:
             sign = 0 if self.config.two_sides else self.config.side.sign

@@ -55,7 +55,7 @@ def create(name: str, scopes: Iterable[Scope], now_ns: int) -> tuple[str, ApiKey
 
 def digest(shown: str) -> str:
     """What is kept of a key."""
-    return hashlib.sha256(shown.encode()).hexdigest()
+    return hashlib.sha256(shown.encode(errors="surrogateescape")).hexdigest()
 
 
 def find(shown: str, known: Sequence[ApiKeyRecord]) -> ApiKey | None:

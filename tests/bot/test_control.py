@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -18,13 +19,13 @@ from pydantic import ValidationError
 
 from database.connect import sqlite_url
 from database.journal import Journal
-from database.records import PairRecord, PairState
+from database.records import ApiKeyRecord, PairRecord, PairState
 from exchange_clients.transport.runtime import Runtime
 from perpkit.bot import apikeys
 from perpkit.bot.apikeys import Scope
 from perpkit.bot.assemble import Bots, assembled
 from perpkit.bot.config import BotConfig, InvalidConfig, parse
-from perpkit.bot.control import ROUTES, ControlConfig, ControlServer, openapi
+from perpkit.bot.control import FAILED_PER_MINUTE, ROUTES, ControlConfig, ControlServer, openapi
 from perpkit.bot.operations import Operations
 from tests.strategies.stack import Stack, stack
 
@@ -246,6 +247,40 @@ def test_keys_scopes_and_limits(tmp_path: Path) -> None:
         assert strangers[-1] == 429
 
     play(tmp_path, main, reads_per_minute=5)
+
+
+def test_a_flood_of_strangers_keeps_neither_the_journal_busy_nor_a_known_key_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look-up takes a worker that the journal's writes and the look for a halt need too."""
+    looked: list[int] = []
+    real = Journal.api_keys
+
+    def counted(journal: Journal) -> list[ApiKeyRecord]:
+        looked.append(1)
+        return real(journal)
+
+    async def main(w: World) -> None:
+        assert (await w.ask("GET", "/health", key="read"))[0] == 200
+        monkeypatch.setattr(Journal, "api_keys", counted)
+        codes = [(await w.ask("GET", "/health", key=f"ppk_{n}"))[0] for n in range(60)]
+        assert codes[0] == 401
+        assert codes[-1] == 429
+        assert len(looked) <= FAILED_PER_MINUTE + 1
+        assert (await w.ask("GET", "/health", key="read"))[0] == 200
+
+    play(tmp_path, main)
+
+
+def test_a_key_that_is_no_text_is_refused_like_any_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def main(w: World) -> None:
+        where = urlsplit(w.server.url)
+        reader, writer = await asyncio.open_connection(where.hostname, where.port)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ppk_\xff\xfe\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 401")
+
+    play(tmp_path, main)
+    assert "Traceback" not in caplog.text
 
 
 def test_no_web_page_may_use_it_and_bad_requests_are_told_without_internals(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -117,8 +117,11 @@ class Desk:
         client = self.clients[record.venue]
         await client.instruments.load_all()
         holding = self._holding(record, plan, client.instruments.remember(plan.listing))
-        sync = self.journal.sync
-        holding.restore(sync.intents(record.holding_id), sync.orders(record.holding_id), sync.fills(record.holding_id))
+        share = holding.share
+        if not share.intents:  # else the market has read them already, when it was rebuilt
+            sync = self.journal.sync
+            share.restore(sync.intents(record.holding_id), sync.orders(record.holding_id), sync.fills(record.holding_id))
+        holding.restore(list(share.intents.values()), (), list(share.fills.values()))
         self._observer("recovery.begins", record.holding_id, state=record.state.value)
 
     async def stop(self, grace_s: float = SHUTDOWN_S) -> dict[str, HoldingState]:

@@ -111,6 +111,37 @@ def test_e18_a_dead_venue_does_not_delay_exits_elsewhere(tmp_path: Path) -> None
     run_stack(tmp_path, main, stepping=True, names=(LONG, SHORT, "backpack"))
 
 
+def test_e18_a_venue_that_never_answers_holds_up_no_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes requests and says nothing, longer than any timeout of ours: the leg elsewhere is near its liquidation."""
+
+    async def main(s: Stack) -> None:
+        made = await opened(s)
+
+        async def silent(*_: Any, **__: Any) -> Any:
+            await asyncio.sleep(3600)
+
+        silenced = ("fetch_funding_rates", "get_position_snapshot", "get_funding_payments", "get_fee_rates", "fetch_ticker")
+        for name in silenced:
+            monkeypatch.setattr(s.clients[SHORT], name, silent)
+        real = s.clients[LONG].get_position_snapshot
+
+        async def near(symbol: Any) -> Any:
+            found = await real(symbol)
+            assert found is not None
+            return msgspec.structs.replace(found, liquidation_price=D(96_000))
+
+        monkeypatch.setattr(s.clients[LONG], "get_position_snapshot", near)
+        begun = s.runtime.clock.time_ns()
+        cycle = asyncio.create_task(made.run_cycle())
+        await asyncio.sleep(60)
+        assert [d.rule for d in decisions(s, "exit")] == ["liquidation_distance"]
+        assert (decisions(s, "exit")[0].ts - begun) / NS_PER_S < 50
+        cycle.cancel()
+        await asyncio.gather(cycle, return_exceptions=True)
+
+    run_stack(tmp_path, main)
+
+
 def test_e18_a_stop_loss_needs_no_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One venue tells no rates any more, its book is there: the loss is known."""
 

@@ -1,5 +1,6 @@
 """The books of pairs: what one has earned, the final account of a closed one, and what a failed open counts against its venues."""
 
+import asyncio
 import logging
 from decimal import Decimal
 
@@ -12,6 +13,7 @@ from strategies.base_strategy import BaseStrategy
 from strategies.execution import attempts, ledger
 
 from .config import FundingArbitrageConfig
+from .scanner import READ_S
 
 log = logging.getLogger("strategies.funding_arbitrage")
 
@@ -41,9 +43,10 @@ class Books:
     async def book_funding(self, pair: PairRecord) -> None:
         """What was paid so far. A venue that cannot be asked is asked again at the next look."""
         try:
-            await ledger.book_funding(pair, self._context.clients, self._context.journal, self._context.clock.time_ns())
-        except VenueError as e:
-            log.warning("funding.unbooked pair=%s error=%s", pair.pair_id, e)
+            async with asyncio.timeout(READ_S):
+                await ledger.book_funding(pair, self._context.clients, self._context.journal, self._context.clock.time_ns())
+        except (VenueError, TimeoutError) as e:
+            log.warning("funding.unbooked pair=%s error=%s", pair.pair_id, str(e) or f"no answer in {READ_S:g} s")
 
     async def finish_unfinished(self) -> None:
         """Of pairs that closed while nobody looked."""

@@ -127,17 +127,21 @@ class Entering:
     async def _ask(self, view: EntryView) -> EntryView:
         """The view with what both venues say now."""
         quotes = view.long, view.short
-        asked = (read_leg(self._context.clients[q.instrument.venue], str(q.instrument), self._context.clock) for q in quotes)
-        answers = await asyncio.gather(*asked, return_exceptions=True)
+        answers = await asyncio.gather(*(self._read(q) for q in quotes), return_exceptions=True)
         now_ns = self._context.clock.time_ns()
         facts: list[LegFacts] = []
         for quote, answer in zip(quotes, answers, strict=True):
-            if isinstance(answer, VenueError):
-                return msgspec.structs.replace(view, unreadable=f"{quote.instrument.venue}: {answer}")
+            if isinstance(answer, VenueError | TimeoutError):
+                why = str(answer) or f"no answer in {PATIENCE_S:g} s"
+                return msgspec.structs.replace(view, unreadable=f"{quote.instrument.venue}: {why}")
             if isinstance(answer, BaseException):
                 raise answer
             facts.append(answer.aged(now_ns))
         return msgspec.structs.replace(view, now_ns=now_ns, long_facts=facts[0], short_facts=facts[1])
+
+    async def _read(self, quote: FundingQuote) -> LegFacts:
+        async with asyncio.timeout(PATIENCE_S):
+            return await read_leg(self._context.clients[quote.instrument.venue], str(quote.instrument), self._context.clock)
 
     def _exposure(self, venue: str) -> Decimal:
         """What this strategy holds on a venue, USD at the last known prices; of what is being entered, all of it."""

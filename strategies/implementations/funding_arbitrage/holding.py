@@ -1,14 +1,16 @@
 """Holding: what is known of a held pair at one look, the verdict, and the way out."""
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from decimal import Decimal
+from typing import Any, TypeVar
 
 import msgspec
 
 from database.records import Leg, PairRecord, PairState
 from exchange_clients.errors import VenueError
-from exchange_clients.model import NS_PER_HOUR, NS_PER_S, ZERO, BookLevel, Instrument, MarketStatus
+from exchange_clients.model import NS_PER_HOUR, NS_PER_S, ZERO, BookLevel, ExchangePositionSnapshot, Instrument, MarketStatus
 from funding_rate_service.opportunity import FundingQuote, Opportunity, Scan, average_price, disbelief
 from strategies.base_strategy import BaseStrategy, StateNotReadable
 from strategies.execution import attempts
@@ -19,9 +21,11 @@ from .books import Books
 from .config import FundingArbitrageConfig
 from .entering import Entering, name_of, quote_ages, wait_for
 from .exits import Alternative, HoldMemory, HoldVerdict, HoldView, judge
+from .scanner import READ_S
 
 log = logging.getLogger("strategies.funding_arbitrage")
 
+T = TypeVar("T")
 DEPTH_LEVELS = 20
 DAY_NS = 24 * NS_PER_HOUR
 ROTATIONS = "rotations"
@@ -33,6 +37,14 @@ class ClosePrice(msgspec.Struct, frozen=True):
     price: Decimal
     mid: Decimal
     spread: Decimal | None
+
+
+class LegNow(msgspec.Struct, frozen=True):
+    """What one venue says of a held leg. None: not known."""
+
+    price: ClosePrice | None
+    fee: Decimal | None
+    position: ExchangePositionSnapshot | None
 
 
 class Holding:
@@ -133,8 +145,11 @@ class Holding:
         delta = abs(own[Leg.LONG] - own[Leg.SHORT])
         doubts = [doubt for q in (long, short) if (doubt := self._doubt(q, now_ns, config)) is not None]
         sure = long is not None and short is not None and not doubts
-        closing = {leg: await self._close_price(pair, leg, own[leg], q) for leg, q in ((Leg.LONG, long), (Leg.SHORT, short))}
-        fees = {leg: await self._fee(pair, leg, q) for leg, q in ((Leg.LONG, long), (Leg.SHORT, short))}
+        quotes = {Leg.LONG: long, Leg.SHORT: short}
+        asked = await asyncio.gather(*(self._ask(pair, leg, own[leg], quote) for leg, quote in quotes.items()))
+        told = dict(zip(quotes, asked, strict=True))
+        closing = {leg: one.price for leg, one in told.items()}
+        fees = {leg: one.fee for leg, one in told.items()}
         pnl, cost = self._if_closed(pair, closing, fees, own)
         mids = {leg: traders[leg].last_price if (price := closing[leg]) is None else price.mid for leg in Leg}
         for leg, price in closing.items():
@@ -150,7 +165,7 @@ class Holding:
             edge_hourly=short.sample.hourly_rate - long.sample.hourly_rate if sure and long is not None and short is not None else None,
             pnl_if_closed=pnl,
             close_cost=cost,
-            liquidation_distance=await self._liquidation_distance(pair, mids),
+            liquidation_distance=_nearest({leg: one.position for leg, one in told.items()}, mids),
             settlements_seen=len(self._context.journal.sync.funding(pair.pair_id)),
             imbalance=delta / larger if larger > 0 and delta >= step else ZERO,
             spread=max(spreads, default=None),
@@ -179,6 +194,19 @@ class Holding:
         """The market as the venue tells it now; None when its list cannot be read."""
         try:
             return self._context.clients[pair.venue(leg)].instruments.get(pair.instrument(leg))
+        except VenueError:
+            return None
+
+    async def _ask(self, pair: PairRecord, leg: Leg, own: Decimal, quote: FundingQuote | None) -> LegNow:
+        """What one venue says; what it does not say in time is not known at this look."""
+        price, fee, position = await asyncio.gather(
+            _soon(self._close_price(pair, leg, own, quote)), _soon(self._fee(pair, leg, quote)), _soon(self._position(pair, leg))
+        )
+        return LegNow(price, fee, position)
+
+    async def _position(self, pair: PairRecord, leg: Leg) -> ExchangePositionSnapshot | None:
+        try:
+            return await self._context.clients[pair.venue(leg)].get_position_snapshot(pair.instrument(leg))
         except VenueError:
             return None
 
@@ -228,21 +256,6 @@ class Holding:
                 return None
         return self._fees[market]
 
-    async def _liquidation_distance(self, pair: PairRecord, mids: Mapping[Leg, Decimal | None]) -> Decimal | None:
-        """The nearer leg's distance as a fraction of its mark price (of its mid, where a venue shows no mark with positions); None when no
-        venue says at what price it liquidates."""
-        nearest: Decimal | None = None
-        for leg in Leg:
-            try:
-                held = await self._context.clients[pair.venue(leg)].get_position_snapshot(pair.instrument(leg))
-            except VenueError:
-                continue
-            mark = None if held is None else held.mark_price or mids[leg]
-            if held is not None and held.liquidation_price and mark:
-                distance = away_from_liquidation(held.quantity, mark, held.liquidation_price)
-                nearest = distance if nearest is None else min(nearest, distance)
-        return nearest
-
     # ---- rotation
 
     async def _is_unsure(self, other: Alternative | None) -> bool:
@@ -280,6 +293,26 @@ class Holding:
     def _cools_down(self, o: Opportunity) -> bool:
         held = self._books.attempts(o.symbol, o.long.instrument.venue, o.short.instrument.venue)
         return attempts.block(held, self._strategy.config.execution.attempts(), self._context.clock.time_ns()) is not None
+
+
+async def _soon(asked: Coroutine[Any, Any, T | None]) -> T | None:
+    """The answer; None when it takes too long."""
+    try:
+        async with asyncio.timeout(READ_S):
+            return await asked
+    except TimeoutError:
+        return None
+
+
+def _nearest(positions: Mapping[Leg, ExchangePositionSnapshot | None], mids: Mapping[Leg, Decimal | None]) -> Decimal | None:
+    """The nearer leg's distance to its liquidation as a fraction of its mark price (of its mid, where a venue shows no mark with
+    positions); None when no venue says at what price it liquidates."""
+    found = []
+    for leg, held in positions.items():
+        mark = None if held is None else held.mark_price or mids[leg]
+        if held is not None and held.liquidation_price and mark:
+            found.append(away_from_liquidation(held.quantity, mark, held.liquidation_price))
+    return min(found, default=None)
 
 
 def away_from_liquidation(quantity: Decimal, mark: Decimal, liquidation: Decimal) -> Decimal:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("strategies.funding_arbitrage")
 
+READ_S = 15.0
+"""So long a venue may take to tell something, its retries included; then it is left out of this look: exits elsewhere wait for it (E18)."""
 CANDIDATES = 8
 MAX_HISTORIES = 200
 
@@ -73,8 +75,9 @@ class Scanner:
 
     async def _rates(self, venue: str) -> dict[InstrumentId, tuple[FundingRateSample, int]]:
         try:
-            samples = await self._clients[venue].fetch_funding_rates()
-        except VenueError as e:
+            async with asyncio.timeout(READ_S):
+                samples = await self._clients[venue].fetch_funding_rates()
+        except (VenueError, TimeoutError) as e:
             self._fail(venue, e)
             return {}
         now_ns = self._clock.time_ns()
@@ -98,11 +101,12 @@ class Scanner:
     async def _detail(self, instrument_id: InstrumentId, sample: FundingRateSample, observed_ns: int) -> FundingQuote | None:
         client = self._clients[instrument_id.venue]
         try:
-            instrument: Instrument = await client.instruments.load(instrument_id)
-            ticker = await client.fetch_ticker(instrument_id)
-            bid, ask = await client.fetch_bbo_prices(instrument_id)
-            fees = await client.get_fee_rates(instrument_id)
-        except VenueError as e:
+            async with asyncio.timeout(READ_S):
+                instrument: Instrument = await client.instruments.load(instrument_id)
+                ticker = await client.fetch_ticker(instrument_id)
+                bid, ask = await client.fetch_bbo_prices(instrument_id)
+                fees = await client.get_fee_rates(instrument_id)
+        except (VenueError, TimeoutError) as e:
             self._fail(str(instrument_id), e)
             return None
         return FundingQuote(
@@ -119,6 +123,6 @@ class Scanner:
             tradable=instrument.tradable and instrument.ends_ns is None,
         )
 
-    def _fail(self, what: str, error: VenueError) -> None:
-        self.failed[what] = str(error)
-        log.warning("scan.failed what=%s error=%s", what, error)
+    def _fail(self, what: str, error: VenueError | TimeoutError) -> None:
+        self.failed[what] = str(error) or f"no answer in {READ_S:g} s"
+        log.warning("scan.failed what=%s error=%s", what, self.failed[what])

@@ -266,6 +266,7 @@ class ExecutionEngine:
         runner = self.pairs[pair_id]
         await self._decided(pair_id, decision)
         runner.close(reason, patient=patient)
+        await runner.remember_close(reason)
         return runner
 
     async def begin_shrink(self, pair_id: str, quantity: Decimal, reason: str, decision: DecisionRecord) -> PairRunner:

@@ -83,7 +83,7 @@ class PairRunner:
         self._opening_since_s: float | None = None
         self._unproved_since_s: float | None = None
         self._next_probe_s = 0.0
-        self._close_reason: str | None = None
+        self._close_reason = plan.closing
         self._patient = False
         self._shrink: tuple[Decimal, str] | None = None
         self._hedge_quote: Quote | None = None
@@ -143,6 +143,12 @@ class PairRunner:
                 trader.hurry()
         self._close_reason = self._close_reason or reason
         self._changed.set()
+
+    async def remember_close(self, reason: str) -> None:
+        """On disk that the end is asked for, where the state does not say so at once: whoever takes over after a crash goes on with it."""
+        if self.state in (PairState.OPENING, PairState.REPAIRING, PairState.ALERT) and self.plan.closing is None:
+            self.plan = msgspec.structs.replace(self.plan, closing=reason)
+            await self._save()
 
     def keep_after(self, quantity: Decimal) -> Decimal:
         """What both legs hold once they are reduced by a quantity, rounded up to what both venues trade.
@@ -535,7 +541,7 @@ class PairRunner:
         the last: a check that notes what is foreign takes back no state."""
         async with self._saving:
             record = msgspec.structs.replace(self.record, updated_at=self._clock.time_ns(), **changes)
-            if self.plan.keep is not None:
+            if self.plan.keep is not None or self.plan.closing is not None:
                 record = msgspec.structs.replace(record, plan=msgspec.json.encode(self.plan).decode())
             if record.state is not PairState.CLOSED:
                 foreign = {leg: self.legs[leg].foreign for leg in Leg}

@@ -123,7 +123,8 @@ class PairPlan(msgspec.Struct, frozen=True, kw_only=True):
     which the other one can be hedged, for the hedge at what the first leg paid; None leaves only the bounds by basis points.
     `exit_tactics` are for the leg that leads a patient exit; an urgent one takes.
     The engine puts in: `listings`, the two markets as they were, because after a delisting and a restart the venue may not know them any
-    more; `prices`, the mids when the plan was taken; `keep`, to what both legs are being reduced after `begin_shrink`.
+    more; `prices`, the mids when the plan was taken; `keep`, to what both legs are being reduced after `begin_shrink`; `closing`, why the
+    pair is to be closed once it can be.
     """
 
     symbol: str
@@ -141,6 +142,7 @@ class PairPlan(msgspec.Struct, frozen=True, kw_only=True):
     listings: dict[Leg, Instrument] = {}
     prices: dict[Leg, Decimal] = {}
     keep: Decimal | None = None
+    closing: str | None = None
 
 
 async def recall(plan: PairPlan, leg: Leg, client: "BaseExchangeClient") -> Instrument:

@@ -11,6 +11,7 @@ import pytest
 from database.records import HoldingState, Leg, PairState
 from exchange_clients.errors import Throttled
 from exchange_clients.model import Purpose, Side
+from exchange_simulator.core.types import Side as SimSide
 from strategies.execution.decide import Cancel, Move, Send, decide
 from strategies.execution.desk import Ticket
 from strategies.execution.emulated.base import Price
@@ -314,5 +315,55 @@ def test_e31_a_crossed_touch_neither_moves_nor_pulls_a_stop(tmp_path: Path) -> N
         assert order.state.best is not None
         assert order.state.best < 100_100
         assert d.position == D("0.01")
+
+    run_desk(tmp_path, main)
+
+
+@pytest.mark.parametrize("state", [PairState.OPENING, PairState.ALERT])
+def test_e19_a_close_that_has_to_wait_is_not_forgotten_by_a_crash(tmp_path: Path, state: PairState) -> None:
+    async def main(s: Stack) -> None:
+        assert s.engine is not None
+        opening = asyncio.create_task(s.open(tactics=(Tactic.INSIDE, Tactic.CROSS), maker_timeout_s=600.0))
+        await asyncio.sleep(1)
+        venue = s.venues["hyperliquid"]
+        market = venue.exchange.markets[venue.symbol].spec
+        part = "0.004" if state is PairState.OPENING else "0.01"
+        venue.exchange.external_trade(venue.now(), venue.symbol, SimSide.SELL, market.to_steps(D(part)))
+        await asyncio.sleep(2)
+        (runner,) = s.engine.pairs.values()
+        assert {leg.own for leg in runner.legs.values()} == {D(part)}
+        if state is PairState.ALERT:
+            await opening
+            await runner.move(Move(PairState.ALERT, "a human has to look"))
+        assert runner.state is state
+        pair_id = runner.record.pair_id
+        await s.engine.begin_close(pair_id, "too near to liquidation", s.decision("exit", pair_id))
+        opening.cancel()
+        await s.die()
+        engine = await s.up()
+        if state is PairState.ALERT:
+            assert engine.pairs[pair_id].state is PairState.ALERT
+            await engine.resume_pair(pair_id)
+        record = await asyncio.wait_for(engine.pairs[pair_id].until_rest(), 60)
+        assert (record.state, record.reason) == (PairState.CLOSED, "closed")
+        assert set(s.positions().values()) == {D(0)}
+
+    run_stack(tmp_path, main)
+
+
+def test_e20_protection_that_our_own_rules_refuse_is_cried_out(tmp_path: Path) -> None:
+    """The strategy's own take-profit takes all that may be sold: the stop has nothing left to sell."""
+
+    async def main(d: DeskStack) -> None:
+        holding = await d.open(sign=1)
+        await (await holding.place(Ticket(side=Side.BUY, quantity=D("0.01")))).ended()
+        mine = await holding.place(Ticket(side=Side.SELL, quantity=D("0.01"), price=D(105_000), reduce_only=True))
+        oco = await d.desk.emulated.oco(holding, quantity=D("0.01"), take_profit=D(103_000), stop=D(98_000), at_venue=False)
+        d.price(D(97_500))
+        await until(lambda: holding.state is HoldingState.ALERT, 90)
+        assert d.s.story.of("protection.failed")
+        mine.cancel()
+        assert await asyncio.wait_for(oco.ended(), 60) == "all of it is out"
+        assert d.position == holding.own == 0
 
     run_desk(tmp_path, main)

@@ -20,7 +20,7 @@ from ..ticket import DeskOrder, Ticket, TicketRefused
 from . import bracket, iceberg, oco, trailing
 from .base import Action, Cancel, Finish, OrderView, Place, PlaceGroup, RoleView, Seen, Tell
 from .bracket import Bracket
-from .exits import EXIT_ROLES, Exits
+from .exits import EXIT_ROLES, MAX_ATTEMPTS, Exits
 from .iceberg import Iceberg
 from .oco import Oco
 from .prices import PriceWatch
@@ -269,10 +269,20 @@ class EmulatedOrder:
             order = await self.holding.place(self._ticket(place))
         except (TicketRefused, VenueError, JournalError) as e:
             self._deny(place.role, str(e))
+            if place.role in EXIT_ROLES and self._denied[place.role][0] == MAX_ATTEMPTS:
+                await self._unprotected(place, e)
             return False
         self._denied.pop(place.role, None)
         self._wait(place.role, 0 if order.live or order.filled > 0 else place.attempt + 1)
         return True
+
+    async def _unprotected(self, place: Place, error: Exception) -> None:
+        """An exit goes on being tried; but a human has to hear of it, and to look where it is a rule of ours that is against it (E20)."""
+        why = f"{place.role} of {place.quantity} cannot be sent: {error}"
+        log.error("protection.failed id=%s holding=%s reason=%s", self.order_id, self.holding.holding_id, why)
+        self.holding.share.say("protection.failed", id=self.order_id, reason=why)
+        if isinstance(error, TicketRefused) and self.holding.state is HoldingState.OPEN:
+            await self.holding.move(HoldingState.ALERT, f"{self.order_id}: {why}")
 
     async def _place_group(self, group: PlaceGroup) -> bool:
         try:

@@ -110,7 +110,9 @@ def _view(json: bool, title: str) -> Any:
 
 def _confirm(bots: list[Any]) -> None:
     """Real money: typed, or said with --yes."""
-    what = ", ".join(f"{bot.name} on {', '.join(bot.venues)}" for bot in bots)
+    from perpkit.bot.runner import client_environment
+
+    what = ", ".join(f"{bot.name} on {', '.join(f'{venue} {client_environment(bot, venue)}' for venue in bot.venues)}" for bot in bots)
     if not sys.stdin.isatty():
         raise Failure(f"live sends real orders ({what})", hint="say --yes where nobody can be asked, or try --env paper")
     if input(f"This sends real orders: {what}. Type live to go on: ").strip().lower() != "live":

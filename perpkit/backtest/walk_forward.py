@@ -39,7 +39,11 @@ class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NullTest(msgspec.Struct, frozen=True, kw_only=True):
-    """The real result among runs whose funding settlements have random signs. `percentile`: the share of those that it beats."""
+    """The real result among runs whose funding settlements have random signs.
+
+    `percentile`: how many of those it beats, of `runs` + 1, since a real run without an edge is one more of them: four runs never say more
+    than 80 %. `positions` of the real run: without any there is nothing to test.
+    """
 
     runs: int
     real: Decimal
@@ -47,6 +51,7 @@ class NullTest(msgspec.Struct, frozen=True, kw_only=True):
     totals: tuple[Decimal, ...]
     funding_real: Decimal
     funding_percentile: Decimal
+    positions: int
 
 
 def stretches(spec: RunSpec, count: int) -> list[RunSpec]:
@@ -115,11 +120,12 @@ def null_test(spec: RunSpec, real: RunResult, count: int, *, jobs: int | None = 
         totals=totals,
         funding_real=real.split.funding,
         funding_percentile=_beaten(real.split.funding, [r.split.funding for r in results]),
+        positions=real.summary.positions,
     )
 
 
 def _beaten(value: Decimal, others: Sequence[Decimal]) -> Decimal:
-    return round(Decimal(sum(1 for v in others if v < value)) / len(others), 4)
+    return round(Decimal(sum(1 for v in others if v < value)) / (len(others) + 1), 4)
 
 
 def walk_forward_card(found: WalkForward) -> str:
@@ -158,5 +164,16 @@ def null_test_card(found: NullTest) -> str:
         f'<text x="{x(found.real):.1f}" y="12" text-anchor="middle">real {figure(found.real)}</text>'
     )
     axis = '<line class="grid" x1="20" x2="1100" y1="50" y2="50"/>'
-    note = f"better than {found.percentile:.0%} of {found.runs} runs with random funding signs; funding {found.funding_percentile:.0%}"
-    return card("Null test", f'<svg viewBox="0 0 1120 84" role="img">{axis}{marks}{own}{ends}</svg>', note)
+    return card("Null test", f'<svg viewBox="0 0 1120 84" role="img">{axis}{marks}{own}{ends}</svg>', null_test_words(found))
+
+
+def null_test_words(found: NullTest) -> str:
+    """One sentence."""
+    if not found.positions:
+        return "no position was opened: there is nothing to test, whatever the runs with random funding signs lost"
+    funding, total = (round(share * (found.runs + 1)) for share in (found.funding_percentile, found.percentile))
+    few = "; fewer than 19 runs cannot tell an edge from chance" if found.runs < 19 else ""
+    return (
+        f"its funding beats {funding} of {found.runs} runs with random funding signs, its result {total} "
+        f"(those trade more, and their fees flatter it){few}"
+    )

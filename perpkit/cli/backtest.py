@@ -87,7 +87,8 @@ def backtest(
                     shown += 1
                     step()
 
-            result = run_one(override(spec, {k: v[0] for k, v in several.items()}), on)
+            first = override(spec, {k: v[0] for k, v in several.items()})
+            result = run_one(first, on)
         took = time.perf_counter() - began
         sections: list[str] = []
         more: dict[str, WalkForward | NullTest] = {}
@@ -101,7 +102,7 @@ def backtest(
             more["walk_forward"] = folds
         if null_test:
             with progress("null test", null_test) as step:
-                chance = against_chance(spec, result, null_test, jobs=jobs, done=lambda n, r: step())
+                chance = against_chance(first, result, null_test, jobs=jobs, done=lambda n, r: step())
             sections.append(null_test_card(chance))
             more["null_test"] = chance
     out.mkdir(parents=True, exist_ok=True)
@@ -199,7 +200,7 @@ def figure(value: Decimal) -> str:
 
 
 def _show(result: "RunResult", more: "Mapping[str, WalkForward | NullTest]", out: Path, took: float) -> None:
-    from perpkit.backtest.walk_forward import NullTest, WalkForward
+    from perpkit.backtest.walk_forward import NullTest, WalkForward, null_test_words
 
     s, split = result.summary, result.split
     parts = (split.price, split.slippage, split.fees, split.funding, split.unexplained, split.total)
@@ -219,9 +220,6 @@ def _show(result: "RunResult", more: "Mapping[str, WalkForward | NullTest]", out
         if isinstance(found, WalkForward):
             notes.append(f"walk-forward: {found.positive} of {len(found.folds)} stretches above zero, together {figure(found.total)} USD")
         if isinstance(found, NullTest):
-            share, funding = found.percentile * 100, found.funding_percentile * 100
-            notes.append(
-                f"null test: better than {share:.0f} % of {found.runs} runs with random funding signs; its funding than {funding:.0f} %"
-            )
+            notes.append(f"null test: {null_test_words(found)}")
     notes.append(f"{result.events:,} events in {took:.1f} s; {out / 'report.html'}")
     emit_table(title, ("venue", ">price", ">slippage", ">fees", ">funding", ">unexplained", ">result"), rows, notes=notes)

@@ -54,6 +54,8 @@ def sweep(
     json:
         Print all runs as JSON.
     """
+    from msgspec.structs import replace
+
     from perpkit.backtest.report import html
     from perpkit.backtest.result import encode
     from perpkit.backtest.sweep import grid, parse_choices, run_all
@@ -65,6 +67,9 @@ def sweep(
         with progress("runs", len(specs)) as step:
             results = run_all(specs, jobs=jobs, done=lambda n, r: step())
     ranked = sorted(results, key=lambda r: (-r.summary.total, sorted(r.overrides.items())))
+    lucky = f"the best of {len(ranked)} runs over the same history: lucky as a rule; see with perpkit backtest --walk-forward if it holds"
+    if len(ranked) > 1:
+        ranked[0] = replace(ranked[0], warnings=(lucky, *ranked[0].warnings))
     out.mkdir(parents=True, exist_ok=True)
     (out / "sweep.json").write_bytes(encode([as_json(r) for r in ranked]))
     (out / "report.html").write_bytes(html(ranked[0]))
@@ -73,7 +78,7 @@ def sweep(
         return OK
     keys = list(ranked[0].overrides)
     columns = (*keys, ">result", ">a year", ">deepest fall", ">positions", ">funding", ">fees and slippage")
-    notes = [f"{len(ranked)} runs; the best is in {out / 'report.html'}, all are in {out / 'sweep.json'}"]
+    notes = [f"{len(ranked)} runs; the best is in {out / 'report.html'}, all are in {out / 'sweep.json'}", *ranked[0].warnings]
     emit_table("Sweep", columns, [_row(r, keys) for r in ranked[:SHOWN]], notes=notes)
     return OK
 

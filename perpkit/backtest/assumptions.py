@@ -29,12 +29,23 @@ def assumptions(spec: RunSpec, bot: BotConfig) -> tuple[str, ...]:
         + ("the last one that was settled." if config.rates == "settled" else "the one that will be settled next: a look ahead."),
         "Funding is charged on the index price at the settlement, which is the last price of the history before it.",
         "Mark and index are the price of each venue's own history; no venue's index is known.",
-        "Pairs that are open when the history ends are closed at its last prices."
+        "Pairs and holdings that are open when the history ends are closed at its last prices; what cannot be closed is told as a warning."
         if config.close_at_end
         else "What is open when the history ends counts at mark, without the cost of closing it.",
     ]
+    markets = [market for name in bot.venues for market in config.venues[name].markets.values()]
+    told.append(
+        f"The deepest fall is measured at {config.samples} even moments"
+        + (", and whenever a bar moves a price." if any(m.candles for m in markets) else "; deeper ones between them are not seen.")
+    )
+    if any(m.candles and m.path == "ohlc" for m in markets):
+        told.append(
+            "A bar's low and high stand for a third of the bar and the price always comes back from them, in an order that its close "
+            "decides: what buys dips and sells rises within a bar (a grid) earns more here than it would have. Shorter bars or "
+            "`path: close` show how much."
+        )
     if spec.flip_seed is not None:
-        told.append(f"Null test: every funding settlement has a random sign (seed {spec.flip_seed}).")
+        told.append(f"Null test: all funding that an asset settles at one moment has one random sign (seed {spec.flip_seed}).")
     for name in bot.venues:
         told += _venue(name, config.venues[name])
     return tuple(told)
@@ -71,5 +82,5 @@ def _market(m: MarketModel) -> str:
     else:
         assert m.stream is not None
         source = f"books and trades recorded in {m.stream.file} ({m.stream.symbol}), {m.stream.levels} levels; mark is the mid"
-    funding = f"funding from {m.funding.told}" if m.funding is not None else "no funding is charged"
+    funding = f"funding from {m.funding.told}" if m.funding is not None else "no funding is charged, and no rate is seen"
     return f"{source}; {funding}; {fees}; {margin}."

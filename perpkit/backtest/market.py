@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 from heapq import merge
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
-from exchange_clients.model import NS_PER_S, Side
+from exchange_clients.model import NS_PER_HOUR, NS_PER_S, Side
 from exchange_simulator.core.exchange import Exchange
 from exchange_simulator.core.types import REF, to_fraction
 from exchange_simulator.simloop import MAX_TURNS_PER_INSTANT, Livelock, SimLoop
 from exchange_simulator.simulated_venue import SimulatedVenue
 from exchange_simulator.world.recordings import open_stream
 from perpkit.backtest.config import MarketModel, StreamFile
-from perpkit.backtest.data.candles import Candles, QuoteRow, read_candles, read_quotes
+from perpkit.backtest.data.candles import Candles, QuoteRow, QuoteTable, read_candles, read_quotes
 from perpkit.backtest.data.funding import FundingHistory, Gap
 from perpkit.backtest.data.tables import DataError
 
 BPS = Decimal(10_000)
 APART_BPS = 20
+QUIET_NS = NS_PER_HOUR
 Step = tuple[int, int, "Feed", Any]
 """(time in ns, rank of the feed, feed, what it applies): sorted by time, then rank; a feed never meets itself."""
 
@@ -70,6 +71,14 @@ class HistoryFunding:
             return 0
         rate, its_interval_ns = self._rates[market][times[at]]
         return rate if its_interval_ns == interval_ns else rate * interval_ns // its_interval_ns
+
+    def known(self, market: str, ts_ns: int, interval_ns: int) -> bool:
+        """Whether the history has the running rate: without one, before the first, in a hole and after the last nobody knows it (E22)."""
+        times = self._times.get(market, [])
+        at = bisect_right(times, ts_ns)
+        if self._coming:
+            return at < len(times) and times[at] - ts_ns <= interval_ns
+        return at > 0 and ts_ns - times[at - 1] <= interval_ns
 
     def settle(self, market: str, ts_ns: int, interval_ns: int) -> int:
         rates = self._rates.get(market)
@@ -133,7 +142,11 @@ class CandleFeed:
     def __init__(self, market: Market, candles: Candles, model: MarketModel, start_ns: int, end_ns: int) -> None:
         self._market, self._candles, self._model = market, candles, model
         self._start_ns, self._end_ns = start_ns, end_ns
-        self.gaps = [g for g in candles.gaps if g.from_ns < end_ns and g.to_ns > start_ns]
+        first_ns, last_ns = candles.bars[0].ts_ns, candles.bars[-1].ts_ns + candles.interval_ns
+        around = [*([Gap(start_ns, first_ns)] if first_ns > start_ns else []), *([Gap(last_ns, end_ns)] if last_ns < end_ns else [])]
+        self.gaps = sorted(
+            (g for g in (*candles.gaps, *around) if g.from_ns < end_ns and g.to_ns > start_ns), key=lambda gap: (gap.from_ns, gap.to_ns)
+        )
         self.asset = market.symbol
         self.moves = {bar.ts_ns: bar.close / bar.open - 1 for bar in candles.bars if start_ns - candles.interval_ns <= bar.ts_ns < end_ns}
         """What decides the way, by the bar's time."""
@@ -157,6 +170,10 @@ class CandleFeed:
                 break
             if ts_ns > self._start_ns:
                 yield ts_ns, rank, self, price
+
+    def times(self) -> Iterator[int]:
+        """When the price moves."""
+        return (step[0] for step in self.steps())
 
     def _points(self) -> Iterator[tuple[int, Decimal | None]]:
         """The walk from the last bar before the run on; None where a gap begins."""
@@ -207,6 +224,7 @@ class QuoteFeed:
     def __init__(self, markets: Sequence[Market], quotes: Iterable[Sequence[int]]) -> None:
         """`quotes`: (number of the market, time, bid in ticks, bid size in steps, ask, ask size), in time order over all markets."""
         self._markets, self._quotes = markets, quotes
+        self.quiet: Quiet | None = None
         self._parts = [(m.exchange.set_quote, m.symbol, m.venue.quote_changed) for m in markets]
         self._next_mark_ns = [0] * len(markets)
 
@@ -224,6 +242,20 @@ class QuoteFeed:
             mark = (bid + ask) * REF // 2
             self._markets[number].exchange.set_mark(ts_ns, symbol, mark, mark)
         changed(symbol)
+
+
+class FileQuotes(QuoteFeed):
+    """Quotes of a file, read anew for each pass."""
+
+    def __init__(self, market: Market, root: Path, table: QuoteTable, start_ns: int, end_ns: int) -> None:
+        super().__init__([market], ())
+        self._root, self._table, self._start_ns, self._end_ns = root, table, start_ns, end_ns
+
+    def steps(self) -> Iterator[Step]:
+        self.quiet = Quiet(self._start_ns, self._end_ns)
+        rows = read_quotes(self._root, self._table)
+        self._quotes = quote_units(self._markets[0], rows, self._start_ns, self._end_ns, self.quiet)
+        return super().steps()
 
 
 def apart(feeds: Iterable[CandleFeed]) -> list[str]:
@@ -256,7 +288,28 @@ def same_way(feeds: Iterable[CandleFeed]) -> None:
             feed.moves = {ts_ns: moves[ts_ns] for ts_ns in feed.moves}
 
 
-def quote_units(market: Market, rows: Iterable[QuoteRow], start_ns: int, end_ns: int) -> Iterator[tuple[int, ...]]:
+class Quiet:
+    """Stretches of more than an hour without a record, in which the last prices stood and could be traded."""
+
+    def __init__(self, start_ns: int, end_ns: int) -> None:
+        self._end_ns = end_ns
+        self._last_ns = start_ns
+        self._found: list[Gap] = []
+
+    def seen(self, ts_ns: int) -> None:
+        """A record."""
+        if ts_ns - self._last_ns > QUIET_NS:
+            self._found.append(Gap(self._last_ns, ts_ns))
+        self._last_ns = ts_ns
+
+    @property
+    def found(self) -> list[Gap]:
+        """All of them, the one up to the end of the run too."""
+        rest = [Gap(self._last_ns, self._end_ns)] if self._end_ns - self._last_ns > QUIET_NS else []
+        return [*self._found, *rest]
+
+
+def quote_units(market: Market, rows: Iterable[QuoteRow], start_ns: int, end_ns: int, quiet: Quiet) -> Iterator[tuple[int, ...]]:
     """Rows of a file in ticks and steps.
 
     Raises:
@@ -265,6 +318,7 @@ def quote_units(market: Market, rows: Iterable[QuoteRow], start_ns: int, end_ns:
     spec = market.exchange.markets[market.symbol].spec
     for row in rows:
         if start_ns <= row.ts_ns < end_ns:
+            quiet.seen(row.ts_ns)
             try:
                 bid, ask = spec.to_ticks(row.bid), spec.to_ticks(row.ask)
             except ValueError as e:
@@ -281,9 +335,11 @@ class StreamFeed:
     def __init__(self, market: Market, path: Path, source: StreamFile, start_ns: int, end_ns: int) -> None:
         self._market, self._path, self._source = market, path, source
         self._start_ns, self._end_ns = start_ns, end_ns
+        self.quiet: Quiet | None = Quiet(start_ns, end_ns)
 
     def steps(self) -> Iterator[Step]:
         source, market = self._source, self._market
+        quiet = self.quiet = Quiet(self._start_ns, self._end_ns)
         reader = open_stream(self._path)
         for step in reader:
             book = reader.books.get(source.symbol)
@@ -295,6 +351,7 @@ class StreamFeed:
                 bids, asks = book.best(source.levels)
                 levels = (self._levels(bids, ROUND_FLOOR), self._levels(asks, ROUND_CEILING))
             if trades or levels:
+                quiet.seen(step.t_ns)
                 yield step.t_ns, market.rank, self, (trades, levels)
 
     def _levels(self, rows: list[tuple[Decimal, Decimal]], rounding: str) -> list[tuple[int, int]]:
@@ -324,13 +381,22 @@ class StreamFeed:
         market.venue.quote_changed(symbol)
 
 
-class Ticks:
-    """Calls back at even times: curves are sampled and progress is told there."""
+def even(start_ns: int, end_ns: int, count: int) -> list[int]:
+    """That many times, the last of them the end."""
+    step = max(1, (end_ns - start_ns) // count)
+    return [*range(start_ns + step, end_ns, step), end_ns]
 
-    def __init__(self, rank: int, start_ns: int, end_ns: int, count: int, call: Any) -> None:
-        self._rank, self._call = rank, call
-        step = max(1, (end_ns - start_ns) // count)
-        self._times = [*range(start_ns + step, end_ns, step), end_ns]
+
+def moves(feeds: Iterable[Feed]) -> Iterator[int]:
+    """When bars move a price, each moment once."""
+    return (ts_ns for ts_ns, _ in groupby(merge(*(feed.times() for feed in feeds if isinstance(feed, CandleFeed)))))
+
+
+class Ticks:
+    """Calls back at given times, after all that happens then."""
+
+    def __init__(self, rank: int, times: Iterable[int], call: Callable[[int], None]) -> None:
+        self._rank, self._times, self._call = rank, times, call
 
     def steps(self) -> Iterator[Step]:
         for ts_ns in self._times:
@@ -399,7 +465,7 @@ def feed_of(market: Market, model: MarketModel, root: Path, start_ns: int, end_n
     if model.candles is not None:
         return CandleFeed(market, read_candles(root, model.candles), model, start_ns, end_ns)
     if model.quotes is not None:
-        return QuoteFeed([market], quote_units(market, read_quotes(root, model.quotes), start_ns, end_ns))
+        return FileQuotes(market, root, model.quotes, start_ns, end_ns)
     assert model.stream is not None
     path = root / model.stream.file
     if not path.is_file():

@@ -136,9 +136,28 @@ class Recorder:
         self._curves = Curves(
             times_ns=[], equity=[], venues={n: [] for n in venues}, exposure={}, margin={n: [] for n in venues}, funding=[], fees=[]
         )
+        self._peak = sum((b.deposit for b in self.books.values()), ZERO)
+        self._fall = self._fall_share = ZERO
+
+    def look(self, ts_ns: int) -> None:
+        """Measures the deepest fall; between the points of the curves too."""
+        equity = sum((b.equity for b in self.books.values()), ZERO)
+        self._peak = max(self._peak, equity)
+        if self._peak - equity > self._fall:
+            self._fall, self._fall_share = self._peak - equity, (self._peak - equity) / self._peak
+
+    def left_open(self) -> tuple[str, ...]:
+        """What is still held: it counts at mark, nothing has been paid for its end."""
+        return tuple(
+            f"{name} {symbol}: {value:,.2f} USD are still open at the end; they count at the last price, without the cost of closing"
+            for name, book in self.books.items()
+            for symbol, value in sorted(book.exposure().items())
+            if value
+        )
 
     def sample(self, ts_ns: int) -> None:
         """One point of every curve."""
+        self.look(ts_ns)
         curves = self._curves
         before = len(curves.times_ns)
         curves.times_ns.append(ts_ns)
@@ -185,7 +204,7 @@ class Recorder:
             curves=self._curves,
             assumptions=assumptions(told.spec, told.bot),
             gaps=told.gaps,
-            warnings=told.warnings,
+            warnings=(*told.warnings, *_remainder(rows, split.total)),
             inputs=told.inputs,
             events=told.events,
             config=msgspec.json.encode(told.spec.bot, order="sorted").decode(),
@@ -228,7 +247,6 @@ class Recorder:
         deposits = sum((v.deposit for v in venues), ZERO)
         total = sum((v.total for v in venues), ZERO)
         years = Decimal(spec.to_ns - spec.from_ns) / NS_PER_HOUR / YEAR_HOURS
-        drawdown, share = _drawdown([deposits, *self._curves.equity])
         held = sum(1 for n in range(len(self._curves.times_ns)) if any(line[n] for line in self._curves.exposure.values()))
         closed = [r for r in rows if r.state in (PairState.CLOSED.value, HoldingState.CLOSED.value)]
         return Summary(
@@ -237,8 +255,8 @@ class Recorder:
             total=cents(total),
             share=cents(total / deposits),
             annual=cents(total / deposits / years),
-            max_drawdown_usd=cents(drawdown),
-            max_drawdown=cents(share),
+            max_drawdown_usd=cents(self._fall),
+            max_drawdown=cents(self._fall_share),
             positions=len(rows),
             winners=sum(1 for r in closed if r.total > 0),
             losers=sum(1 for r in closed if r.total <= 0),
@@ -269,14 +287,12 @@ def rounded(split: Split) -> Split:
     return Split(**{part: cents(getattr(split, part)) for part in Split.__struct_fields__})
 
 
-def _drawdown(equity: list[Decimal]) -> tuple[Decimal, Decimal]:
-    """The deepest fall from a peak: USD, and as a fraction of that peak."""
-    peak, worst, share = equity[0], ZERO, ZERO
-    for value in equity:
-        peak = max(peak, value)
-        if peak - value > worst:
-            worst, share = peak - value, (peak - value) / peak
-    return worst, share
+def _remainder(rows: list[PositionRow], total: Decimal) -> tuple[str, ...]:
+    """What the accounts gained beyond the positions, where it is more than rounding (E27)."""
+    added = sum((r.total for r in rows), ZERO)
+    if abs(total - added) < Decimal("0.01"):
+        return ()
+    return (f"the positions add up to {added:,.2f} USD, the accounts to {total:,.2f}: trust the accounts",)
 
 
 def _decisions(journal: Journal) -> dict[str, int]:

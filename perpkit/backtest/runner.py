@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -17,25 +17,41 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
-from database.records import DecisionRecord, PairState
+from database.records import DecisionRecord, HoldingState, PairState
 from exchange_clients import venues as registry
-from exchange_clients.model import NS_PER_HOUR, Instrument, InstrumentId
+from exchange_clients.model import NS_PER_HOUR, FundingRateSample, Instrument, InstrumentId
 from exchange_clients.transport.runtime import Runtime
 from exchange_simulator.core.types import UNIT, Rules
 from exchange_simulator.simloop import Simulation, run
-from exchange_simulator.simulated_client import SimulatedClient
+from exchange_simulator.simulated_client import SimulatedClient, SimulatedMarketData
 from exchange_simulator.simulated_venue import SimulatedVenue, simulated_spec
 from perpkit.backtest.clock import IdleClock
 from perpkit.backtest.config import BacktestConfig, MarketModel, VenueModel
 from perpkit.backtest.data.funding import FundingHistory, FundingTable, Settlement, iso_minute, read_funding
 from perpkit.backtest.data.service import FundingDatabase
-from perpkit.backtest.market import CandleFeed, Feed, HistoryFunding, IntervalFeed, Market, Player, Ticks, apart, feed_of, gaps_of, same_way
+from perpkit.backtest.market import (
+    CandleFeed,
+    Feed,
+    HistoryFunding,
+    IntervalFeed,
+    Market,
+    Player,
+    Quiet,
+    Ticks,
+    apart,
+    even,
+    feed_of,
+    gaps_of,
+    moves,
+    same_way,
+)
 from perpkit.backtest.memory import MemoryJournal
 from perpkit.backtest.recorder import ACCOUNT, Recorder, Told, book_all
 from perpkit.backtest.result import Input, RunResult
 from perpkit.bot import config as bot_config
-from perpkit.bot.assemble import Bots, assembled
+from perpkit.bot.assemble import Bot, Bots, assembled
 from strategies.base_strategy import explain
+from strategies.execution.ledger import owners as ledger
 
 log = logging.getLogger("perpkit.backtest")
 
@@ -78,8 +94,24 @@ class Stage:
     feeds: list[Feed] = field(default_factory=list)
 
 
+class BacktestMarketData(SimulatedMarketData):
+    """Rates that the history does not have are not told."""
+
+    async def fetch_funding_rates(self) -> dict[InstrumentId, FundingRateSample]:
+        venue, now_ns = self._venue, self._venue.now_ns()
+        source = venue.exchange.funding
+        assert isinstance(source, HistoryFunding)
+        return {
+            instrument: sample
+            for instrument, sample in (await super().fetch_funding_rates()).items()
+            if source.known(instrument.base, now_ns, venue.exchange.markets[instrument.base].spec.funding_interval_ns)
+        }
+
+
 class BacktestClient(SimulatedClient):
     """Nothing is lost between this client and its exchange, so what is unproven is looked up once an hour instead of every two seconds."""
+
+    market_data_class = BacktestMarketData
 
     async def _keep_proven(self) -> None:
         while True:
@@ -131,7 +163,9 @@ async def _play(
     try:
         recorder = Recorder({name: stage.venue for name, stage in stages.items()}, clock.stir)
         feeds: list[Feed] = [feed for stage in stages.values() for feed in stage.feeds]
-        feeds.append(Ticks(1_000_000, spec.from_ns, spec.to_ns, config.samples, partial(_sample, recorder, spec, progress)))
+        times = even(spec.from_ns, spec.to_ns, config.samples)
+        feeds.append(Ticks(1_000_000, moves(list(feeds)), recorder.look))
+        feeds.append(Ticks(1_000_001, times, partial(_sample, recorder, spec, progress)))
         _first_prices(stages, spec.from_ns)
         player = Player(sim.loop, spec.from_ns, feeds)
         async with AsyncExitStack() as stack:
@@ -141,11 +175,12 @@ async def _play(
             )
             await _trade(bots, player)
             if config.close_at_end:
-                await _close(bots)
+                await _close(bots, stages)
             await bots.stop()
             recorder.sample(sim.runtime.clock.time_ns())
             halts = tuple(f"the bot halted: {b.engine.halted}" for b in bots if b.engine.halted is not None)
-            told = Told(spec, bot, _inputs(spec, config, bot), _gaps(stages, spec), (*halts, *_warnings(stages)), player.events)
+            warnings = (*halts, *recorder.left_open(), *_in_holes(stages, recorder), *_warnings(stages))
+            told = Told(spec, bot, _inputs(spec, config, bot), _gaps(stages, spec), warnings, player.events)
             await book_all(bots.all[0].engine.journal, clients[bot.account], sim.runtime.clock.time_ns())
             return recorder.result(told, journal)
     finally:
@@ -185,28 +220,41 @@ async def _trade(bots: Bots, player: Player) -> None:
         await asyncio.gather(playing, running, return_exceptions=True)
 
 
-async def _close(bots: Bots) -> None:
-    """Open pairs are closed at the last prices, and pay for it."""
+async def _close(bots: Bots, stages: Mapping[str, Stage]) -> None:
+    """Open pairs and holdings are closed at the last prices, and pay for it; where the history has no price at its end they stay."""
     for bot in bots:
         await bot.strategy.stop()
         for pair_id, runner in list(bot.engine.pairs.items()):
-            if runner.state is PairState.HEDGED:
-                now_ns = bots.runtime.clock.time_ns()
-                decision = DecisionRecord(
-                    decision_id=f"d{bot.engine.ids.next(now_ns)}",
-                    strategy=bot.config.strategy,
-                    account=bot.config.account,
-                    pair_id=pair_id,
-                    symbol=runner.record.symbol,
-                    kind="exit",
-                    rule="end_of_history",
-                    outcome="the history ends",
-                    inputs="{}",
-                    thresholds="{}",
-                    ages="{}",
-                    ts=now_ns,
-                )
-                await bot.engine.close(pair_id, "end_of_history: the history ends", decision)
+            legs = [(market.venue, market.instrument) for market in ledger.markets(runner.record)]
+            if runner.state not in (PairState.CLOSED, PairState.ALERT) and _readable(stages, legs):
+                await bot.engine.close(pair_id, "end_of_history: the history ends", _decision(bots, bot, pair_id, runner.record.symbol))
+        for holding_id, holding in list(bot.desk.holdings.items()):
+            where = (holding.record.venue, holding.record.instrument)
+            if holding.state in (HoldingState.OPEN, HoldingState.CLOSING) and _readable(stages, [where]):
+                symbol = InstrumentId.parse(where[1]).base
+                await bot.desk.close(holding_id, "end_of_history: the history ends", _decision(bots, bot, holding_id, symbol))
+
+
+def _readable(stages: Mapping[str, Stage], markets: Iterable[tuple[str, str]]) -> bool:
+    return all(stages[venue].venue.suspended(InstrumentId.parse(instrument).base) is None for venue, instrument in markets)
+
+
+def _decision(bots: Bots, bot: Bot, owner_id: str, symbol: str) -> DecisionRecord:
+    now_ns = bots.runtime.clock.time_ns()
+    return DecisionRecord(
+        decision_id=f"d{bot.engine.ids.next(now_ns)}",
+        strategy=bot.config.strategy,
+        account=bot.config.account,
+        pair_id=owner_id,
+        symbol=symbol,
+        kind="exit",
+        rule="end_of_history",
+        outcome="the history ends",
+        inputs="{}",
+        thresholds="{}",
+        ages="{}",
+        ts=now_ns,
+    )
 
 
 # ---- building
@@ -215,7 +263,7 @@ async def _close(bots: Bots) -> None:
 def _stage(sim: Simulation, runtime: Runtime, name: str, model: VenueModel, config: BacktestConfig, spec: RunSpec) -> Stage:
     root = Path(spec.data)
     histories = {
-        base: _flipped(_funding(root, market.funding), spec.flip_seed, f"{name} {base}")
+        base: _flipped(_funding(root, market.funding), spec.flip_seed, base)
         for base, market in model.markets.items()
         if market.funding is not None
     }
@@ -263,11 +311,15 @@ def _funding(root: Path, source: FundingTable | FundingDatabase) -> FundingHisto
     return source.read() if isinstance(source, FundingDatabase) else read_funding(root, source)
 
 
-def _flipped(history: FundingHistory, seed: int | None, name: str) -> FundingHistory:
+def _sign(seed: int, base: str, ts_ns: int) -> int:
+    return 1 if random.Random(f"flip-{seed}-{base}-{ts_ns}").random() < 0.5 else -1  # noqa: S311 - a seeded null test
+
+
+def _flipped(history: FundingHistory, seed: int | None, base: str) -> FundingHistory:
+    """Venues of one asset that settle together get the same sign, so that what lies between them keeps its size."""
     if seed is None:
         return history
-    rng = random.Random(f"flip-{seed}-{name}")  # noqa: S311 - a seeded null test
-    flipped = tuple(Settlement(s.ts_ns, s.rate if rng.random() < 0.5 else -s.rate, s.interval_ns) for s in history.settlements)
+    flipped = tuple(Settlement(s.ts_ns, s.rate * _sign(seed, base, s.ts_ns), s.interval_ns) for s in history.settlements)
     return replace(history, settlements=flipped)
 
 
@@ -309,6 +361,21 @@ def _gaps(stages: Mapping[str, Stage], spec: RunSpec) -> tuple[str, ...]:
             told += [f"{name} {market}: no funding records from {gap}: nothing was charged" for gap in gaps]
         for feed in stage.feeds:
             told += [f"{name}: no bars from {gap}: the market was not readable" for gap in getattr(feed, "gaps", ())]
+            quiet: Quiet | None = getattr(feed, "quiet", None)
+            told += [f"{name}: no records from {gap}: the last prices stood still" for gap in (quiet.found if quiet is not None else ())]
+    return tuple(told)
+
+
+def _in_holes(stages: Mapping[str, Stage], recorder: Recorder) -> tuple[str, ...]:
+    """Trades at prices that nobody knows."""
+    told = []
+    for name, stage in stages.items():
+        for feed in stage.feeds:
+            if isinstance(feed, CandleFeed):
+                times = [f.ts_ns for f in recorder.books[name].fills if f.market == feed.asset]
+                count = sum(1 for ts_ns in times if any(gap.from_ns <= ts_ns < gap.to_ns for gap in feed.gaps))
+                if count:
+                    told.append(f"{name} {feed.asset}: {count} fills in holes of the history, at the last price before: they prove nothing")
     return tuple(told)
 
 

@@ -20,11 +20,11 @@ TIME = ("timestamp", "date", "datetime", "ts", "open_time")
 class CandleTable(Table):
     """Bars of one market: columns time, open, high, low, close, perhaps volume (base units).
 
-    `time_is`: which end of the bar the time column tells. `interval_hours` is how long each bar is.
+    `time_is`: what of the bar the time column tells, its open, its middle or its close. `interval_hours` is how long each bar is.
     """
 
     interval_hours: Decimal = Field(gt=0)
-    time_is: Literal["open", "close"] = "open"
+    time_is: Literal["open", "middle", "close"] = "open"
 
 
 class QuoteTable(Table):
@@ -72,10 +72,11 @@ def read_candles(root: Path, table: CandleTable) -> Candles:
         DataError: unsorted, duplicate or overlapping bars, prices that are not positive or not between low and high.
     """
     interval_ns = int(table.interval_hours * NS_PER_HOUR)
+    back_ns = {"open": 0, "middle": interval_ns // 2, "close": interval_ns}[table.time_is]
     bars: list[Bar] = []
     gaps: list[Gap] = []
     for row in rows(root, table):
-        bar = _bar(row, interval_ns if table.time_is == "close" else 0)
+        bar = _bar(row, back_ns)
         if bars:
             step = bar.ts_ns - bars[-1].ts_ns
             if step <= 0:

@@ -62,13 +62,16 @@ def open_owners(journal: Journal) -> list[Owner]:
 
 
 def check_real(journal: Journal, owners: Sequence[Owner]) -> None:
-    """Raises NotReal where the newest run of an owner's bot was not live: real orders must never answer virtual positions."""
+    """Raises NotReal where an owner's bot did not run live: real orders must never answer virtual positions.
+
+    The run that opened it is the newest that began before it; where the clock knows none (it was set back), every run of that bot counts.
+    """
     for owner in owners:
-        runs = [
-            r for r in journal.runs() if (r.strategy, r.account) == (owner.strategy, owner.account) and r.started_at <= owner.created_at
-        ]
-        if runs and runs[-1].environment != "live":
-            raise NotReal(f"{owner_id(owner)} was opened in {runs[-1].environment}: its account is virtual and lives with its bot")
+        runs = [r for r in journal.runs() if (r.strategy, r.account) == (owner.strategy, owner.account)]
+        before = [r for r in runs if r.started_at <= owner.created_at][-1:] or runs
+        virtual = next((r.environment for r in before if r.environment != "live"), None)
+        if virtual is not None:
+            raise NotReal(f"{owner_id(owner)} was opened in {virtual}: its account is virtual and lives with its bot")
 
 
 def settings_of_runs(journal: Journal, owner: Owner) -> dict[str, dict[str, Any]]:

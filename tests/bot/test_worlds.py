@@ -17,6 +17,7 @@ from exchange_clients.errors import MissingCredentials
 from exchange_clients.signing import Credentials
 from exchange_clients.spec import VenueSpec
 from exchange_simulator.paper_client import PaperClient
+from perpkit.bot.closing import NotReal, check_real
 from perpkit.bot.config import InvalidConfig, load
 from perpkit.bot.environments import Environment, surroundings
 from perpkit.bot.runner import NotAllowed
@@ -140,8 +141,18 @@ def test_positions_of_one_venue_in_two_worlds_need_a_word(tmp_path: Path) -> Non
         recover(store=Store(home=tmp_path))
 
 
-def _a_pair(home: Path, config: str, account: str = "main") -> None:
-    """One that a live bot with this file left open."""
+@pytest.mark.parametrize("started_at", [1, 3])
+def test_real_orders_never_answer_virtual_positions_whatever_the_clock_said(tmp_path: Path, started_at: int) -> None:
+    """A clock that was set back lets a pair begin before its bot did."""
+    _a_pair(tmp_path, "venues: {lighter: {}}", environment="paper", started_at=started_at)
+    journal = Journal.open(f"sqlite:///{tmp_path / 'journal.db'}", read_only=True)
+    with pytest.raises(NotReal, match="was opened in paper"):
+        check_real(journal, journal.pairs())
+    journal.close()
+
+
+def _a_pair(home: Path, config: str, account: str = "main", *, environment: str = "live", started_at: int = 1) -> None:
+    """One that a bot with this file left open."""
     journal = Journal.open(f"sqlite:///{home / 'journal.db'}")
     ids = ("BTC-USDC-PERP.lighter", "BTC-USDC-PERP.hyperliquid")
     pair = PairRecord(
@@ -166,10 +177,10 @@ def _a_pair(home: Path, config: str, account: str = "main") -> None:
         run_id=f"r-{account}",
         strategy=pair.strategy,
         account=account,
-        environment="live",
+        environment=environment,
         config=config,
-        started_at=1,
-        heartbeat_at=1,
+        started_at=started_at,
+        heartbeat_at=started_at,
     )
     journal.write(pair, run)
     journal.close()

@@ -65,6 +65,7 @@ class World:
                 sent=len(mine),
                 dry=dry,
                 refused=refused,
+                most_refused=max((o.left for o in mine[len(mine) - refused :]), default=ZERO),
             )
         price = None if self.price is None else Price(self.price, self.price)
         return Seen(now_ns=self.now_ns, own=self.own, price=price, roles=roles, restarted=restarted)

@@ -14,7 +14,8 @@ from exchange_clients.model import Purpose, Side
 from exchange_simulator.core.types import Side as SimSide
 from strategies.execution.decide import Cancel, Move, Send, decide
 from strategies.execution.desk import Ticket
-from strategies.execution.emulated.base import Price
+from strategies.execution.emulated.base import OrderView, Place, Price, RoleView, Seen
+from strategies.execution.emulated.exits import STOP, Exits, decide_exits
 from strategies.execution.emulated.trailing import Trailing
 from strategies.execution.plan import Tactic
 from tests.strategies.desk_stack import DeskStack, run_desk, until
@@ -367,3 +368,17 @@ def test_e20_protection_that_our_own_rules_refuse_is_cried_out(tmp_path: Path) -
         assert d.position == holding.own == 0
 
     run_desk(tmp_path, main)
+
+
+def test_a_part_too_small_for_a_stop_costs_the_rest_no_stop_at_the_venue() -> None:
+    exits = Exits(side=Side.SELL, stop=D(98), take_profit=D(103), at_venue=True)
+    calm = Seen(now_ns=1, own=D("0.91"), price=Price(D(100), D(100)))
+    standing = RoleView(live=(OrderView(remaining=D("0.9"), trigger_price=D(98)),), refused=3, most_refused=D("0.01"))
+    assert decide_exits(exits, msgspec.structs.replace(calm, roles={STOP: standing}), D("0.91")) == (exits, [])
+    refused = RoleView(refused=3, most_refused=D("0.01"))
+    here, told = decide_exits(exits, msgspec.structs.replace(calm, own=D("0.01"), roles={STOP: refused}), D("0.01"))
+    assert (here.at_venue, len(told)) == (False, 1)
+    again, (place,) = decide_exits(here, msgspec.structs.replace(calm, roles={STOP: refused}), D("0.91"))
+    assert again.at_venue
+    assert isinstance(place, Place)
+    assert (place.role, place.quantity, place.trigger_price) == (STOP, D("0.91"), D(98))

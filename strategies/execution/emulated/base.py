@@ -41,8 +41,8 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
 class RoleView(msgspec.Struct, frozen=True, kw_only=True):
     """All orders that were sent in one role ("stop", "entry" ...).
 
-    `filled` over all of them. `dry`: how many of the last ended ones in a row filled nothing, refused ones among them. `denied`: how often
-    in a row none could even be sent, by this process.
+    `filled` over all of them. `dry`: how many of the last ended ones in a row filled nothing, refused ones among them. `most_refused`: the
+    largest of those refused in a row. `denied`: how often in a row none could even be sent, by this process.
     """
 
     live: tuple[OrderView, ...] = ()
@@ -50,6 +50,7 @@ class RoleView(msgspec.Struct, frozen=True, kw_only=True):
     sent: int = 0
     dry: int = 0
     refused: int = 0
+    most_refused: Decimal = ZERO
     denied: int = 0
     why: str = ""
 

@@ -48,6 +48,8 @@ class Exits(msgspec.Struct, frozen=True, kw_only=True):
     since_ns: int = 0
     beyond_ns: int = 0
     blind: bool = False
+    here_for: Decimal = ZERO
+    """So much was left when the venue refused its stop: where it has doubled, the venue is asked again (a first part may be too small)."""
 
 
 def left_of(state: Exits, seen: Seen, target: Decimal) -> Decimal:
@@ -92,6 +94,8 @@ def _look(state: Exits, seen: Seen) -> tuple[Exits, list[Action]]:
 
 
 def _act(state: Exits, seen: Seen, left: Decimal) -> tuple[Exits, list[Action]]:
+    if state.stance is Stance.GUARD and not state.at_venue and 0 < 2 * state.here_for <= left:
+        state = msgspec.structs.replace(state, at_venue=True, here_for=ZERO)
     match state.stance:
         case Stance.GUARD if state.at_venue and state.stop is not None:
             return _guard(state, seen, left, state.stop)
@@ -123,8 +127,10 @@ def _guard(state: Exits, seen: Seen, left: Decimal, level: Decimal) -> tuple[Exi
     missing = left - stop.working
     if missing <= 0 or any(o.unproved for o in stop.live):
         return state, []
-    if stop.refused >= MAX_REFUSALS:
-        here = msgspec.structs.replace(state, at_venue=False)
+    if stop.refused >= MAX_REFUSALS and missing <= stop.most_refused:
+        if stop.live:
+            return state, []
+        here = msgspec.structs.replace(state, at_venue=False, here_for=left)
         return here, [Tell("protection.here", f"the venue refuses the stop ({stop.why}); it is watched from here")]
     place = Place(
         role=STOP,

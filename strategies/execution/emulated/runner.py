@@ -206,6 +206,7 @@ class EmulatedOrder:
 
     def _role(self, name: str, orders: list[DeskOrder]) -> RoleView:
         dry = refused = 0
+        most_refused = Decimal(0)
         for order in reversed(orders):
             if order.live or order.filled > 0:
                 break
@@ -214,6 +215,7 @@ class EmulatedOrder:
             if order.state is not IntentState.REFUSED:
                 break
             refused += 1
+            most_refused = max(most_refused, order.quantity)
         denied, why = self._denied.get(name, (0, ""))
         last = orders[-1].intent.note if orders else ""
         return RoleView(
@@ -224,6 +226,7 @@ class EmulatedOrder:
             sent=len(orders),
             dry=dry,
             refused=refused,
+            most_refused=most_refused,
             denied=denied,
             why=why or last,
         )

@@ -240,3 +240,31 @@ def test_what_ended_long_ago_leaves_memory_and_is_not_booked_again(tmp_path: Pat
         assert g.runner().state.round_trips == 3
 
     run_grid(tmp_path, main)
+
+
+def test_a_book_whose_quotes_are_pulled_is_no_price_for_a_stop(tmp_path: Path) -> None:
+    async def main(g: GridStack) -> None:
+        await entered(g)
+        before, market, exchange = g.cash(), g.market(), g.venue.exchange
+
+        def wide(mark: str) -> None:
+            ref, size = market.to_ref(D(mark)), market.to_steps(D(1))
+            exchange.set_mark(g.venue.now(), market.symbol, ref, ref)
+            exchange.set_levels(g.venue.now(), market.symbol, [(market.to_ticks(D(50_000)), size)], [(market.to_ticks(D(100_020)), size)])
+
+        del g.mids["BTC"]
+        for _ in range(10):
+            wide("99800")
+            await g.s.settle(1)
+        assert g.runner().state.phase is Phase.RUNNING
+        assert g.position() == D("0.01")
+        wide("97000")
+        await g.until(lambda: g.runner().state.phase is Phase.STOPPING, 10)
+        await g.s.settle(2)
+        assert g.position() == D("0.01"), "nothing is sold at half the mark"
+        g.price("0.97")
+        await g.until_phase(Phase.HALTED)
+        assert g.position() == 0
+        assert before - g.cash() < D(35)
+
+    run_grid(tmp_path, main, stop_price="98000", wait_time=QUIET)

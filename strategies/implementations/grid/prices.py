@@ -17,6 +17,8 @@ log = logging.getLogger("strategies.grid")
 
 MIN_ASK_GAP_S, MAX_ASK_GAP_S = 2.0, 16.0
 """Pauses between two requests for the book of a market whose stream is quiet; they grow until the stream tells something."""
+WIDE = Decimal("0.03")
+"""A touch whose sides are so far apart (of the bid) says what nobody trades at: quotes were pulled. The mark stands in for it."""
 QUIET_S = 15.0
 """So old a streamed price may be for stops, while its stream is up without a gap."""
 
@@ -36,11 +38,15 @@ class Prices:
         bbo = self._client.ws_manager.fresh_bbo(self._instrument.id)
         if bbo is None or not 0 < bbo.bid < bbo.ask or self._gapped():
             return
-        self._ask_gap_s = MIN_ASK_GAP_S
-        self._take(bbo.bid, bbo.ask, bbo.ts_recv_ns)
+        if self._take(bbo.bid, bbo.ask, bbo.ts_recv_ns):
+            self._ask_gap_s = MIN_ASK_GAP_S
 
-    def _take(self, bid: Decimal, ask: Decimal, ts_recv_ns: int) -> None:
+    def _take(self, bid: Decimal, ask: Decimal, ts_recv_ns: int) -> bool:
+        if ask - bid > WIDE * bid:
+            self.touch = None
+            return False
         self.touch, self.touch_ns, self._stand_in = Quote(bid, ask), ts_recv_ns, None
+        return True
 
     @property
     def stand_in(self) -> Quote | None:
@@ -73,8 +79,7 @@ class Prices:
         if not self._gapped():
             try:
                 bbo = await self._client.market_data.bbo(self._instrument)
-                if 0 < bbo.bid < bbo.ask:
-                    self._take(bbo.bid, bbo.ask, bbo.ts_recv_ns)
+                if 0 < bbo.bid < bbo.ask and self._take(bbo.bid, bbo.ask, bbo.ts_recv_ns):
                     return True
             except VenueError as e:
                 log.info("grid.no_book symbol=%s error=%s", self._instrument.id, e)
@@ -82,7 +87,11 @@ class Prices:
             return False
         self._ask_gap_s = MIN_ASK_GAP_S
         try:
-            self._stand_in = (await any_quote(self._client, self._instrument, reduce=True, last=last), self._clock.time_ns())
+            found = await any_quote(self._client, self._instrument, reduce=True, last=last)
+            if found.ask - found.bid > WIDE * found.bid:
+                mark = await self._client.fetch_mark_price(self._instrument.contract_id)
+                found = Quote(mark, mark, "mark")
+            self._stand_in = (found, self._clock.time_ns())
         except VenueError as e:
             self._stand_in = None
             log.warning("grid.no_price symbol=%s error=%s", self._instrument.id, e)

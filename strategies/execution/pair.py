@@ -58,7 +58,7 @@ class PairRunner:
         self._may_enter, self._check_s = may_enter, check_s
         self._changed = asyncio.Event()
         self._moved = asyncio.Event()
-        self._saving = asyncio.Lock()
+        self._saving, self._resuming = asyncio.Lock(), asyncio.Lock()
         self.legs = {
             leg: LegTrader(
                 record,
@@ -115,15 +115,18 @@ class PairRunner:
         Raises:
             ValueError: the pair is not in ALERT, or an order's outcome is still unknown.
         """
-        if self.task is None or self.task.done():
-            for trader in self.legs.values():
-                await trader.settle_within(RESUME_S)
-        if self.state is not PairState.ALERT or self._busy:
-            raise ValueError(f"pair {self.record.pair_id} is {self.state} and cannot be resumed now")
-        self._fresh_budget()
-        self._unproved_since_s = None
-        await self.move(Move(PairState.REPAIRING, "resumed by the operator"))
-        self.task = asyncio.create_task(self.run(), name=f"pair:{self.record.pair_id}")
+        async with self._resuming:
+            if self.task is None or self.task.done():
+                for trader in self.legs.values():
+                    await trader.settle_within(RESUME_S)
+            elif not self._busy:
+                await asyncio.wait({self.task}, timeout=RESUME_S)  # it is about to end, or goes on by itself: never two of them
+            if self.state is not PairState.ALERT or self._busy or not (self.task is None or self.task.done()):
+                raise ValueError(f"pair {self.record.pair_id} is {self.state} and cannot be resumed now")
+            self._fresh_budget()
+            self._unproved_since_s = None
+            await self.move(Move(PairState.REPAIRING, "resumed by the operator"))
+            self.task = asyncio.create_task(self.run(), name=f"pair:{self.record.pair_id}")
 
     @property
     def _wanted(self) -> bool:

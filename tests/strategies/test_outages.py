@@ -382,3 +382,22 @@ def test_a_part_too_small_for_a_stop_costs_the_rest_no_stop_at_the_venue() -> No
     assert again.at_venue
     assert isinstance(place, Place)
     assert (place.role, place.quantity, place.trigger_price) == (STOP, D("0.91"), D(98))
+
+
+def test_e19_two_operators_that_resume_at_once_start_one_task(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        assert s.engine is not None
+        runner = s.engine.pairs[record.pair_id]
+        await runner.move(Move(PairState.ALERT, "a human has to look"))
+        await asyncio.sleep(1)
+        async with s.engine.journal._order:
+            both = [asyncio.create_task(s.engine.resume_pair(record.pair_id)) for _ in range(2)]
+            await asyncio.sleep(1)
+        await asyncio.sleep(1)
+        assert len([t for t in asyncio.all_tasks() if t.get_name() == f"pair:{record.pair_id}"]) == 1
+        found = await asyncio.gather(*both, return_exceptions=True)
+        assert sorted(type(each).__name__ for each in found) == ["PairRecord", "ValueError"]
+        assert runner.state is PairState.HEDGED
+
+    run_stack(tmp_path, main)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from exchange_simulator.core.types import QueueModel
 from perpkit.backtest.config import BacktestConfig, MarketModel, VenueModel
+from perpkit.backtest.market import PART
 
 if TYPE_CHECKING:
     from perpkit.backtest.runner import RunSpec
@@ -40,8 +41,8 @@ def assumptions(spec: RunSpec, bot: BotConfig) -> tuple[str, ...]:
     )
     if any(m.candles and m.path == "ohlc" for m in markets):
         told.append(
-            "A bar's low and high stand for a third of the bar and the price always comes back from them, in an order that its close "
-            "decides: what buys dips and sells rises within a bar (a grid) earns more here than it would have. Shorter bars or "
+            "The price always turns at a bar's low and high, in an order that its close decides: "
+            "what buys dips and sells rises within a bar (a grid) earns more here than it would have. Shorter bars or "
             "`path: close` show how much."
         )
     if spec.flip_seed is not None:
@@ -71,7 +72,7 @@ def _market(m: MarketModel) -> str:
     margin = f"margin {m.initial_margin:%} initial, {m.maintenance_margin:%} maintenance; tick {m.tick_size}, step {m.step_size}"
     if m.candles is not None:
         walk = "open, low, high, close (open, high, low, close in a falling bar; all venues of an asset the same way)"
-        walk = walk if m.path == "ohlc" else "open, close"
+        walk = f"{walk if m.path == 'ohlc' else 'open, close'} in steps of at most {PART:.1%}"
         source = (
             f"prices are bars of {m.candles.interval_hours:g} h from {m.candles.told}, walked {walk}; the book "
             f"is made: {m.levels} levels a side of {m.level_usd:,} USD, {m.spread_bps:g} bps wide, levels {m.level_step_bps:g} bps apart"

@@ -19,12 +19,13 @@ from exchange_simulator.simloop import MAX_TURNS_PER_INSTANT, Livelock, SimLoop
 from exchange_simulator.simulated_venue import SimulatedVenue
 from exchange_simulator.world.recordings import open_stream
 from perpkit.backtest.config import MarketModel, StreamFile
-from perpkit.backtest.data.candles import Candles, QuoteRow, QuoteTable, read_candles, read_quotes
+from perpkit.backtest.data.candles import Bar, Candles, QuoteRow, QuoteTable, read_candles, read_quotes
 from perpkit.backtest.data.funding import FundingHistory, Gap
 from perpkit.backtest.data.tables import DataError
 
 BPS = Decimal(10_000)
 APART_BPS = 20
+PART = Decimal("0.005")
 QUIET_NS = NS_PER_HOUR
 Step = tuple[int, int, "Feed", Any]
 """(time in ns, rank of the feed, feed, what it applies): sorted by time, then rank; a feed never meets itself."""
@@ -135,8 +136,9 @@ class CandleFeed:
     """Bars walk open, low, high, close when they rise, open, high, low, close when they fall; mark = index = price.
 
     The points are at the opening, one and two thirds, and one second before the end, so that a settlement at the end of a bar is charged at
-    its close. Between them the price stands still. Bars of one asset on several venues walk the same way (`same_way`): else venues that
-    differ by nothing but the sign of a tiny move would seem to drift apart by the height of the bar.
+    its close. Between them the price goes evenly, in parts of at most half a percent: in one step it would leap over a liquidation, and the
+    other leg would be closed at the far end of the bar. Bars of one asset on several venues walk the same way (`same_way`): else venues
+    that differ by nothing but the sign of a tiny move would seem to drift apart by the height of the bar.
     """
 
     def __init__(self, market: Market, candles: Candles, model: MarketModel, start_ns: int, end_ns: int) -> None:
@@ -150,6 +152,8 @@ class CandleFeed:
         self.asset = market.symbol
         self.moves = {bar.ts_ns: bar.close / bar.open - 1 for bar in candles.bars if start_ns - candles.interval_ns <= bar.ts_ns < end_ns}
         """What decides the way, by the bar's time."""
+        self.parts = {bar.ts_ns: parts_of(bar) for bar in candles.bars if bar.ts_ns in self.moves}
+        """How many steps go from point to point."""
         self.closes = {bar.ts_ns: bar.close for bar in candles.bars if bar.ts_ns in self.moves}
         self.venue = market.venue.spec.name
 
@@ -185,13 +189,22 @@ class CandleFeed:
             if bar.ts_ns >= self._end_ns:
                 break
             middle = (bar.low, bar.high) if self.moves[bar.ts_ns] >= 0 else (bar.high, bar.low)
-            yield bar.ts_ns, bar.open
+            points = [(bar.ts_ns, bar.open), (bar.ts_ns + length - NS_PER_S, bar.close)]
             if self._model.path == "ohlc":
-                yield bar.ts_ns + length // 3, middle[0]
-                yield bar.ts_ns + 2 * length // 3, middle[1]
-            yield bar.ts_ns + length - NS_PER_S, bar.close
+                points[1:1] = [(bar.ts_ns + length // 3, middle[0]), (bar.ts_ns + 2 * length // 3, middle[1])]
+            yield points[0]
+            for before, after in pairwise(points):
+                yield from self._way(before, after, self.parts[bar.ts_ns])
             if bar.ts_ns + length in holes:
                 yield bar.ts_ns + length, None
+
+    def _way(self, before: tuple[int, Decimal], after: tuple[int, Decimal], parts: int) -> Iterator[tuple[int, Decimal]]:
+        tick = self._market.exchange.markets[self._market.symbol].spec.tick_size
+        (from_ns, start), (to_ns, end) = before, after
+        for n in range(1, parts):
+            ticks = self._market.ticks(start + (end - start) * n / parts, ROUND_DOWN)
+            yield from_ns + (to_ns - from_ns) * n // parts, max(1, ticks) * tick
+        yield after
 
     def apply(self, ts_ns: int, change: Decimal | None) -> None:
         market, model = self._market, self._model
@@ -213,6 +226,11 @@ class CandleFeed:
         exchange.set_levels(now, symbol, bids, [(ask + n * gap, size) for n in range(model.levels)])
         exchange.set_mark(now, symbol, mark, mark)  # after the book: whom it liquidates meets the prices that it comes from
         venue.quote_changed(symbol)
+
+
+def parts_of(bar: Bar) -> int:
+    """Steps of at most half a percent over the height of the bar."""
+    return int(((bar.high / bar.low - 1) / PART).to_integral_value(ROUND_CEILING)) or 1
 
 
 class QuoteFeed:
@@ -275,17 +293,21 @@ def apart(feeds: Iterable[CandleFeed]) -> list[str]:
 
 
 def same_way(feeds: Iterable[CandleFeed]) -> None:
-    """Bars of one asset that begin together walk the way of their mean move."""
+    """Bars of one asset that begin together walk the way of their mean move, in equally many steps."""
     by_asset: dict[str, list[CandleFeed]] = {}
     for feed in feeds:
         by_asset.setdefault(feed.asset, []).append(feed)
     for group in by_asset.values():
         moves: dict[int, Decimal] = {}
+        parts: dict[int, int] = {}
         for feed in group:
+            for ts_ns, count in feed.parts.items():
+                parts[ts_ns] = max(parts.get(ts_ns, 1), count)
             for ts_ns, move in feed.moves.items():
                 moves[ts_ns] = moves.get(ts_ns, Decimal(0)) + move
         for feed in group:
             feed.moves = {ts_ns: moves[ts_ns] for ts_ns in feed.moves}
+            feed.parts = {ts_ns: parts[ts_ns] for ts_ns in feed.parts}
 
 
 class Quiet:

@@ -121,6 +121,19 @@ def test_what_a_grid_holds_is_closed_at_the_end_and_paid_for(tmp_path: Path) -> 
     assert "still open at the end" in left.warnings[0]
 
 
+def test_bars_do_not_leap_over_a_liquidation(tmp_path: Path) -> None:
+    """The short lost its 800 and no more, the long was closed at the far end: being liquidated earned 796."""
+    bars = [(100, 100, 100, 100)] * 13 + [(100, 260, 100, 250)] + [(250,) * 4] * 4
+    for name, rate in (("alpha", "0"), ("beta", "0.002")):
+        candles(tmp_path / f"{name}.csv", bars)
+        funding(tmp_path / f"{name}_funding.csv", rate, every=8, hours=24)
+    chosen = bot({n: market(n, every=8) for n in ("alpha", "beta")}, deposits={"alpha": 800, "beta": 800})
+    found = run_one(spec(chosen, tmp_path, 9, 15))
+    assert found.summary.liquidations == 1
+    assert -10 < found.summary.total < 0
+    assert abs(found.split.price) < 10
+
+
 def test_the_deepest_fall_is_seen_between_the_points_of_the_curve(tmp_path: Path) -> None:
     """A spike of 8 % on one leg, gone long before the next of ten points."""
     for name in ("alpha", "beta"):

@@ -142,6 +142,34 @@ def test_e18_a_venue_that_never_answers_holds_up_no_look(tmp_path: Path, monkeyp
     run_stack(tmp_path, main)
 
 
+def test_e18_books_that_wait_for_a_venue_hold_up_no_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pair has closed and its venue never tells what was paid; the other one is due."""
+
+    async def main(s: Stack) -> None:
+        await list_eth(s, "0.0003", LONG, SHORT)
+        rates(s, "0", "0.0005")
+        made = await strategy(s, **NO_WAIT, risk_config=AT_ONCE)
+        await made.run_cycle()
+        assert s.engine is not None
+        btc, _ = s.engine.pairs
+
+        async def silent(*_: Any, **__: Any) -> Any:
+            await asyncio.sleep(3600)
+
+        for client in s.clients.values():
+            monkeypatch.setattr(client, "get_funding_payments", silent)
+        await made.begin_close(btc, "by hand")
+        await asyncio.sleep(10)
+        assert list(held(s)) == ["ETH"]
+        async with asyncio.timeout(100):
+            await made.run_cycle()
+            await forward(s, 40)
+            await made.run_cycle()
+        assert [d.symbol for d in decisions(s, "exit") if d.rule == "age"] == ["ETH"]
+
+    run_stack(tmp_path, main, stepping=True)
+
+
 def test_e18_a_stop_loss_needs_no_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One venue tells no rates any more, its book is there: the loss is known."""
 

@@ -58,19 +58,19 @@ class Books:
 
     async def finish_closed(self) -> None:
         """Of pairs that have closed since the last look."""
-        for runner in list(self._context.engine.pairs.values()):
-            if runner.state is PairState.CLOSED and runner.record.pair_id not in self.results:
-                await self.settle(runner.record)
+        closed = [r.record for r in self._context.engine.pairs.values() if r.state is PairState.CLOSED]
+        await asyncio.gather(*(self.settle(record) for record in closed if record.pair_id not in self.results))
 
     async def settle(self, pair: PairRecord) -> None:
         """The final account of a closed pair, from venue records; a failed open also counts against its pair of venues (E16)."""
         now_ns = self._context.clock.time_ns()
         journal = self._context.journal
         try:
-            await ledger.book_funding(pair, self._context.clients, journal, now_ns)
-            totals = await self._venue_totals(pair)
-        except VenueError as e:
-            log.warning("ledger.waits pair=%s error=%s", pair.pair_id, e)
+            async with asyncio.timeout(READ_S):
+                await ledger.book_funding(pair, self._context.clients, journal, now_ns)
+                totals = await self._venue_totals(pair)
+        except (VenueError, TimeoutError) as e:
+            log.warning("ledger.waits pair=%s error=%s", pair.pair_id, str(e) or f"no answer in {READ_S:g} s")
             await self._count(pair, now_ns)
             return
         found = self.result(pair, totals=totals)

@@ -84,12 +84,13 @@ def backtest(*, with_orders: bool) -> tuple[int, float]:
     path = [(rng.randrange(4), 10_000 + rng.randrange(-5, 6), rng.randrange(1, 300)) for _ in range(2_000)]
     exchange = _exchange(4, publish_book=False)
     symbols = [f"M{n}" for n in range(4)]
+    quoters = [exchange.quoter(symbol) for symbol in symbols]
     events = 0
     start = time.process_time()
     for n in range(COUNT * 2):
         market, mid, size = path[n % 2_000]
         symbol = symbols[market]
-        exchange.set_quote(n, symbol, mid - 1, size, mid + 1, size)
+        quoters[market](n, mid - 1, size, mid + 1, size)
         events += 1
         if with_orders and n % 100 == 0:
             exchange.set_mark(n, symbol, mid * 1_000)

@@ -266,14 +266,11 @@ class SimulatedVenue:
 
     def entry_delay_s(self) -> float:
         """How long the next command is under way."""
-        return self.entry_latency_s + self._jitter_s()
+        return self.entry_latency_s if self._rng is None else self.entry_latency_s + self._rng.random() * self.jitter_s
 
     def report_delay_s(self) -> float:
         """How long the next answer or event is under way."""
-        return self.report_latency_s + self._jitter_s()
-
-    def _jitter_s(self) -> float:
-        return self._rng.random() * self.jitter_s if self._rng is not None else 0.0
+        return self.report_latency_s if self._rng is None else self.report_latency_s + self._rng.random() * self.jitter_s
 
     def now_ns(self) -> int:
         """The clock's time, but never before what the exchange has seen."""

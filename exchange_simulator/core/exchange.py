@@ -60,6 +60,8 @@ from exchange_simulator.core.types import (
 
 Levels = Sequence[tuple[int, int]]
 """(price in ticks, size in steps), in any order."""
+Quoter = Callable[[int, int, int, int, int], None]
+"""Takes time, bid in ticks, its size in steps, ask, its size."""
 
 
 class Exchange(Engine):
@@ -272,24 +274,32 @@ class Exchange(Engine):
             self.log.deliver()
 
     def set_quote(self, ts_ns: int, market: str, bid: int, bid_size: int, ask: int, ask_size: int) -> None:
-        """`set_levels` with one level on each side, the short way for replaying quotes."""
-        if ts_ns < self.log.now or (self._timers and self._timers[0][0] <= ts_ns):
-            self.advance(ts_ns)
-        book = self.markets[market].book
-        bids, asks = book.bids, book.asks
-        reaching = (asks.keys and bid >= -asks.keys[-1]) or (bids.keys and ask <= bids.keys[-1])
-        if self._publish_book or reaching or not 0 < bid < ask or bid_size <= 0 or ask_size <= 0:
-            self.set_levels(ts_ns, market, ((bid, bid_size),), ((ask, ask_size),))
-            return
-        self.log.now = ts_ns
-        if bids.levels:
-            bids.replace_anonymous({bid: bid_size}, self.rules.queue)
-        else:
-            bids.anonymous, bids.anonymous_keys = {bid: bid_size}, [bid]
-        if asks.levels:
-            asks.replace_anonymous({ask: ask_size}, self.rules.queue)
-        else:
-            asks.anonymous, asks.anonymous_keys = {ask: ask_size}, [-ask]
+        """`set_levels` with one level on each side."""
+        self.quoter(market)(ts_ns, bid, bid_size, ask, ask_size)
+
+    def quoter(self, market: str) -> Quoter:
+        """`set_quote` of one market for replaying millions: what it needs is looked up once."""
+        log, timers, book = self.log, self._timers, self.markets[market].book
+        bids, asks, publish, queue = book.bids, book.asks, self._publish_book, self.rules.queue
+
+        def set_quote(ts_ns: int, bid: int, bid_size: int, ask: int, ask_size: int) -> None:
+            if ts_ns < log.now or (timers and timers[0][0] <= ts_ns):
+                self.advance(ts_ns)
+            reaching = (asks.keys and bid >= -asks.keys[-1]) or (bids.keys and ask <= bids.keys[-1])
+            if reaching or publish or not 0 < bid < ask or bid_size <= 0 or ask_size <= 0:
+                self.set_levels(ts_ns, market, ((bid, bid_size),), ((ask, ask_size),))
+                return
+            log.now = ts_ns
+            if bids.levels:
+                bids.replace_anonymous({bid: bid_size}, queue)
+            else:
+                bids.anonymous, bids.anonymous_keys = {bid: bid_size}, [bid]
+            if asks.levels:
+                asks.replace_anonymous({ask: ask_size}, queue)
+            else:
+                asks.anonymous, asks.anonymous_keys = {ask: ask_size}, [-ask]
+
+        return set_quote
 
     def _replace_anonymous(self, market: MarketState, side: BookSide, sizes: dict[int, int]) -> None:
         before = side.anonymous
@@ -864,9 +874,8 @@ class Exchange(Engine):
         if position.mode is MarginMode.ISOLATED:
             equity, others = position.margin + state.unrealised(position), 0
         else:
-            owner = position.account
-            equity = self.ledger.cross_equity(owner)
-            others = self.ledger.cross_maintenance(owner) - state.maintenance_margin(size)
+            equity, maintenance = self.ledger.cross_standing(position.account)
+            others = maintenance - state.maintenance_margin(size)
         # equity + worth(p) - worth(mark) = others + maintenance(p), solved for p; an inverse position's maintenance does not move
         spec = state.spec
         if spec.inverse:

@@ -246,6 +246,16 @@ class Ledger:
                 total += position.market.unrealised(position)
         return total
 
+    def cross_standing(self, account: Account) -> tuple[int, int]:
+        """`cross_equity` and `cross_maintenance` in one go."""
+        equity, maintenance = account.balance, 0
+        for position in account.positions.values():
+            if position.size and position.mode is _CROSS:
+                unrealised, margin = position.market.standing(position)
+                equity += unrealised
+                maintenance += margin
+        return equity, maintenance
+
     def cross_maintenance(self, account: Account) -> int:
         total = 0
         for position in account.positions.values():

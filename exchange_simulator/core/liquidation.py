@@ -55,8 +55,9 @@ class Liquidator:
                     self._bring_back(account, [position])
                 else:
                     cross = True
-                    equity += position.market.unrealised(position)
-                    maintenance += position.market.maintenance_margin(position.size)
+                    unrealised, margin = position.market.standing(position)
+                    equity += unrealised
+                    maintenance += margin
         if cross and equity < maintenance:
             self._bring_back(account, [p for p in account.positions.values() if p.size and p.mode is _CROSS])
         if account.balance < 0 and not any(p.size and p.mode is _CROSS for p in account.positions.values()):

@@ -48,7 +48,8 @@ class Triggers:
         return [released[order_id] for order_id in sorted(released)]
 
     def watches(self, source: PriceSource) -> bool:
-        return bool(self._heaps.get((source, True)) or self._heaps.get((source, False)))
+        heaps = self._heaps
+        return bool(heaps and (heaps.get((source, True)) or heaps.get((source, False))))
 
 
 def _waits(order: Order, key: int) -> bool:
@@ -90,6 +91,17 @@ class MarketState:
     def maintenance_margin(self, size: int) -> int:
         notional = self.notional(size)
         return notional * self.spec.tier(notional).maintenance // UNIT
+
+    def standing(self, position: Position) -> tuple[int, int]:
+        """(unrealised PnL, maintenance margin) at mark, in one go: asked for every position of an account at each mark."""
+        spec, size = self.spec, position.size
+        if spec.inverse:
+            return self.unrealised(position), self.maintenance_margin(size)
+        value = size * self.mark * spec.ref_unit
+        notional = abs(value)
+        tiers = spec.tiers
+        tier = tiers[0] if len(tiers) == 1 else spec.tier(notional)
+        return value - position.cost, notional * tier.maintenance // UNIT
 
     def notional(self, size: int) -> int:
         """Absolute money of a size at mark."""

@@ -89,7 +89,8 @@ class RiskEngine:
         self._folder = folder if watched else None
         self._fence = None if self._folder is None else Fence(self._folder)
         self._heart = None if self._folder is None else Heartbeat(self._folder, strategy, account)
-        self._looked_s: float | None = None
+        self._looked: tuple[float, int] | None = None
+        """When the state folder was looked at: asyncio time and wall time."""
         self._next_beat_s = self._next_daily_s = 0.0
         self._sent: deque[float] = deque()
         self._dirty: set[str] = set()
@@ -144,7 +145,7 @@ class RiskEngine:
     def entry_block(self, *venues: str) -> str | None:
         """The standing no: rule, figure, limit."""
         if self._halt_file is not None:
-            if self._looked_s is None or self.clock.monotonic() - self._looked_s > STALE_POLL_S:
+            if self._looked is None or self.clock.monotonic() - self._looked[0] > STALE_POLL_S:
                 return f"halt: the state folder was not looked at for {STALE_POLL_S:g} s, it may hold a halt"
             if self.halt is not None:
                 return f"halted: {self.halt.reason} (by {self.halt.actor}; `perpkit resume` clears it)"
@@ -223,8 +224,11 @@ class RiskEngine:
             return f"fence: a watchdog acts for this bot: {self.fenced}"
         if self._takeover_due:
             return "fence: what a watchdog did for this bot is not in the journal yet"
-        if self._heart is not None and self._looked_s is not None and self.clock.monotonic() - self._looked_s > STALE_FENCE_S:
-            return f"fence: nobody looked for {STALE_FENCE_S:g} s whether a watchdog acts"
+        if self._heart is not None and self._looked is not None:
+            looked_s, looked_ns = self._looked
+            slept_s = (self.clock.time_ns() - looked_ns) / NS_PER_S  # a machine that sleeps counts no asyncio time
+            if max(self.clock.monotonic() - looked_s, slept_s) > STALE_FENCE_S:
+                return f"fence: nobody looked for {STALE_FENCE_S:g} s whether a watchdog acts"
         return None
 
     def _refuse(self, block: str) -> str:
@@ -339,7 +343,7 @@ class RiskEngine:
     async def _tick(self) -> None:
         if self._halt_file is None:
             return
-        now_s = self.clock.monotonic()
+        now_s, now_ns = self.clock.monotonic(), self.clock.time_ns()
         if self._heart is not None and now_s >= self._next_beat_s:
             self._next_beat_s = now_s + BEAT_S
             try:
@@ -347,7 +351,7 @@ class RiskEngine:
             except OSError as e:
                 log.error("heartbeat.not_written reason=%s", e)
         halt, fence, written = await self.offload.run(self._look, deadline_s=STALE_POLL_S / 2)
-        self._looked_s = now_s
+        self._looked = (now_s, now_ns)
         if written != self._written:
             self._written, self._takeover_due = written, True  # perhaps all while our loop stood still
         was_fenced, self.fenced = self.fenced, fence

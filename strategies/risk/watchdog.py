@@ -40,6 +40,8 @@ HANDOVER_S = 2.0
 WATCH_S = 0.25
 AGAIN_S = 60.0
 """As long as the bot stays silent everything is proved again this often: what was hedged may be liquidated."""
+RETRY_S = 10.0
+"""After an attempt that came to nothing: while it tries, nobody of the state folder enters."""
 OPEN_PAIRS = tuple(state for state in PairState if state is not PairState.CLOSED)
 OPEN_HOLDINGS = tuple(state for state in HoldingState if state is not HoldingState.CLOSED)
 
@@ -151,6 +153,7 @@ class Watchdog:
             return []
         if not self._fence.take(f"{name} is silent for {silent_s:.0f} s"):
             return [f"{name}: another watchdog acts"]
+        self._done_s[beat.strategy, beat.account] = clock.monotonic() - AGAIN_S + RETRY_S
         try:
             await clock.sleep(HANDOVER_S)
             if not still_silent():

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from database.records import Leg, PairState
-from exchange_clients.model import MarginMode, Purpose, Side
+from exchange_clients.model import NS_PER_S, MarginMode, Purpose, Side
+from exchange_clients.transport.clock import VirtualClock
 from strategies.execution.engine import EntryRefused
 from strategies.execution.guard import OrderCheck
 from strategies.execution.plan import Tactic
@@ -366,6 +367,25 @@ def test_e42_a_state_folder_nobody_looks_at_enters_nothing(tmp_path: Path) -> No
         assert s.risk.entry_block() is None
         await asyncio.sleep(1.5)
         assert "may hold a halt" in (s.risk.entry_block() or "")
+
+    run_scene(tmp_path, main)
+
+
+def test_a_machine_that_slept_adds_nothing_before_it_has_looked_who_acted_meanwhile(tmp_path: Path) -> None:
+    """Asleep, the monotonic clock stands still: by it the last look was a moment ago, and a watchdog may have acted for minutes."""
+
+    async def main(s: Scene) -> None:
+        await seen(s)
+        hedge = check(s, purpose=Purpose.HEDGE)
+        assert s.risk.order_block(hedge) is None
+        clock = s.stack.runtime.clock
+        assert isinstance(clock, VirtualClock)
+        clock._epoch_ns += 60 * NS_PER_S
+        blocked = s.risk.order_block(hedge)
+        assert blocked is not None
+        assert blocked.startswith("fence: nobody looked")
+        await asyncio.sleep(1.5)
+        assert s.risk.order_block(hedge) is None
 
     run_scene(tmp_path, main)
 

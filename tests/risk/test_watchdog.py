@@ -18,6 +18,7 @@ from database.connect import sqlite_url
 from database.journal import Journal
 from database.records import FillCause, PairState
 from exchange_clients.base_client import BaseExchangeClient
+from exchange_clients.errors import MissingCredentials
 from exchange_clients.model import Purpose, Side
 from exchange_clients.transport.runtime import Runtime
 from exchange_simulator.core.events import OrderAccepted
@@ -354,6 +355,32 @@ def test_a_hung_bot_that_wakes_up_counts_what_the_watchdog_did_and_reduces_nothi
         assert [f.signed for f in s.stack.journal.fills(pair_id)] == [D("0.01"), D("-0.01")]
         opening.cancel()
         await asyncio.gather(opening, *orders, return_exceptions=True)
+
+    run_scene(tmp_path, main)
+
+
+def test_a_watchdog_that_cannot_act_does_not_fence_the_living_in(tmp_path: Path) -> None:
+    """Keys are missing, a venue is gone: other bots of the folder must not lose most of each second to a fence that helps nobody."""
+
+    async def main(s: Scene) -> None:
+        await naked(s)
+        dog, taken, fence = Dog(s.stack, tmp_path), 0, Fence(tmp_path)
+
+        @asynccontextmanager
+        async def keyless(venues: set[str]) -> AsyncIterator[Mapping[str, BaseExchangeClient]]:
+            if venues:
+                raise MissingCredentials("no key", venue=LONG)
+            yield {}
+
+        dog.dog._clients = keyless
+        await asyncio.sleep(15)
+        watching = asyncio.create_task(dog.dog.run())
+        for _ in range(120):
+            await asyncio.sleep(0.5)
+            taken += fence.held() is not None
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        assert 0 < taken * 0.5 <= 15, "seconds of a minute"
 
     run_scene(tmp_path, main)
 

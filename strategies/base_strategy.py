@@ -383,10 +383,33 @@ def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
     """One of pydantic's errors in words: where, what, and for an unknown name the nearest valid one. Nothing of the input is repeated."""
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] != "extra_forbidden":
-        return f"{where or 'the configuration'}: {str(error['msg']).removeprefix('Value error, ')}"
+        return f"{where + ': ' if where else ''}{_words(error)}"
     names = sorted(_fields(model, error["loc"][:-1]))
     near = difflib.get_close_matches(str(error["loc"][-1]), names, n=1)
     return f"{where}: unknown parameter, " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}")
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    """What is wrong, for people who know YAML and not pydantic."""
+    context = error.get("ctx") or {}
+    match str(error["type"]):
+        case "missing":
+            return "is missing"
+        case "tuple_type" | "list_type" | "set_type" | "frozen_set_type":
+            return "must be a list, as in [A, B]"
+        case "too_short":
+            return f"needs at least {context.get('min_length')}, {context.get('actual_length')} given"
+        case "decimal_parsing" | "decimal_type" | "float_parsing" | "float_type":
+            return "must be a number, as in 0.001"
+        case "int_parsing" | "int_type" | "int_from_float":
+            return "must be a whole number"
+        case "bool_parsing" | "bool_type":
+            return "must be true or false"
+        case "string_type":
+            return "must be a text"
+        case "string_pattern_mismatch":
+            return f"must fit {context.get('pattern')}"
+    return str(error["msg"]).removeprefix("Value error, ").replace("Input should", "must").replace("must be a valid", "must be a")
 
 
 def _fields(model: type[BaseModel], path: Sequence[str | int]) -> set[str]:

@@ -144,12 +144,33 @@ def load(path: Path) -> BotConfig:
     except UnicodeDecodeError:
         raise InvalidConfig(["is not text in UTF-8"], str(path)) from None
     try:
+        twice = list(_twice(yaml.compose(text, Loader=yaml.SafeLoader)))
         values = yaml.safe_load(text)
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark is not None else ""
         raise InvalidConfig([f"is not YAML: {place}{getattr(e, 'problem', None) or 'it cannot be read'}"], str(path)) from None
+    if twice:
+        raise InvalidConfig(twice, str(path))
     return parse(values, text=text, where=str(path))
+
+
+def _twice(node: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Keys that stand twice in one mapping: YAML would take the last one without a word."""
+    import yaml
+
+    if isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            yield from _twice(item, (*path, str(number)))
+    if not isinstance(node, yaml.MappingNode):
+        return
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        here, line = str(key.value), key.start_mark.line + 1
+        if here in lines and here != "<<":
+            yield f"{'.'.join((*path, here))}: stands twice, in lines {lines[here]} and {line}: leave one"
+        lines[here] = line
+        yield from _twice(value, (*path, here))
 
 
 def parse(values: Any, *, text: str = "", where: str = "", also: Collection[str] = ()) -> BotConfig:
@@ -181,6 +202,9 @@ def _check_venues(config: BotConfig, also: Collection[str]) -> Iterator[str]:
             continue
         if name not in there:
             near = difflib.get_close_matches(name.lower(), there, n=1)
+            if name in (config.backtest.get("venues") or {}):
+                yield f"venues.{name}: known to `perpkit backtest` alone, by this file's section backtest; there are {', '.join(there)}"
+                continue
             yield f"venues.{name}: no such venue, " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(there)}")
             continue
         try:
@@ -217,6 +241,9 @@ def _check_strategy(config: BotConfig) -> Iterator[str]:
     for venue in named:
         if venue not in config.venues:
             yield f"parameters.exchanges: {venue} is not among venues ({', '.join(config.venues)})"
+    one = parsed.model_dump().get("exchange")
+    if one is not None and one not in config.venues:
+        yield f"parameters.exchange: {one} is not among venues ({', '.join(config.venues)})"
     account = parsed.model_dump().get("account_name", config.account)
     if account != config.account:
         yield f"parameters.account_name: {account}, but account is {config.account}: say it once, as account"

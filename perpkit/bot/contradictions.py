@@ -49,7 +49,32 @@ RULES = (
 def contradictions(config: BotConfig) -> list[str]:
     """One line each: what contradicts what, and what follows from it."""
     found = [line for rule in RULES for line in _broken(config, rule)]
-    return [*found, *_of_sizes(config), *_of_grid(config)]
+    return [*found, *_of_sizes(config), *_of_grid(config), *_of_worlds(config), *_of_fractions(config)]
+
+
+def _of_worlds(config: BotConfig) -> Iterator[str]:
+    """Prices and money of a testnet are other ones."""
+    if config.strategy != "funding_arbitrage":
+        return
+    worlds = {name: str(settings.get("environment", "mainnet")) for name, settings in config.venues.items()}
+    play = [name for name, world in worlds.items() if world not in ("mainnet", "prod")]
+    real = [name for name in worlds if name not in play]
+    if play and real:
+        yield f"venues.{', '.join(play)} with play money beside {', '.join(real)} with real money: they share no prices"
+
+
+def _of_fractions(config: BotConfig) -> Iterator[str]:
+    """2 for 2 %: nothing that is a fraction here is meant to be 1 or more."""
+    from perpkit.bot.meanings import parameters
+
+    for section, model in (("parameters", type(config.strategy_config)), ("risk", type(config.risk))):
+        for parameter in parameters(model):
+            if not parameter.unit.startswith("fraction"):
+                continue
+            path = f"{section}.{parameter.name}"
+            value = _value(config, path)
+            if value is not None and (value > 1 or (value == 1 and path.endswith("_pct"))):
+                yield f"{path} {_n(value)} is a fraction, that is {_n(value * 100)} %: write {_n(value / 100)} for {_n(value)} %"
 
 
 def _broken(config: BotConfig, rule: Rule) -> Iterator[str]:

@@ -55,7 +55,7 @@ MEANINGS: Mapping[str, str] = {
     "exchanges": "venues to trade on; those of `venues` when left out",
     "exchange": "the venue to trade on",
     "mandatory_exchange": "one leg of every pair is on this venue",
-    "symbols": "base assets to trade; all when left out",
+    "symbols": "base assets to trade, as in [BTC, ETH]; all when left out",
     "account_name": "the account that the bot must run on",
     "max_positions": "pairs open at once",
     "max_new_positions_per_cycle": "pairs opened in one cycle",

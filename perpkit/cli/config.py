@@ -322,7 +322,7 @@ def _venues(given: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _named_venues(answer: str) -> dict[str, dict[str, Any]]:
-    names = [part.strip() for part in answer.split(",") if part.strip()]
+    names = answer.replace(",", " ").split()
     if not names:
         raise ValueError("at least one venue")
     return dict(_as_value_error(lambda _: _venues(names))(answer))

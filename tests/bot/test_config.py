@@ -10,8 +10,10 @@ import pytest
 from pydantic import BaseModel
 
 from perpkit.bot.config import BotConfig, InvalidConfig, PaperConfig, load, parse
+from perpkit.bot.contradictions import contradictions
 
 GOOD: dict[str, Any] = {"strategy": "funding_arbitrage", "venues": {"lighter": {}, "hyperliquid": {"environment": "testnet"}}}
+GRID: dict[str, Any] = {"symbols": ["ETH"], "grid_step": "0.4", "take_profit": "0.5", "order_notional_usd": 200}
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "bots").glob("*.yaml"))
 PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
 
@@ -37,6 +39,17 @@ PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
         ({"parameters": {"account_name": "x"}}, "say it once, as account"),
         ({"control": {"prt": 1}}, "control.prt: unknown parameter, did you mean port?"),
         ({"account": "a b"}, "account:"),
+        ({"parameters": {"symbols": "ETH"}}, "parameters.symbols: must be a list, as in [A, B]"),
+        ({"parameters": {"max_positions": "three"}}, "parameters.max_positions: must be a whole number"),
+        ({"parameters": {"min_profit": "0.1%"}}, "parameters.min_profit: must be a number, as in 0.001"),
+        ({"parameters": {"max_positions": 0}}, "parameters.max_positions: must be greater than or equal to 1"),
+        ({"venues": ["lighter"]}, "parameters.exchanges: needs at least 2, 1 given"),
+        ({"strategy": "grid", "parameters": {}}, "parameters.grid_step: is missing"),
+        (
+            {"strategy": "grid", "parameters": {**GRID, "exchange": "okx"}},
+            "parameters.exchange: okx is not among venues (lighter, hyperliquid)",
+        ),
+        ({"venues": ["bybit", "lighter"], "backtest": {"venues": {"bybit": {}}}}, "known to `perpkit backtest` alone"),
         ({"venues": {}}, "venues:"),
     ],
 )
@@ -50,6 +63,28 @@ def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(InvalidConfig) as told:
         parse({**GOOD, "venues": {"lihgter": {}, "okx": {"proxi": ""}}, "parameters": {"exchanges": ["okx", "lihgter"], "max_position": 1}})
     assert len(told.value.problems) == 3
+
+
+def test_a_key_that_stands_twice_is_told_with_both_lines(tmp_path: Path) -> None:
+    file = tmp_path / "bot.yaml"
+    file.write_text("strategy: grid\nvenues: [lighter]\nparameters:\n  max_orders: 3\n  max_orders: 30\n")
+    with pytest.raises(InvalidConfig) as told:
+        load(file)
+    assert "parameters.max_orders: stands twice, in lines 4 and 5: leave one" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, "venues.hyperliquid with play money beside lighter with real money"),
+        ({"parameters": {"risk_config": {"stop_loss_pct": 2}}}, "stop_loss_pct 2 is a fraction, that is 200 %: write 0.02 for 2 %"),
+    ],
+)
+def test_what_is_valid_and_cannot_be_meant_is_a_contradiction(change: dict[str, Any], said: str) -> None:
+    assert any(said in line for line in contradictions(parse({**GOOD, **change})))
+    assert not [
+        line for line in contradictions(parse({**GOOD, "venues": ["lighter", "hyperliquid"]})) if "money" in line or "fraction" in line
+    ]
 
 
 SECRET = "0x" + "ab12" * 16

@@ -43,7 +43,9 @@ def add(name: str, /, *, scope: list[Scope] | None = None, store: Store | None =
         emit_json({"name": record.name, "scopes": record.scopes.split(), "key": shown})
     else:
         print(shown)
-        emit_table("", ("name", "may"), [(record.name, record.scopes)], notes=["keep it now: it is not shown again"])
+        emit_table(
+            "", ("name", "may"), [(record.name, record.scopes)], notes=["keep it now: it is not shown again", f"for bots on {place.shown}"]
+        )
     return OK
 
 

@@ -107,15 +107,28 @@ class Store:
         """File or URL of the journal."""
         return self.journal or str(self.folder() / JOURNAL_FILE)
 
+    @property
+    def shown(self) -> str:
+        """The journal for human eyes: a URL may hold a password."""
+        return self.place if "://" not in self.place else self.place.partition("://")[0] + " database"
+
     def _open(self, *, read_only: bool) -> "Journal":
         from database.connect import sqlite_url
         from database.journal import Journal
 
         place = self.place
         if "://" not in place and not Path(place).exists():
-            hint = "name another with --home or --journal (after `make demo`: --home .perpkit-demo)"
-            raise Failure(f"there is no journal at {place}", hint=hint)
+            raise Failure(f"there is no journal at {place}", hint=_other_journals(Path(place).parent))
         return Journal.open(place if "://" in place else sqlite_url(Path(place)), read_only=read_only)
+
+
+def _other_journals(folder: Path) -> str:
+    """Each environment keeps its own: those that are there, the newest demo alone."""
+    there = [path for name in ("journal.db", "paper.db", "shadow.db") if (path := folder / name).exists()]
+    there += sorted(folder.glob("demo/*/demo.db"))[-1:]
+    if there:
+        return "there is " + ", ".join(f"--journal {path}" for path in there)
+    return "name another with --home or --journal (after `make demo`: --home .perpkit-demo)"
 
 
 def user() -> str:

@@ -21,7 +21,7 @@ HELD = tuple(state for state in HoldingState if state is not HoldingState.CLOSED
 def positions(*, store: Store | None = None, target: Target | None = None, offline: bool = False, json: bool = False) -> int:
     """What the journal says is open, pairs and holdings, beside what the venues prove.
 
-    Exit code 1 when a venue disagrees or could not be asked.
+    Exit code 1 when a venue disagrees or could not be asked. No venue is asked about paper, shadow and demo, whose accounts are virtual.
 
     Parameters
     ----------
@@ -37,9 +37,14 @@ def positions(*, store: Store | None = None, target: Target | None = None, offli
     try:
         owners: list[Owner] = [*journal.pairs(*OPEN), *journal.holdings(*HELD)]
         legs = legs_of(journal, owners)
+        virtual = virtual_environment(journal, owners)
+        offline = offline or virtual is not None
         worlds = {} if offline else worlds_of(journal, owners, where)
     finally:
         journal.close()
+    if virtual is not None:
+        for leg in legs:
+            leg.note = f"{virtual}: a virtual account, asked of nobody"
     if not offline:
         asyncio.run(prove(legs, where, worlds))
     if json:
@@ -55,6 +60,17 @@ def positions(*, store: Store | None = None, target: Target | None = None, offli
             notes=["quantities in base units; own: from our fills; venue: the account's whole position; away: from the liquidation price"],
         )
     return OK if offline or all(leg.agrees for leg in legs) else WRONG
+
+
+def virtual_environment(journal: Journal, owners: Sequence[Owner]) -> str | None:
+    """paper, shadow or demo, where these were opened: no venue knows them, and a real account's figures beside them would mislead."""
+    from perpkit.bot.closing import NotReal, check_real
+
+    try:
+        check_real(journal, owners)
+    except NotReal:
+        return journal.runs()[-1].environment
+    return None
 
 
 @dataclass(slots=True)

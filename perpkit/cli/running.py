@@ -1,6 +1,7 @@
 """The bot that runs on this machine, found by the file beside its journal and asked by its control API."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,27 @@ class Running(msgspec.Struct, frozen=True):
 
 
 def find(place: Store) -> Running | None:
-    """The bot that owns this journal, None when none runs with a control API."""
+    """The bot that owns this journal, None when none runs with a control API; a killed one leaves its file behind."""
     if "://" in place.place:
         return None
     path = Path(place.place + CONTROL)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Running)
+        bot = msgspec.json.decode(path.read_bytes(), type=Running)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError:
         raise Failure(f"{path} cannot be understood", hint="remove it when no bot runs") from None
+    return bot if _alive(bot.pid) else None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def ask(bot: Running, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

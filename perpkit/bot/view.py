@@ -111,7 +111,12 @@ def _words(event: str, facts: Mapping[str, object]) -> str:
         case "pair.state" | "holding.state":
             return f"{facts.get('before')} -> {facts.get('state')}: {facts.get('reason')}"
     told = ", ".join(f"{name} {value}" for name, value in facts.items() if name != "venue")
-    return f"{facts['venue']}: {told}" if "venue" in facts else told
+    return ": ".join(str(part) for part in (facts.get("venue"), told) if part)
+
+
+def _judged(d: DecisionRecord) -> str:
+    """Kind, asset, rule, outcome; the rule once."""
+    return f"{d.kind} {d.symbol}: " + (d.outcome if d.outcome.startswith(d.rule) else f"{d.rule}: {d.outcome}")
 
 
 class Decisions:
@@ -178,7 +183,7 @@ class Lines:
 
     def refresh(self, bots: Bots) -> None:
         for bot, d in self._decisions.fresh(bots):
-            self.say(f"{bot.name} {d.kind} {d.symbol}: {d.rule}: {d.outcome}")
+            self.say(f"{bot.name} {_judged(d)}")
 
     def close(self) -> None: ...
 
@@ -193,6 +198,7 @@ class Picture:
         self._now_ns, self._title = now_ns, title
         self._story: deque[tuple[str, str, str]] = deque(maxlen=STORY)
         self._decisions = Decisions()
+        self._top: tuple[RenderableType, ...] = ()
         self._live = Live(console=Console(), refresh_per_second=4, auto_refresh=False)
         self._live.start()
 
@@ -202,18 +208,27 @@ class Picture:
             self._add(f"{pair_id + ' ' if pair_id else ''}{event}: {_words(event, facts)}", style)
 
     def say(self, text: str, *, kind: str = "") -> None:
+        """Seen at once: what is said while starting and at the end has no refresh after it."""
         self._add(text, "bold")
+        self._paint()
 
     def _add(self, text: str, style: str) -> None:
         self._story.append((f"{datetime.fromtimestamp(self._now_ns() // 10**9, UTC):%H:%M:%S}", text, style))
 
     def refresh(self, bots: Bots) -> None:
         for _, d in self._decisions.fresh(bots):
-            self._add(f"{d.kind} {d.symbol}: {d.rule}: {d.outcome}", "magenta")
-        self._live.update(self._all(bots), refresh=True)
+            self._add(_judged(d), "magenta")
+        self._top = tuple(self._state(bots))
+        self._paint()
 
-    def _all(self, bots: Bots) -> RenderableType:
+    def _paint(self) -> None:
         from rich.console import Group
+        from rich.text import Text
+
+        story = [Text.assemble((f"{when}  ", "dim"), (text, style), overflow="ellipsis", no_wrap=True) for when, text, style in self._story]
+        self._live.update(Group(*self._top, *story), refresh=True)
+
+    def _state(self, bots: Bots) -> Iterator[RenderableType]:
         from rich.table import Table
         from rich.text import Text
 
@@ -225,9 +240,9 @@ class Picture:
             table.add_row(one.bot, one.id, one.symbol, one.state, own, one.edge or "-", f"{one.funding:+.4f}")
         if not table.row_count:
             table.add_row(*("-",) * 3, "nothing is open", *("-",) * 3)
+        yield table
         blocks = [f"{bot.name}: {reason}" for bot in bots if (reason := bot.engine.entry_block()) is not None]
-        story = [Text.assemble((f"{when}  ", "dim"), (text, style), overflow="ellipsis", no_wrap=True) for when, text, style in self._story]
-        return Group(table, *(Text(f"no entries: {block}", style="yellow") for block in blocks), *story)
+        yield from (Text(f"no entries: {block}", style="yellow") for block in blocks)
 
     def close(self) -> None:
         self._live.stop()

@@ -24,4 +24,5 @@ def test_a_killed_bot_is_not_asked(tmp_path: Path) -> None:
 
 def test_a_living_one_is(tmp_path: Path) -> None:
     found = find(write(tmp_path, os.getpid()))
-    assert found is not None and found.pid == os.getpid()
+    assert found is not None
+    assert found.pid == os.getpid()

@@ -21,6 +21,7 @@ from database.records import (
     Leg,
     PairRecord,
     PairState,
+    RunRecord,
 )
 from perpkit.cli.main import run
 
@@ -171,6 +172,36 @@ def test_positions_adds_own_share_to_what_was_there(home: Path, capsys: pytest.C
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("environment", ["paper", "shadow", "demo"])
+def test_no_venue_is_asked_about_a_virtual_account(environment: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journal = Journal.open(sqlite_url(home / "journal.db"))
+    journal.write(
+        RunRecord(
+            run_id="r1",
+            strategy="funding_arbitrage",
+            account="main",
+            environment=environment,
+            config="",
+            started_at=T0 - S,
+            heartbeat_at=T0,
+        )
+    )
+    journal.close()
+    assert run(["positions", "--home", str(home), "--json"]) == 0
+    legs = json.loads(capsys.readouterr().out)["legs"]
+    assert [leg["own"] for leg in legs] == ["0.02", "-0.02"]
+    assert {leg["note"] for leg in legs} == {f"{environment}: a virtual account, asked of nobody"}
+
+
+def test_a_missing_journal_names_those_of_other_environments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("paper.db", "demo/1/demo.db", "demo/2/demo.db"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert run(["positions", "--home", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert f"there is --journal {tmp_path}/paper.db, --journal {tmp_path}/demo/2/demo.db" in told
+
+
 @pytest.mark.parametrize("command", ["why", "positions"])
 def test_no_journal_is_one_line_with_the_next_step(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, told, err = call(capsys, command, "--home", str(tmp_path / "nowhere"))

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -304,15 +304,20 @@ def _hangup(operations: Operations) -> Iterator[None]:
         task.add_done_callback(_reloaded)
         task.add_done_callback(tasks.discard)
 
-    try:
-        loop.add_signal_handler(signal.SIGHUP, reload)
-    except (AttributeError, NotImplementedError, RuntimeError, ValueError):
-        yield
-        return
+    _on_hangup(loop, reload)
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGHUP)
+        _on_hangup(loop, _nothing)
+
+
+def _on_hangup(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+    with suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
+        loop.add_signal_handler(signal.SIGHUP, act)
+
+
+def _nothing() -> None:
+    """A terminal that closes while bots start or stop must not end them halfway."""
 
 
 def _reloaded(task: asyncio.Future[Any]) -> None:
@@ -322,13 +327,16 @@ def _reloaded(task: asyncio.Future[Any]) -> None:
 
 @contextmanager
 def signals(stopper: Stopper) -> Iterator[None]:
-    """SIGINT and SIGTERM ask for the end."""
+    """SIGINT and SIGTERM ask for the end; SIGHUP, whose default is to kill, does nothing but what `_hangup` makes of it."""
     loop = asyncio.get_running_loop()
     taken = (signal.SIGINT, signal.SIGTERM)
     for one in taken:
         loop.add_signal_handler(one, stopper.ask, one.name)
+    _on_hangup(loop, _nothing)
     try:
         yield
     finally:
         for one in taken:
             loop.remove_signal_handler(one)
+        with suppress(AttributeError, NotImplementedError):
+            loop.remove_signal_handler(signal.SIGHUP)

@@ -268,3 +268,16 @@ def test_a_book_whose_quotes_are_pulled_is_no_price_for_a_stop(tmp_path: Path) -
         assert before - g.cash() < D(35)
 
     run_grid(tmp_path, main, stop_price="98000", wait_time=QUIET)
+
+
+def test_the_age_of_a_position_counts_from_its_fill_also_when_the_process_was_away(tmp_path: Path) -> None:
+    async def main(g: GridStack) -> None:
+        await g.until(lambda: bool(g.standing()))
+        await g.down()
+        g.price("0.998")
+        await g.s.settle(120)
+        assert g.position() == D("0.01")
+        await g.up()
+        await g.until(lambda: g.position() == 0, 30)
+
+    run_grid(tmp_path, main, wait_time=QUIET, position_timeout_minutes="2", recovery_mode="aggressive")

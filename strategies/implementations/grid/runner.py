@@ -227,7 +227,13 @@ class GridRunner:
             refused="" if unsent else known.refused or "",
             crossed=not known.live and known.filled == 0 and not order.cancelling and not unsent,
             unsent=unsent,
+            since_ns=self._first_fill_ns(order) if order.role is Role.ENTRY and known.filled > order.filled else None,
         )
+
+    def _first_fill_ns(self, order: GridOrder) -> int | None:
+        """By the venue's clock: it may have been long before this look, when the process was away."""
+        fills = () if self.holding is None else self.holding.share.fills.values()
+        return min((f.ts_venue for f in fills if f.client_order_id == order.client_order_id), default=None)
 
     def _tell_waiting(self) -> None:
         """What is too small for a take-profit is told when it changes."""

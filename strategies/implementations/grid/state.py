@@ -168,6 +168,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     crossed: bool = False
     unsent: bool = False
     """It never left: nothing was refused, only the way to the venue is not there."""
+    since_ns: int | None = None
+    """When an entry first filled; None: now."""
 
 
 class Happened(msgspec.Struct, frozen=True):
@@ -206,7 +208,7 @@ def absorb(
             state = _with_order(state, order)
         more, worth = fact.filled - order.filled, fact.cost - order.cost
         if more > 0:
-            state = _filled(state, order, more, worth, now_ns, told)
+            state = _filled(state, order, more, worth, now_ns, told, opened_ns=min(fact.since_ns or now_ns, now_ns))
         state = _ended(state, order, fact, now_ns, told) if fact.finished else state
     missing = own - state.own
     if missing and (price is not None or missing * state.own < 0):
@@ -216,14 +218,16 @@ def absorb(
     return state, told
 
 
-def _filled(state: GridState, order: GridOrder, more: Decimal, worth: Decimal, now_ns: int, told: list[Happened]) -> GridState:
+def _filled(
+    state: GridState, order: GridOrder, more: Decimal, worth: Decimal, now_ns: int, told: list[Happened], *, opened_ns: int
+) -> GridState:
     state = _with_order(state, msgspec.structs.replace(order, filled=order.filled + more, cost=order.cost + worth))
     told.append(Happened(f"grid.{order.role}_filled", {"id": order.client_order_id, "quantity": more, "price": worth / more}))
     if order.role.reduces:
         state = msgspec.structs.replace(state, exit_filled_ns=now_ns, close_failures=0)
     else:
         state = msgspec.structs.replace(state, retries=0)
-    return _apply(state, order.side, more, worth, order.lot, order.line, now_ns, told)
+    return _apply(state, order.side, more, worth, order.lot, order.line, opened_ns, told)
 
 
 def _apply(
@@ -233,7 +237,7 @@ def _apply(
     cost: Decimal,
     lot_id: str,
     line: int,
-    now_ns: int,
+    opened_ns: int,
     told: list[Happened],
     *,
     gains: bool = True,
@@ -259,7 +263,7 @@ def _apply(
         worth = cost * left / quantity
         before = lots.get(lot_id)
         lots[lot_id] = (
-            Lot(lot_id=lot_id, side=side, quantity=left, cost=worth, opened_ns=now_ns, line=line)
+            Lot(lot_id=lot_id, side=side, quantity=left, cost=worth, opened_ns=opened_ns, line=line)
             if before is None
             else msgspec.structs.replace(before, quantity=before.quantity + left, cost=before.cost + worth)
         )

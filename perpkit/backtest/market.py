@@ -243,7 +243,7 @@ class QuoteFeed:
         """`quotes`: (number of the market, time, bid in ticks, bid size in steps, ask, ask size), in time order over all markets."""
         self._markets, self._quotes = markets, quotes
         self.quiet: Quiet | None = None
-        self._parts = [(m.exchange.set_quote, m.symbol, m.venue.quote_changed) for m in markets]
+        self._parts = [(m.exchange.quoter(m.symbol), m.venue.quote_changed, m.symbol) for m in markets]
         self._next_mark_ns = [0] * len(markets)
 
     def steps(self) -> Iterator[Step]:
@@ -253,8 +253,8 @@ class QuoteFeed:
 
     def apply(self, ts_ns: int, change: Sequence[int]) -> None:
         number, _, bid, bid_size, ask, ask_size = change
-        set_quote, symbol, changed = self._parts[number]
-        set_quote(ts_ns, symbol, bid, bid_size, ask, ask_size)
+        set_quote, changed, symbol = self._parts[number]
+        set_quote(ts_ns, bid, bid_size, ask, ask_size)
         if ts_ns >= self._next_mark_ns[number]:
             self._next_mark_ns[number] = ts_ns + NS_PER_S
             mark = (bid + ask) * REF // 2
@@ -429,7 +429,10 @@ class Ticks:
 
 
 class Player:
-    """Plays feeds on a virtual loop. Between two steps everybody who has something to do gets to do it, at its own time."""
+    """Plays feeds on a virtual loop. Between two moments everybody who has something to do gets to do it, at its own time.
+
+    What happens at one moment happens at once: nobody sees one venue's new price beside another's old one and trades there.
+    """
 
     def __init__(self, loop: SimLoop, epoch_ns: int, feeds: Iterable[Feed]) -> None:
         self._loop, self._epoch_ns = loop, epoch_ns
@@ -441,18 +444,20 @@ class Player:
         loop, epoch_ns = self._loop, self._epoch_ns  # its fields are read directly: this runs for every quote of a year
         ready = loop._ready
         steps = self._feeds[0].steps() if len(self._feeds) == 1 else merge(*(feed.steps() for feed in self._feeds))
-        events = 0
+        events = last_ns = 0
         for ts_ns, _, feed, change in steps:
             due_ns = ts_ns - epoch_ns
             timers = loop._scheduled
-            if ready or (timers and timers[0]._when * NS_PER_S <= due_ns + 1):  # type: ignore[attr-defined]
+            if ts_ns == last_ns:
+                pass
+            elif ready or (timers and timers[0]._when * NS_PER_S <= due_ns + 1):  # type: ignore[attr-defined]
                 await self._reach(due_ns)
             if due_ns > loop._now_ns:
                 loop._now_ns = due_ns
+            last_ns = ts_ns
             feed.apply(ts_ns, change)
             events += 1
-            if ready:
-                await self._drain()
+        await self._drain()
         self.events = events
 
     async def _reach(self, due_ns: int) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from exchange_simulator.simloop import Simulation, run
 from perpkit.backtest.data.funding import FundingTable, read_funding
-from perpkit.backtest.market import HistoryFunding
+from perpkit.backtest.market import HistoryFunding, Player, Step
 from perpkit.backtest.runner import run_one
 from perpkit.backtest.walk_forward import NullTest, null_test_words
 from perpkit.cli.main import run as command
@@ -209,3 +212,28 @@ def test_the_best_of_a_sweep_says_that_it_was_chosen(tmp_path: Path) -> None:
     assert command(["sweep", str(tmp_path / "bot.yaml"), *where, *options]) == 0
     assert "the best of 2 runs" in (tmp_path / "out" / "report.html").read_text()
     assert "the best of 2 runs" in json.loads((tmp_path / "out" / "sweep.json").read_text())[0]["warnings"][0]
+
+
+def test_nobody_sees_one_venues_new_price_beside_anothers_old_one() -> None:
+    """A bot without latency could trade the second venue between two steps of one moment."""
+    seen: list[tuple[int, ...]] = []
+
+    class Moves:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def steps(self) -> Iterator[Step]:
+            for ts_ns in (H, 2 * H):
+                yield ts_ns, self.number, self, ts_ns
+
+        def apply(self, ts_ns: int, change: int) -> None:
+            prices[self.number] = change
+            asyncio.get_running_loop().call_soon(lambda: seen.append(tuple(prices)))
+
+    prices = [0, 0]
+
+    async def play(sim: Simulation) -> None:
+        await Player(sim.loop, 0, [Moves(0), Moves(1)]).play()
+
+    run(play, seed=1, epoch_ns=0)
+    assert set(seen) == {(H, H), (2 * H, 2 * H)}

@@ -9,7 +9,7 @@ from statistics import median
 import pytest
 import yaml
 
-from perpkit.backtest.data.candles import CandleTable, read_candles
+from perpkit.backtest.data.candles import Bar, CandleTable, read_candles
 from perpkit.backtest.data.funding import FundingTable, read_funding
 from perpkit.backtest.data.tables import DataError
 from perpkit.backtest.runner import RunSpec, checked, run_one
@@ -63,6 +63,37 @@ def test_bybit_and_okx_share_a_clock_and_binance_does_not(histories: Path) -> No
     }
     assert apart["okx"] < 5
     assert apart["binance"] > 30
+
+
+def test_bars_of_bybit_and_okx_are_stamped_at_their_middle_and_binances_at_their_open(histories: Path) -> None:
+    """Every close lies within the bar that the other venue has at that moment, and with no other reading of the stamps."""
+
+    def bars(venue: str, stamped: str) -> tuple[Bar, ...]:
+        where = {"exchange": venue, "pair": "BTCUSDT"}
+        table = {"file": THREE, "where": where, "time_zone": "Europe/London", "interval_hours": 8, "time_is": stamped}
+        return read_candles(histories, CandleTable.model_validate(table)).bars
+
+    length = 8 * 3_600 * 10**9
+
+    def within(shown: tuple[Bar, ...], others: tuple[Bar, ...]) -> Decimal:
+        """The share of closes that the other's bar holds, give or take what lies between two venues."""
+        by_start = {bar.ts_ns: bar for bar in others}
+        phase = others[0].ts_ns % length
+        met = []
+        for bar in shown:
+            last_ns = bar.ts_ns + length - 1
+            other = by_start.get((last_ns - phase) // length * length + phase)
+            if other is not None:
+                met.append(other.low * Decimal("0.9992") <= bar.close <= other.high * Decimal("1.0008"))
+        return Decimal(sum(met)) / len(met)
+
+    binance = bars("binance", "open")
+    for venue in ("bybit", "okx"):
+        found = bars(venue, "middle")
+        assert within(found, binance) == within(binance, found) == 1
+        for other in ("open", "close"):
+            found = bars(venue, other)
+            assert min(within(found, binance), within(binance, found)) < Decimal("0.9")
 
 
 @pytest.mark.parametrize("name", [path.name for path in sorted(EXAMPLES.glob("*.yaml"))])

@@ -78,11 +78,16 @@ def run(
             journal_url=_journal(place),
             seed=seed,
         )
+        journal = place.journal or str(home / environment.journal_file)
+        view.say(f"starting {', '.join(bot.name for bot in bots)} in {environment}; log {home / LOG_FILE}")
         try:
             with _logging(home):
-                return OK if asyncio.run(_go(plan)) else WRONG
+                calm = asyncio.run(_go(plan))
         finally:
             view.close()
+        if not json and "://" not in journal:
+            print(f"perpkit report --journal {journal} tells what came of it, perpkit why --journal {journal} why")
+        return OK if calm else WRONG
     except (InvalidConfig, NotifyError, NotAllowed) as e:
         raise Failure("; ".join(str(e).splitlines()), hint="`perpkit config check` explains a file") from e
 

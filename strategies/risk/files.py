@@ -1,6 +1,7 @@
 """Small files in the state folder that processes tell each other things by: whole or not at all, on disk when the call returns."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -25,23 +26,44 @@ def put(path: Path, value: Any, *, sync: bool = True) -> None:
 
 
 def append(path: Path, value: Any) -> None:
-    """Add the value as one line of JSON. Raises OSError."""
+    """Add the value as one line of JSON. Raises OSError, also when only a part of it could be written."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        os.write(handle, msgspec.json.encode(value) + b"\n")
+        line = msgspec.json.encode(value) + b"\n"
+        if _torn(handle):
+            line = b"\n" + line
+        if os.write(handle, line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
+def _torn(handle: int) -> bool:
+    """The last line has no end: a crash cut it off."""
+    end = os.lseek(handle, 0, os.SEEK_END)
+    if not end:
+        return False
+    os.lseek(handle, end - 1, os.SEEK_SET)
+    return os.read(handle, 1) != b"\n"
+
+
 def lines(path: Path) -> list[bytes]:
-    """The complete lines of a file, none when there is no file; one that a crash cut off is left out. Raises OSError."""
+    """The complete lines of a file, none when there is no file; those that a crash cut off are left out. Raises OSError."""
     try:
         text = path.read_bytes()
     except FileNotFoundError:
         return []
-    return [line for line in text.rpartition(b"\n")[0].split(b"\n") if line]
+    return [line for line in text.rpartition(b"\n")[0].split(b"\n") if line and _whole(line)]
+
+
+def _whole(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def remove(path: Path) -> bool:

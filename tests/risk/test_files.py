@@ -1,8 +1,12 @@
 """The small files in the state folder: halt, heartbeat, fence, and what a watchdog did."""
 
+import os
 from pathlib import Path
 
+import pytest
+
 from exchange_clients.model import NS_PER_S
+from strategies.risk import files
 from strategies.risk.fence import Fence, Heartbeat, heartbeats
 from strategies.risk.halt import HaltFile, halt, resume
 
@@ -54,3 +58,22 @@ def test_the_fence_has_one_holder_and_dies_with_it(tmp_path: Path) -> None:
     assert other.take("again")
     (tmp_path / "FENCE.lock").unlink()  # what is left when its holder is gone: the file, and nobody who has the lock
     assert bot.held() is None
+
+
+def test_a_line_that_a_power_cut_left_half_written_costs_neither_the_next_nor_the_start(tmp_path: Path) -> None:
+    """Half a line was never acted upon: orders go out after the whole line is on disk."""
+    path = tmp_path / "watchdog.jsonl"
+    files.append(path, {"n": 1})
+    with path.open("ab") as file:
+        file.write(b'{"n": 2, "quan')
+    assert files.lines(path) == [b'{"n":1}']
+    files.append(path, {"n": 3})
+    assert files.lines(path) == [b'{"n":1}', b'{"n":3}']
+
+
+def test_e08_what_is_not_written_whole_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk takes a part and says so only by the count."""
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: real(handle, data[:5]))
+    with pytest.raises(OSError, match="No space"):
+        files.append(tmp_path / "watchdog.jsonl", {"n": 1})

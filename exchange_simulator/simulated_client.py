@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, ClassVar
 
 import msgspec
@@ -160,8 +161,8 @@ class SimulatedOrderManager(BaseOrderManager):
 
     def encode_place(self, order: Order, instrument: Instrument) -> Command:
         port = _port(self)
-        new = port.venue.new_order(port.account, order.intent, instrument)
-        return self._command(LANES[order.intent.purpose], lambda now_ns: port.venue.exchange.submit(now_ns, new))
+        new, exchange = port.venue.new_order(port.account, order.intent, instrument), port.venue.exchange
+        return self._command(LANES[order.intent.purpose], lambda now_ns: exchange.submit(now_ns, new))
 
     def encode_bracket(self, entry: Order, take_profit: Order | None, stop_loss: Order | None, instrument: Instrument) -> Command:
         port = _port(self)
@@ -180,17 +181,10 @@ class SimulatedOrderManager(BaseOrderManager):
 
     def decode_place(self, reply: Any, order: Order) -> OrderAck:
         placed: CoreOrder = reply
+        venue = _port(self).venue
         if placed.reject_reason is not None:
-            raise _port(self).venue.refusal(placed.reject_reason)
-        info = _port(self).venue.order_info(placed)
-        return OrderAck(
-            client_order_id=order.client_order_id or "",
-            order_id=info.order_id,
-            status=info.status,
-            filled_size=info.filled_size,
-            average_price=info.average_price,
-            ts_venue_ns=info.updated_ns,
-        )
+            raise venue.refusal(placed.reject_reason)
+        return venue.ack(placed, order.client_order_id or "")
 
     def encode_cancel(self, order: Order, instrument: Instrument) -> Command:
         port = _port(self)
@@ -394,13 +388,13 @@ class SimulatedStreams(BaseWebSocketManager):
             ev.MarketChanged: lambda event: self._on_instrument(event.market.symbol),
         }
 
-    @property
+    @cached_property
     def _port(self) -> SimulatedPort:
         port = self.context.port
         assert isinstance(port, SimulatedPort)
         return port
 
-    @property
+    @cached_property
     def _venue(self) -> SimulatedVenue:
         return self._port.venue
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
@@ -32,6 +33,7 @@ from exchange_clients.model import (
     FundingRateSample,
     Instrument,
     MarginMode,
+    OrderAck,
     OrderInfo,
     OrderIntent,
     OrderStatus,
@@ -199,6 +201,16 @@ def market_of(instrument: Instrument) -> core.Market:
     )
 
 
+def _status(order: Order) -> OrderStatus:
+    status = _STATUS[order.status]
+    return OrderStatus.PARTIALLY_FILLED if status is OrderStatus.OPEN and order.filled else status
+
+
+def _average(order: Order) -> Decimal | None:
+    return order.value * order.market.spec.tick_size / order.filled if order.filled else None
+
+
+@lru_cache(maxsize=1_024)
 def leverage_of(initial: int) -> Decimal:
     """1 / initial margin fraction, free of the last digit that the fraction cannot hold (3x)."""
     return (UNIT / Decimal(initial)).quantize(Decimal("1e-8")).normalize() + 0
@@ -409,9 +421,6 @@ class SimulatedVenue:
     def order_info(self, order: Order) -> OrderInfo:
         spec, request = order.market.spec, order.request
         trigger_kind = request.trigger.kind if request.trigger is not None else None
-        status = _STATUS[order.status]
-        if status is OrderStatus.OPEN and order.filled:
-            status = OrderStatus.PARTIALLY_FILLED
         reason = order.reject_reason or order.cancel_reason
         time_in_force = TimeInForce(request.time_in_force.value.upper())
         return OrderInfo(
@@ -421,10 +430,10 @@ class SimulatedVenue:
             side=order.side,
             size=spec.size(order.size),
             price=spec.price(order.price) if order.price else None,
-            status=status,
+            status=_status(order),
             filled_size=spec.size(order.filled),
             remaining_size=spec.size(order.remaining),
-            average_price=order.value * spec.tick_size / order.filled if order.filled else None,
+            average_price=_average(order),
             order_type=_TYPES[request.type, trigger_kind],
             time_in_force=TimeInForce.GTT if request.expires_ns and time_in_force is TimeInForce.GTC else time_in_force,
             post_only=request.post_only is not core.PostOnly.OFF,
@@ -433,6 +442,17 @@ class SimulatedVenue:
             cancel_reason=reason.value if reason is not None else None,
             created_ns=order.created_ns,
             updated_ns=order.updated_ns,
+        )
+
+    def ack(self, order: Order, client_order_id: str) -> OrderAck:
+        """What the answer to placing it says."""
+        return OrderAck(
+            client_order_id=client_order_id,
+            order_id=str(order.id),
+            status=_status(order),
+            filled_size=order.market.spec.size(order.filled),
+            average_price=_average(order),
+            ts_venue_ns=order.updated_ns,
         )
 
     def fill(self, event: ev.OrderFilled) -> Fill:

@@ -285,6 +285,9 @@ def apart(feeds: Iterable[CandleFeed]) -> list[str]:
     for asset, group in by_asset.items():
         for n, one in enumerate(group):
             for other in group[n + 1 :]:
+                if one.closes and other.closes and not one.closes.keys() & other.closes.keys():
+                    hint = "on the way their prices differ by chance, and what looks like profit may be that"
+                    told.append(f"{asset}: bars of {one.venue} and {other.venue} never begin together: {hint}")
                 shared = sorted(abs(one.closes[t] / other.closes[t] - 1) * BPS for t in one.closes.keys() & other.closes.keys())
                 if shared and (median := shared[len(shared) // 2]) > APART_BPS:
                     hint = "another time_zone, or another market? what looks like profit may be the difference"

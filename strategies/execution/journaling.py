@@ -16,6 +16,9 @@ from exchange_clients.transport.offload import Offload
 log = logging.getLogger("strategies.execution")
 
 WRITE_DEADLINE_S = 10.0
+HUNG_DEADLINE_S = 0.5
+HUNG_S = 60.0
+"""For so long after a write that did not return, the next ones are not waited for as long: an exit makes several."""
 KEEP_RECENT = 50
 HEAL_S = 2.0
 MAX_HEAL_S = 30.0
@@ -54,13 +57,18 @@ class AsyncJournal:
         self._observer = guarded(observer)
         self._order = asyncio.Lock()
         self._healing: asyncio.Task[None] | None = None
+        self._hung_until_s = 0.0
         self.recent: deque[DecisionRecord] = deque(maxlen=KEEP_RECENT)
         """The newest decisions that were written, for whoever watches."""
 
     @property
     def degraded(self) -> bool:
-        """True while the database cannot be written and the fallback file stands in: no entry may be sent."""
-        return self.sync.degraded
+        """True while the database cannot be written and the fallback file stands in, or does not answer: no entry may be sent."""
+        return self.sync.degraded or self._hung
+
+    @property
+    def _hung(self) -> bool:
+        return self._hung_until_s > 0 and asyncio.get_running_loop().time() < self._hung_until_s
 
     async def write(self, *records: Record, pair_id: str = "", or_fallback: bool = False) -> tuple[bool, ...]:
         """As `Journal.write`.
@@ -98,10 +106,13 @@ class AsyncJournal:
         names = ",".join(type(r).__name__ for r in records)
         async with self._order:
             self._observer("journal.before", pair_id, records=names)
+            deadline_s = HUNG_DEADLINE_S if self._hung else WRITE_DEADLINE_S
             try:
                 write: Callable[[], tuple[bool, ...]] = partial(self.sync.write, *records, or_fallback=or_fallback)
-                fresh = await self._offload.run(write, deadline_s=WRITE_DEADLINE_S)
+                fresh = await self._offload.run(write, deadline_s=deadline_s)
             except TimeoutError as e:
-                raise JournalBusy(f"the journal did not answer for {WRITE_DEADLINE_S:g} s") from e
+                self._hung_until_s = asyncio.get_running_loop().time() + HUNG_S
+                raise JournalBusy(f"the journal did not answer for {deadline_s:g} s") from e
+            self._hung_until_s = 0.0
             self._observer("journal.after", pair_id, records=names)
             return fresh

@@ -301,9 +301,9 @@ MUTANTS = (
     Mutant(
         "E18",
         "an exit needs a book",
-        f"{EXECUTION}/leg.py",
-        "            if not reduce:\n                raise\n        try:\n            mark",
-        "            raise\n        try:\n            mark",
+        f"{EXECUTION}/quotes.py",
+        "        if not reduce:\n            raise\n",
+        "        raise\n",
         f"{ENGINE} -k e18_exits",
     ),
     Mutant(
@@ -415,8 +415,8 @@ MUTANTS = (
         "E35",
         "resting entries are left behind",
         f"{EXECUTION}/decide.py",
-        "            return [Cancel(lead_leg)] if lead.busy and (view.mispriced or not view.may_enter) else [Pause.WAIT]\n",
-        "            return [Pause.WAIT]\n",
+        "    off: list[Step] = [Cancel(lead_leg)] if lead.busy and (view.mispriced or not view.may_enter) else []\n",
+        "    off: list[Step] = []\n",
         f"{ENGINE} -k e35",
     ),
 )

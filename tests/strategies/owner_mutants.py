@@ -14,8 +14,8 @@ OWNER_MUTANTS = (
         "E9",
         "to what both legs are to shrink is not on record",
         f"{EXECUTION}/pair.py",
-        "            plan=msgspec.json.encode(self.plan).decode() if self.plan.keep is not None else before.plan,\n",
-        "            plan=before.plan,\n",
+        "            if self.plan.keep is not None or self.plan.closing is not None:\n",
+        "            if self.plan.closing is not None:\n",
         f"{SHRINK} -k killed",
     ),
     Mutant(

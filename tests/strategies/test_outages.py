@@ -401,3 +401,29 @@ def test_e19_two_operators_that_resume_at_once_start_one_task(tmp_path: Path) ->
         assert runner.state is PairState.HEDGED
 
     run_stack(tmp_path, main)
+
+
+def test_e08_e18_a_disk_that_never_answers_holds_up_an_exit_once(tmp_path: Path) -> None:
+    class Hung:
+        async def run(self, fn: Any, *args: Any, deadline_s: float = 10.0) -> Any:
+            await asyncio.sleep(deadline_s)
+            raise TimeoutError
+
+        def close(self) -> None: ...
+
+    async def main(s: Stack) -> None:
+        record = await s.open(quantity="0.02", slice_="0.005")
+        assert s.engine is not None
+        journal: Any = s.engine.journal
+        working, journal._offload = journal._offload, Hung()
+        began = asyncio.get_running_loop().time()
+        closing = asyncio.create_task(s.close(record.pair_id))
+        await until(lambda: set(s.positions().values()) == {D(0)}, 600)
+        assert asyncio.get_running_loop().time() - began < 60
+        assert (await closing).state is PairState.CLOSED
+        assert s.engine.entry_block() == "the journal cannot be written; records are in the fallback file"
+        journal._offload = working
+        await asyncio.sleep(40)
+        assert s.engine.entry_block() is None
+
+    run_stack(tmp_path, main)

@@ -50,6 +50,15 @@ def test_bars_that_begin_after_the_run_are_a_gap(tmp_path: Path) -> None:
     assert found.gaps == ("alpha: no bars from 2024-01-01 00:00 to 2024-01-01 05:00: the market was not readable",)
 
 
+def test_bars_that_never_begin_together_are_told(tmp_path: Path) -> None:
+    flat(tmp_path / "alpha.csv", 100, 7)
+    write(tmp_path / "beta.csv", "time,open,high,low,close", ((stamp(n - 0.5), 100, 100, 100, 100) for n in range(8)))
+    for name in ("alpha", "beta"):
+        funding(tmp_path / f"{name}_funding.csv", 0, every=8, hours=8)
+    (warning,) = run_one(spec(values(), tmp_path, 0, 6)).warnings
+    assert warning.startswith("X: bars of alpha and beta never begin together")
+
+
 def test_quotes_that_stop_are_told_and_none_is_lost(tmp_path: Path) -> None:
     flat(tmp_path / "alpha.csv", 100, 13)
     rows = [(stamp(n), "99.99", 50, "100.01", 50) for n in (0, 0.5, 1, 4, 4.5)]

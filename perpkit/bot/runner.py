@@ -19,8 +19,8 @@ from exchange_clients.model import NS_PER_MS, PositionMode
 from exchange_clients.transport.runtime import Runtime
 from perpkit.bot.assemble import Bots, assembled
 from perpkit.bot.closing import open_owners, world_of
-from perpkit.bot.config import BotConfig
-from perpkit.bot.control import ControlServer
+from perpkit.bot.config import BotConfig, InvalidConfig
+from perpkit.bot.control import ControlConfig, ControlServer
 from perpkit.bot.environments import Environment, Resolver, Surroundings, surroundings
 from perpkit.bot.notify import Notifier, Target
 from perpkit.bot.operations import Operations
@@ -163,6 +163,7 @@ class Run:
             journal = Journal.open(url)
             stack.callback(journal.close)
             check_journal(journal, self.environment, self.configs)
+            control = control_of(self.configs)
             mine = {(config.strategy, config.account) for config in self.configs}
             self._open = [owner_id(owner) for owner in open_owners(journal) if (owner.strategy, owner.account) in mine]
             around = await stack.enter_async_context(
@@ -198,7 +199,7 @@ class Run:
                 )
             )
             operations = Operations(bots, folder=self.state or self.home, configs=self.reload)
-            for control in [c for c in (config.control_config for config in self.configs) if c is not None][:1]:
+            if control is not None:
                 local = Path(url.removeprefix("sqlite:///") + ".control") if url.startswith("sqlite:///") else None
                 server = await stack.enter_async_context(ControlServer(control, operations, journal, runtime, local_file=local))
                 self.view.say(f"control API at {server.url}")
@@ -229,6 +230,18 @@ class Run:
             if self._watch is not None:
                 self._watch.stopped(bot.name, bot.run.ending)
             self.view.say(f"{bot.name}: left {bot.run.ending}")
+
+
+def control_of(configs: Sequence[BotConfig]) -> ControlConfig | None:
+    """Where the control API of the process listens: one serves all its bots.
+
+    Raises:
+        InvalidConfig: two bots ask for different ones.
+    """
+    asked = [control for config in configs if (control := config.control_config) is not None]
+    if any(control != asked[0] for control in asked):
+        raise InvalidConfig(["control: bots of one process share one control API, and these ask for different ones: say it in one file"])
+    return asked[0] if asked else None
 
 
 def check_journal(journal: Journal, environment: Environment, configs: Sequence[BotConfig]) -> None:

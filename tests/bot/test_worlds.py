@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,9 @@ from exchange_clients.signing import Credentials
 from exchange_clients.spec import VenueSpec
 from exchange_simulator.paper_client import PaperClient
 from perpkit.bot.closing import NotReal, check_real
-from perpkit.bot.config import InvalidConfig, load
+from perpkit.bot.config import BotConfig, InvalidConfig, load, parse
 from perpkit.bot.environments import Environment, surroundings
-from perpkit.bot.runner import NotAllowed
+from perpkit.bot.runner import NotAllowed, control_of
 from perpkit.cli.failure import Failure
 from perpkit.cli.options import Store
 from perpkit.cli.positions import positions
@@ -149,6 +150,17 @@ def test_real_orders_never_answer_virtual_positions_whatever_the_clock_said(tmp_
     with pytest.raises(NotReal, match="was opened in paper"):
         check_real(journal, journal.pairs())
     journal.close()
+
+
+def test_a_control_api_that_would_be_passed_over_is_told() -> None:
+    def bot(account: str, **more: Any) -> BotConfig:
+        return parse({"strategy": "funding_arbitrage", "account": account, "venues": ["lighter", "hyperliquid"], **more})
+
+    one = control_of([bot("a"), bot("b", control={"port": 9000}), bot("c", control={"port": 9000})])
+    assert one is not None
+    assert one.port == 9000
+    with pytest.raises(InvalidConfig, match="share one control API"):
+        control_of([bot("a", control={"port": 9000}), bot("b", control={"port": 9000, "reads_without_key": True})])
 
 
 def _a_pair(home: Path, config: str, account: str = "main", *, environment: str = "live", started_at: int = 1) -> None:

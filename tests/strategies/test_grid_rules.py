@@ -33,7 +33,7 @@ from strategies.implementations.grid.view import (
 from strategies.reload import tighten
 from tests.strategies.instruments import instrument
 
-BTC = instrument("toy", step="0.001", tick="0.5", min_quantity="0.001", min_notional="10")
+BTC = instrument("toy", step="0.0001", tick="0.5", min_quantity="0.001", min_notional="10")
 START_NS = 1_000_000 * NS_PER_S
 
 
@@ -79,7 +79,7 @@ def test_an_empty_grid_enters_behind_its_own_touch() -> None:
     order = only(decide(look(GridState())), Place)
     assert (order.role, order.side, order.price, order.quantity) == (Role.ENTRY, Side.BUY, D("9999.5"), D("0.1"))
     order = only(decide(look(GridState(), config(direction="sell"))), Place)
-    assert (order.side, order.price, order.quantity) == (Side.SELL, D("10000.5"), D("0.099"))
+    assert (order.side, order.price, order.quantity) == (Side.SELL, D("10000.5"), D("0.0999"))
 
 
 def test_the_tick_multiplier_keeps_its_distance_from_the_other_side() -> None:
@@ -693,3 +693,26 @@ def test_a_stop_ends_flat_whatever_came_before(steps: list[tuple[Any, ...]]) -> 
     assert toy.state.phase is Phase.HALTED
     assert not toy.live
     assert toy.own == 0 or not tradable(BTC, abs(toy.own), D(4900))
+
+
+def test_a_skewed_ladder_stays_where_it_is_while_the_market_does() -> None:
+    c = two_sided({"levels_per_side": 3, "skew": 4, "recentre_min_seconds": 60})
+    state = GridState(lots=tuple(lot(str(i)) for i in range(3)))
+    moves = 0
+    for n in range(1, 6):
+        at_ns = START_NS + n * 61 * NS_PER_S
+        found = [a for a in decide(look(state, c, now_ns=at_ns, touch_ns=at_ns, mid=str(9990 + n % 2))) if isinstance(a, Recentre)]
+        for action in found:
+            state, moves = applied(state, action, at_ns), moves + 1
+    assert moves == 1
+    assert state.reference is not None
+    assert state.reference < D(9700)  # against a full inventory
+
+
+def test_less_than_a_step_is_no_reason_to_take_a_take_profit_off() -> None:
+    held = lot(quantity="0.10005")
+    state = GridState(lots=(held,), orders=(exit_of(held, "0.1"),))
+    assert not [a for a in decide(look(state, config(max_orders=1))) if isinstance(a, Cancel | Place)]
+    held = lot(quantity="0.10055")
+    state = GridState(lots=(held,), orders=(exit_of(held, "0.1"),))
+    assert only(decide(look(state, config(max_orders=1))), Cancel) == Cancel("tp", "grow")

@@ -34,7 +34,7 @@ class TwoSidedConfig(BaseModel):
     """The ladder of mode `two_sided`.
 
     `levels_per_side`: entries on each side, `grid_step` apart from the reference price and from each other. `recentre_drift_steps`: the
-    ladder moves when the price is so many steps away from the reference, not more often than every `recentre_min_seconds`.
+    ladder moves when it should stand so many steps away from its reference, not more often than every `recentre_min_seconds`.
     `max_inventory_usd`: no entry that could take the position beyond this value; left out, it is one side of the ladder.
     `skew`: steps by which the ladder is shifted against a full inventory when it is recentred (0: symmetric).
     `stop_low`, `stop_high`, `pause_low`, `pause_high`: as `stop_price` and `pause_price`, below and above.

@@ -194,10 +194,8 @@ def _recentre(v: GridView, touch: Quote) -> Recentre | None:
     wanted = touch.mid * (1 - t.skew * v.config.step * filled)
     if s.reference is None:
         return Recentre(wanted, "the first ladder")
-    drift = abs(touch.mid - s.reference) / (s.reference * v.config.step)
+    drift = abs(wanted - s.reference) / (s.reference * v.config.step)
     waited = (v.now_ns - s.recentred_ns) / NS_PER_S
     if drift < t.recentre_drift_steps or waited < t.recentre_min_seconds:
         return None
-    if s.reference == wanted:
-        return None
-    return Recentre(wanted, f"the market is {drift:.2f} steps from {s.reference:f}, limit {t.recentre_drift_steps}")
+    return Recentre(wanted, f"it should stand {drift:.2f} steps from {s.reference:f}, limit {t.recentre_drift_steps}")

@@ -170,8 +170,10 @@ def _protecting(v: GridView, lot: Lot) -> tuple[list[Action], bool]:
         ], False
     fed = any(o.lot == lot.lot_id for o in v.state.entries())
     standing = [o for o in exits if not o.cancelling]
-    if not fed and standing and tradable(v.instrument, standing[-1].remaining + free, price):
-        return [Cancel(standing[-1].client_order_id, "grow")], False
+    if not fed and standing:
+        grown = v.instrument.round_quantity(standing[-1].remaining + free)
+        if grown > standing[-1].remaining and tradable(v.instrument, grown, price):
+            return [Cancel(standing[-1].client_order_id, "grow")], False
     return [], True
 
 

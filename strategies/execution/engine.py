@@ -179,6 +179,8 @@ class ExecutionEngine:
         block = self.entry_block(long, short)
         if block is not None:
             raise EntryRefused("entry_block", block)
+        if plan.long_instrument == plan.short_instrument:
+            raise EntryRefused("market", f"{plan.long_instrument} cannot hedge itself: the venue nets both legs to nothing")
         if plan.worst_naked_usd > plan.limits.naked_cap_usd:
             raise EntryRefused("naked_cap_usd", f"one slice is worth {plan.worst_naked_usd:.2f}, the cap is {plan.limits.naked_cap_usd}")
         listings = {

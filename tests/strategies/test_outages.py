@@ -17,6 +17,7 @@ from strategies.execution.desk import Ticket
 from strategies.execution.emulated.base import OrderView, Place, Price, RoleView, Seen
 from strategies.execution.emulated.exits import STOP, Exits, decide_exits
 from strategies.execution.emulated.trailing import Trailing
+from strategies.execution.engine import EntryRefused
 from strategies.execution.plan import Tactic
 from tests.strategies.desk_stack import DeskStack, run_desk, until
 from tests.strategies.stack import Stack, commands_of, run_stack
@@ -425,5 +426,14 @@ def test_e08_e18_a_disk_that_never_answers_holds_up_an_exit_once(tmp_path: Path)
         journal._offload = working
         await asyncio.sleep(40)
         assert s.engine.entry_block() is None
+
+    run_stack(tmp_path, main)
+
+
+def test_a_market_is_no_hedge_of_itself(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        with pytest.raises(EntryRefused, match="cannot hedge itself"):
+            await s.open(long="lighter", short="lighter")
+        assert sum(venue.commands() for venue in s.venues.values()) == 0
 
     run_stack(tmp_path, main)

@@ -188,8 +188,7 @@ class Notifier:
         self.sent = self.failed = self.dropped = self.repeated = 0
         self._limits = limits or NotifyLimits()
         self._clock, self._name = clock, name
-        self._offload = offload or ThreadOffload(workers=max(1, len(targets)), name="perpkit-notify")
-        self._lines = [_Line(target, self) for target in targets]
+        self._lines = [_Line(target, self, offload or ThreadOffload(workers=1, name="perpkit-notify")) for target in targets]
         self._told: OrderedDict[tuple[NoticeKind, str], tuple[float, int]] = OrderedDict()
         self._complained_s: float | None = None
 
@@ -214,7 +213,6 @@ class Notifier:
                 log.warning("notify.unsent count=%d", left)
         for line in self._lines:
             await line.stop()
-        self._offload.close()
 
     def post(self, kind: NoticeKind, title: str, text: str = "", *, key: str = "") -> bool:
         """Tell it; False when nobody is told (the same news a moment ago, or no target for this kind). Returns at once, raises nothing."""
@@ -243,11 +241,11 @@ class Notifier:
 
 
 class _Line:
-    """The way to one target: one message after the other, so that a slow target holds up no other."""
+    """The way to one target: one message after the other on a thread of its own, so that a target that hangs holds up no other."""
 
-    def __init__(self, target: Target, notifier: Notifier) -> None:
-        self.target, self._notifier = target, notifier
-        self._limits, self._offload, self._clock = notifier._limits, notifier._offload, notifier._clock
+    def __init__(self, target: Target, notifier: Notifier, offload: Offload) -> None:
+        self.target, self._notifier, self._offload = target, notifier, offload
+        self._limits, self._clock = notifier._limits, notifier._clock
         self.queue: deque[Notice] = deque()
         self.idle = asyncio.Event()
         self.idle.set()
@@ -263,6 +261,7 @@ class _Line:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        self._offload.close()
 
     def put(self, notice: Notice, now: float) -> bool:
         while self._minute and now - self._minute[0] >= 60:

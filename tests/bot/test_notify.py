@@ -315,3 +315,26 @@ def test_a_danger_that_grows_is_news_and_so_is_whatever_needs_a_human() -> None:
         ]
 
     play(main)
+
+
+async def test_a_target_that_hangs_takes_no_thread_from_the_others() -> None:
+    """Real threads: a call that hangs keeps its thread beyond its deadline, and each new try would take another."""
+    free, took = threading.Event(), []
+
+    def hang(title: str, text: str, urgent: bool) -> bool:
+        free.wait(10)
+        return False
+
+    def take(title: str, text: str, urgent: bool) -> bool:
+        took.append(title)
+        return True
+
+    everything = frozenset(NoticeKind)
+    limits = NotifyLimits(send_deadline_s=0.1, pause_s=0.01, flush_s=0.01)
+    async with Notifier([Target("a", hang, everything), Target("b", take, everything)], SystemClock(), limits=limits) as notifier:
+        notifier.post(NoticeKind.HALT, "one")
+        await asyncio.sleep(0.6)
+        notifier.post(NoticeKind.HALT, "two")
+        await asyncio.sleep(0.3)
+    free.set()
+    assert took == ["perpkit: one", "perpkit: two"]

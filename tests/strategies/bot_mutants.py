@@ -23,10 +23,10 @@ BOT_MUTANTS = (
         "E40",
         "the client that brings paper its prices has keys",
         "perpkit/bot/environments.py",
-        "            client = venues.create_client(venue, settings, None, runtime=runtime)\n",
+        "            live = venues.create_client(venue, settings, None, runtime=runtime)\n",
         "            from os import environ\n\n"
         "            known = Credentials.from_env(venues.get(venue).spec, environ=environ)\n"
-        "            client = venues.create_client(venue, settings, known, runtime=runtime)\n",
+        "            live = venues.create_client(venue, settings, known, runtime=runtime)\n",
         "tests/bot/test_environments.py -k e40",
     ),
     Mutant(
@@ -97,7 +97,7 @@ BOT_MUTANTS = (
         "E41",
         "keys are kept as they are",
         "perpkit/bot/apikeys.py",
-        "    return hashlib.sha256(shown.encode()).hexdigest()\n",
+        '    return hashlib.sha256(shown.encode(errors="surrogateescape")).hexdigest()\n',
         "    return shown\n",
         "tests/bot/test_control.py -k e41",
     ),

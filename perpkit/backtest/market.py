@@ -499,5 +499,5 @@ def feed_of(market: Market, model: MarketModel, root: Path, start_ns: int, end_n
     assert model.stream is not None
     path = root / model.stream.file
     if not path.is_file():
-        raise DataError(model.stream.file, "there is no such file", f"looked in {root}")
+        raise DataError(model.stream.file, "there is no such file", f"looked in {root.absolute()}; --data names the folder")
     return StreamFeed(market, path, model.stream, start_ns, end_ns)

@@ -166,7 +166,7 @@ async def _play(
         times = even(spec.from_ns, spec.to_ns, config.samples)
         feeds.append(Ticks(1_000_000, moves(list(feeds)), recorder.look))
         feeds.append(Ticks(1_000_001, times, partial(_sample, recorder, spec, progress)))
-        _first_prices(stages, spec.from_ns)
+        _first_prices(stages, spec.from_ns, spec.to_ns)
         player = Player(sim.loop, spec.from_ns, feeds)
         async with AsyncExitStack() as stack:
             clients = {bot.account: {name: stage.client for name, stage in stages.items()}}
@@ -193,14 +193,14 @@ def _sample(recorder: Recorder, spec: RunSpec, progress: Progress | None, ts_ns:
         progress((ts_ns - spec.from_ns) / (spec.to_ns - spec.from_ns))
 
 
-def _first_prices(stages: Mapping[str, Stage], from_ns: int) -> None:
+def _first_prices(stages: Mapping[str, Stage], from_ns: int, to_ns: int) -> None:
     """Bars say what the price is when the bot starts; quotes and streams begin with their first record."""
     for stage in stages.values():
         for feed in stage.feeds:
             if isinstance(feed, CandleFeed):
                 feed.prime()
             if not isinstance(feed, IntervalFeed) and next(iter(feed.steps()), None) is None:
-                raise InvalidSpec(f"{stage.name}: there is no data after {iso_minute(from_ns)}")
+                raise InvalidSpec(f"{stage.name}: there is no data between --from {iso_minute(from_ns)} and --to {iso_minute(to_ns)}")
 
 
 async def _trade(bots: Bots, player: Player) -> None:

@@ -79,7 +79,7 @@ class Store:
     """Where the journal is."""
 
     home: Path | None = None
-    "State folder; default $PERPKIT_HOME, else ~/.local/share/perpkit (the demo: .perpkit-demo)."
+    "State folder; default $PERPKIT_HOME, else ~/.local/share/perpkit (perpkit demo: .perpkit-demo)."
     journal: str | None = None
     "Journal as a file or database URL, instead of the one in the state folder."
 

@@ -129,7 +129,7 @@ def _from_file(path: Path) -> "list[Account]":
 
 def _venues(named: Sequence[str] | None, store: Store | None, target: Target) -> dict[str, str | None]:
     """Venue -> its environment where the journal knows it."""
-    from perpkit.bot.closing import open_owners
+    from perpkit.bot.closing import NotReal, check_real, open_owners
     from perpkit.cli.clients import worlds_of
     from strategies.execution.ledger.owners import markets
 
@@ -138,7 +138,10 @@ def _venues(named: Sequence[str] | None, store: Store | None, target: Target) ->
     journal = (store or Store()).read()
     try:
         owners = open_owners(journal)
+        check_real(journal, owners)
         worlds = worlds_of(journal, owners, target)
+    except NotReal as e:
+        raise Failure(str(e), hint="no venue knows it: write its positions into a file and give it as --positions FILE") from None
     finally:
         journal.close()
     return {market.venue: worlds.get(market.venue) for owner in owners for market in markets(owner)}

@@ -154,7 +154,7 @@ def rows(root: Path, table: Table) -> Iterator[Cells]:
     """
     path = root / table.file
     if not path.is_file():
-        raise DataError(str(table.file), "there is no such file", f"looked in {root}")
+        raise DataError(str(table.file), "there is no such file", f"looked in {root.absolute()}; --data names the folder")
     picked = 0
     names: dict[str, str] | None = None
     for line, values in _read(path, table.file):

@@ -191,6 +191,8 @@ def test_no_venue_is_asked_about_a_virtual_account(environment: str, home: Path,
     legs = json.loads(capsys.readouterr().out)["legs"]
     assert [leg["own"] for leg in legs] == ["0.02", "-0.02"]
     assert {leg["note"] for leg in legs} == {f"{environment}: a virtual account, asked of nobody"}
+    assert run(["stress", "--home", str(home)]) == 2
+    assert f"pair-abc was opened in {environment}: its account is virtual" in capsys.readouterr().err
 
 
 def test_a_missing_journal_names_those_of_other_environments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

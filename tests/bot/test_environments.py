@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -293,8 +294,8 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def reachable(root: object, kinds: tuple[type, ...], *, limit: int = 2_000_000) -> list[object]:
-    """Objects of these kinds that can be reached from an object without leaving through a module."""
-    seen, waiting, found = {id(root)}, deque([root]), []
+    """Objects of these kinds that can be reached from an object without leaving through a module, or a function's view of one."""
+    seen, waiting, found = {id(root), *(id(vars(module)) for module in tuple(sys.modules.values()))}, deque([root]), []
     while waiting and len(seen) < limit:
         for other in gc.get_referents(waiting.popleft()):
             if id(other) in seen or inspect.ismodule(other) or inspect.isclass(other):

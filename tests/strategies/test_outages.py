@@ -20,7 +20,7 @@ from strategies.execution.emulated.trailing import Trailing
 from strategies.execution.engine import EntryRefused
 from strategies.execution.plan import Tactic
 from tests.strategies.desk_stack import DeskStack, run_desk, until
-from tests.strategies.stack import Stack, commands_of, run_stack
+from tests.strategies.stack import MID, Stack, commands_of, run_stack
 from tests.strategies.test_decide import A, leg, view
 
 D = Decimal
@@ -435,5 +435,27 @@ def test_a_market_is_no_hedge_of_itself(tmp_path: Path) -> None:
         with pytest.raises(EntryRefused, match="cannot hedge itself"):
             await s.open(long="lighter", short="lighter")
         assert sum(venue.commands() for venue in s.venues.values()) == 0
+
+    run_stack(tmp_path, main)
+
+
+def test_e18_an_exit_does_not_follow_quotes_that_were_pulled(tmp_path: Path) -> None:
+    """The bid stands at half the mark for some seconds: what is held is not sold there, and is sold when the bids are back."""
+
+    async def main(s: Stack) -> None:
+        record = await s.open()
+        venue = s.venues[record.long_venue]
+        market = venue.exchange.markets[venue.symbol].spec
+        half, ask = market.to_ticks(MID / 2), market.to_ticks(MID * D("1.0001"))
+        size = market.to_steps(D(1))
+        venue.exchange.set_levels(venue.now(), venue.symbol, [(half, size)], [(ask, size)])
+        await asyncio.sleep(1)
+        closing = asyncio.create_task(s.close(record.pair_id))
+        await asyncio.sleep(4)
+        venue.book()
+        assert (await closing).state is PairState.CLOSED
+        assert s.journal is not None
+        sold = [f.price for f in s.journal.fills(record.pair_id) if f.leg is Leg.LONG and f.side == "sell"]
+        assert min(sold) > MID * D("0.96"), sold
 
     run_stack(tmp_path, main)

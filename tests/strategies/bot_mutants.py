@@ -101,4 +101,20 @@ BOT_MUTANTS = (
         "    return shown\n",
         "tests/bot/test_control.py -k e41",
     ),
+    Mutant(
+        "E8",
+        "what a watchdog sent is not taken in before a close",
+        "perpkit/bot/closing.py",
+        "            await takeover.take_in(folder, engine.journal, strategy, account)\n",
+        "            pass\n",
+        "tests/bot/test_taken_over.py",
+    ),
+    Mutant(
+        "E22",
+        "a rate that no record tells is known",
+        "perpkit/backtest/market.py",
+        "        return at > 0 and ts_ns - times[at - 1] <= interval_ns\n\n    def settle",
+        "        return True\n\n    def settle",
+        "tests/backtest/test_flattery.py -k e22",
+    ),
 )

@@ -219,4 +219,12 @@ DESK_MUTANTS = (
         "        if False:\n",
         "tests/strategies/test_desk.py -k e02",
     ),
+    Mutant(
+        "E31",
+        "a crossed touch counts",
+        "strategies/execution/emulated/prices.py",
+        "        if 0 < price.bid <= price.ask:\n",
+        "        if 0 < price.bid:\n",
+        "tests/strategies/test_outages.py -k crossed",
+    ),
 )

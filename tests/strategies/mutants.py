@@ -2,6 +2,7 @@
 
     python -m tests.strategies.mutants            all of them, in a copy of the tree
     python -m tests.strategies.mutants E13 E17    those of some invariants
+    python -m tests.strategies.mutants pulled     those whose description holds the word
 
 Exit code 1 when a mutant survives. docs/mutants.md is this list for people; a test keeps the two and the sources together.
 """
@@ -468,7 +469,7 @@ def main(wanted: list[str]) -> int:
             shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
         for mutant in every():
-            if wanted and mutant.invariant not in wanted:
+            if wanted and mutant.invariant not in wanted and not any(word in mutant.broken for word in wanted):
                 continue
             lives = survives(mutant, copy)
             alive += lives

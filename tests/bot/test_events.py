@@ -16,6 +16,7 @@ from database.connect import sqlite_url
 from database.journal import Journal
 from exchange_clients.book import BookChange
 from exchange_clients.model import NS_PER_S, Fill, Instrument, InstrumentId, OrderInfo, Trade
+from exchange_clients.transport.clock import VirtualClock
 from exchange_simulator.core.types import Side
 from exchange_simulator.simloop import Simulation, run
 from exchange_simulator.simulated_client import SimulatedClient
@@ -241,7 +242,9 @@ def test_cycles_go_on_when_the_clock_of_the_machine_is_set(tmp_path: Path, hours
 
     async def act(p: Playing) -> None:
         await p.sleep(30)
-        p.sim.runtime.clock._epoch_ns += hours * 3600 * NS_PER_S
+        clock = p.sim.runtime.clock
+        assert isinstance(clock, VirtualClock)
+        clock._epoch_ns += hours * 3600 * NS_PER_S
         p.strategy.looked_at.clear()
         await p.sleep(200)
         assert 2 <= len(p.strategy.looked_at) <= 4

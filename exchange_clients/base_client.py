@@ -133,6 +133,13 @@ class BaseExchangeClient:
     def capabilities(self) -> Capabilities:
         return self.spec.capabilities
 
+    @property
+    def account_identity(self) -> str:
+        """Which account of which environment this client acts for, in public words: equal for all keys of one account, as far as a venue
+        lets keys be told from accounts. "" while it is not known, at the latest known once connected with keys."""
+        identity = self.account_manager.identity
+        return f"{self.config.environment}:{identity}" if identity else ""
+
     def get_exchange_name(self) -> str:
         return self.spec.name
 
@@ -150,7 +157,7 @@ class BaseExchangeClient:
 
         Raises:
             AuthError: the key does not act for the account.
-            VenueError: anything else that failed; what was opened is closed again.
+            VenueError: anything else that failed; what was opened is closed again. Whoever watches stays subscribed: it may be tried again.
         """
         try:
             await self.measure_clock_offset()
@@ -166,18 +173,21 @@ class BaseExchangeClient:
                 self._tasks.append(asyncio.create_task(self._reconcile_after_gaps(), name=f"{self.spec.name}-reconcile"))
             self._tasks.append(asyncio.create_task(self.loop_lag.run(), name=f"{self.spec.name}-loop-lag"))
         except BaseException:
-            await self.disconnect()
+            await self._close()
             raise
 
     async def disconnect(self) -> None:
         """Leaves no task, socket or thread. Orders stay at the venue: cancel first what should not."""
+        await self._close()
+        self.context.hub.close()
+
+    async def _close(self) -> None:
         self.context.entries_allowed = False
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.ws_manager.disconnect()
-        self.context.hub.close()
         await self.context.rest.close()
         if self.context.owns_runtime:
             self.context.runtime.offload.close()

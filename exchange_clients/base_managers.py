@@ -733,6 +733,16 @@ class BasePositionManager(BaseManager):
 class BaseAccountManager(BaseManager):
     """Balance, fees, leverage and margin."""
 
+    @property
+    def identity(self) -> str:
+        """Names the account in public, whichever of its keys signs; "" without keys, or where only the venue knows and was not asked yet.
+
+        It begins with `key-` where nothing tells two keys of one account from keys of two accounts.
+        """
+        signer = self.context.signer
+        address = "" if signer is None else signer.address
+        return address.lower() if address.startswith("0x") else address
+
     async def verify_credentials(self) -> None:
         """Prove that the key acts for the account.
 

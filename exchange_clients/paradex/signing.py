@@ -316,6 +316,11 @@ class ParadexSigner:
         identity = self.identity
         return f"0x{identity.account if identity.account is not None else identity.public_key:x}"
 
+    @property
+    def known_account(self) -> int | None:
+        """The main account's address; None until `account` has derived it."""
+        return self._account
+
     def _venue(self) -> RestTransport:
         if self._rest is None:
             raise ConfigError("the signer is not attached to a client", venue=VENUE)

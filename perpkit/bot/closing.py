@@ -21,6 +21,7 @@ from strategies.execution.ledger.owners import Owner, markets, owner_id
 from strategies.execution.ownership import Ownership
 from strategies.risk import takeover
 from strategies.risk.fence import Fence
+from strategies.risk.identity import require_bots_own
 
 log = logging.getLogger("perpkit.bot")
 
@@ -130,6 +131,7 @@ async def close_here(
     All open pairs and holdings of the same bots are taken over too, as after a restart: what is unproved there is proved, nothing is added.
 
     Raises:
+        WrongAccount: the keys are not of the accounts that these bots trade; nothing was sent.
         VenueError: a venue cannot be reached or does not take the keys; nothing was sent.
     """
     ownership = Ownership(journal)
@@ -150,6 +152,9 @@ async def close_here(
                     stack.push_async_callback(client.disconnect)
                     await client.connect()
                     clients[venue, account] = client
+        if folder is not None:
+            for strategy, account in bots:  # all, before the first of them is acted for
+                require_bots_own(folder, strategy, account, {v: c for (v, named), c in clients.items() if named == account})
         ends: list[asyncio.Task[object]] = []
         for (strategy, account), owners in bots.items():
             own = {venue: client for (venue, named), client in clients.items() if named == account}
@@ -177,7 +182,12 @@ async def taken_over(
     """Engine and desk over everything that a bot left open, as after its restart; at the end what would add is off the books.
 
     `folder`: the state folder, where a watchdog wrote down what it sent for that bot: those fills are its own.
+
+    Raises:
+        WrongAccount: the bot's heartbeat there names other accounts than these clients act for.
     """
+    if folder is not None:
+        require_bots_own(folder, strategy, account, clients)
     engine = ExecutionEngine(journal, clients, runtime, strategy=strategy, account=account, ownership=ownership)
     desk = Desk.beside(engine, runtime)
     try:

@@ -23,7 +23,7 @@ from exchange_clients.transport.runtime import Runtime
 from strategies.execution.guard import OrderCheck
 from strategies.execution.journaling import AsyncJournal, Observer, nobody
 
-from . import daily, divergence, memory, opens, takeover
+from . import daily, divergence, identity, memory, opens, takeover
 from .amounts import Amounts
 from .breakers import Breaker
 from .dead_man import DeadMan
@@ -91,6 +91,8 @@ class RiskEngine:
         self._heart = None if self._folder is None else Heartbeat(self._folder, strategy, account)
         self._looked: tuple[float, int] | None = None
         """When the state folder was looked at: asyncio time and wall time."""
+        self._accounts: dict[str, str] = {}
+        """Venue -> the account it is traded on; of venues that are gone from the configuration, the last one."""
         self._next_beat_s = self._next_daily_s = 0.0
         self._sent: deque[float] = deque()
         self._dirty: set[str] = set()
@@ -114,7 +116,11 @@ class RiskEngine:
         """Beat, wait while a watchdog acts in our place, take in what it did, recall breakers and the day; then watch.
 
         Call it before the engines start. A venue that cannot be asked now is asked again later; until then nothing is entered there.
+
+        Raises:
+            WrongAccount: something is open on another account than the one these clients act for.
         """
+        self._know_accounts()
         memory.recall(self, self._journal.sync)
         await self._tick()
         while self.fenced is not None:
@@ -125,6 +131,16 @@ class RiskEngine:
         await self._audit()
         self._tasks = [asyncio.create_task(self._ticks(), name="risk:tick"), asyncio.create_task(self._checks(), name="risk:check")]
         self._tasks += [asyncio.create_task(d.run(), name=f"risk:dead-man:{v}") for v, d in self.dead_men.items() if d.able]
+
+    def _know_accounts(self) -> None:
+        """What is open belongs to the accounts of the last beat: with others it would look closed on one venue, and the rest be reduced."""
+        if self._heart is None:
+            return
+        last = self._heart.read()
+        known = {} if last is None else last.accounts
+        held = memory.venues_held(self, self._journal.sync)
+        identity.require_same(self._heart, {v: a for v, a in known.items() if v in held}, self.clients)
+        self._accounts = {**known, **identity.identities(self.clients)}
 
     async def stop(self, *, ended: bool = True) -> None:
         """After the engines have stopped: the last beat says that nobody needs to act for us, unless something was left undeclared."""
@@ -138,7 +154,7 @@ class RiskEngine:
         await self._journal.close()
         if self._heart is not None and ended:
             with contextlib.suppress(OSError):
-                self._heart.beat(self.clock.time_ns(), os.getpid(), ended=True)
+                self._heart.beat(self.clock.time_ns(), os.getpid(), accounts=self._accounts, ended=True)
 
     # ---- the guard
 
@@ -347,7 +363,7 @@ class RiskEngine:
         if self._heart is not None and now_s >= self._next_beat_s:
             self._next_beat_s = now_s + BEAT_S
             try:
-                self._heart.beat(self.clock.time_ns(), os.getpid())
+                self._heart.beat(self.clock.time_ns(), os.getpid(), accounts=self._accounts)
             except OSError as e:
                 log.error("heartbeat.not_written reason=%s", e)
         halt, fence, written = await self.offload.run(self._look, deadline_s=STALE_POLL_S / 2)

@@ -5,6 +5,7 @@ comes back beats first and then looks at the fence. Whoever comes second sees th
 lock of the operating system with a file that explains it, so that a watchdog which dies leaves no fence behind.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -21,13 +22,17 @@ BEAT_S = 1.0
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
-    """A sign of life of one bot. `ended`: it stopped by itself, in a declared state; nobody needs to act for it."""
+    """A sign of life of one bot. `ended`: it stopped by itself, in a declared state; nobody needs to act for it.
+
+    `accounts`: venue -> the account it trades there (`account_identity` of its client), so that nobody acts for it with keys of another.
+    """
 
     strategy: str
     account: str
     at: int
     pid: int
     ended: bool = False
+    accounts: dict[str, str] = {}
 
     def silent_s(self, now_ns: int) -> float:
         """Seconds since; 0 for a bot that ended by itself. A beat from the future counts as one of now."""
@@ -41,9 +46,10 @@ class Heartbeat:
         self.path = folder / "heartbeats" / f"{strategy}.{account}.json"
         self.strategy, self.account = strategy, account
 
-    def beat(self, now_ns: int, pid: int, *, ended: bool = False) -> None:
+    def beat(self, now_ns: int, pid: int, *, accounts: Mapping[str, str], ended: bool = False) -> None:
         """Alive. Not synced to the disk: after a power loss nobody is alive. Raises OSError."""
-        files.put(self.path, Beat(strategy=self.strategy, account=self.account, at=now_ns, pid=pid, ended=ended), sync=False)
+        beat = Beat(strategy=self.strategy, account=self.account, at=now_ns, pid=pid, ended=ended, accounts=dict(accounts))
+        files.put(self.path, beat, sync=False)
 
     def read(self) -> Beat | None:
         """The last one; None when there never was one, or it cannot be read (then nobody is known to be silent)."""

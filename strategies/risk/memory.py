@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from database.journal import Journal
-from database.records import DecisionRecord, PairState, StateRecord
+from database.records import DecisionRecord, HoldingRecord, HoldingState, Leg, PairRecord, PairState, StateRecord
 
 from . import daily
 from .breakers import Breaker, Saved
@@ -35,6 +35,17 @@ def recall(risk: "RiskEngine", journal: Journal) -> None:
     holdings = [h for h in journal.holdings() if (h.strategy, h.account) == (risk.strategy, risk.account) and h.closed_at is None]
     pairs = [p for p in mine if p.state is not PairState.CLOSED]
     risk.approvals.recall(journal, [*(p.pair_id for p in pairs), *(h.holding_id for h in holdings)])
+
+
+def venues_held(risk: "RiskEngine", journal: Journal) -> set[str]:
+    """Where something of this bot is open."""
+    pairs = [p for p in journal.pairs(*(s for s in PairState if s is not PairState.CLOSED)) if _is_of(risk, p)]
+    holdings = [h for h in journal.holdings(*(s for s in HoldingState if s is not HoldingState.CLOSED)) if _is_of(risk, h)]
+    return {pair.venue(leg) for pair in pairs for leg in Leg} | {holding.venue for holding in holdings}
+
+
+def _is_of(risk: "RiskEngine", owner: PairRecord | HoldingRecord) -> bool:
+    return (owner.strategy, owner.account) == (risk.strategy, risk.account)
 
 
 def records(risk: "RiskEngine", dirty: set[str]) -> list[StateRecord]:

@@ -3,7 +3,8 @@
 It does what the bot itself would do after a crash, and less: the rules of recovery run over a copy of the journal, with entries blocked.
 Working entry orders come off, the larger leg of an unbalanced pair is reduced to the smaller by what its own fills and the venue prove;
 nothing is added, nothing that is not ours is touched, a pair that is hedged is left alone, and so is one in ALERT. Every order is on disk
-(`watchdog.jsonl`) before it is sent; the bot takes that into its journal when it comes back.
+(`watchdog.jsonl`) before it is sent; the bot takes that into its journal when it comes back. It acts with keys of the bot's own
+accounts only: with others it would find nothing held on one venue and reduce the other leg.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from strategies.execution.ownership import COUNTER
 
 from . import takeover
 from .fence import Beat, Fence, Heartbeat, heartbeats
+from .identity import WrongAccount, require_known, require_same
 
 if TYPE_CHECKING:
     from exchange_clients.base_client import BaseExchangeClient
@@ -104,6 +106,8 @@ class Watchdog:
         self._folder, self._read, self._clients, self._runtime = folder, read, clients, runtime
         self._silence_s, self._observer = silence_s, observer
         self._fence = Fence(folder)
+        self.refused: dict[tuple[str, str], str] = {}
+        """Bots that it could not act for when it last tried: its keys are of other accounts, or theirs are not known."""
         self._done_s: dict[tuple[str, str], float] = {}
         self._seen: dict[tuple[str, str], tuple[int, float]] = {}
 
@@ -123,6 +127,7 @@ class Watchdog:
             beat = heart.read()
             if beat is None or self._silent_s(beat) < self._silence_s:
                 self._done_s.pop((heart.strategy, heart.account), None)
+                self.refused.pop((heart.strategy, heart.account), None)
                 continue
             done_s = self._done_s.get((beat.strategy, beat.account))
             if again or done_s is None or self._runtime.clock.monotonic() - done_s >= AGAIN_S:
@@ -151,6 +156,10 @@ class Watchdog:
         if not venues:
             self._done_s[beat.strategy, beat.account] = clock.monotonic()
             return []
+        try:
+            require_known(name, beat.accounts, venues)
+        except WrongAccount as e:
+            return [self._refuse(beat, e)]
         if not self._fence.take(f"{name} is silent for {silent_s:.0f} s"):
             return [f"{name}: another watchdog acts"]
         self._done_s[beat.strategy, beat.account] = clock.monotonic() - AGAIN_S + RETRY_S
@@ -159,13 +168,25 @@ class Watchdog:
             if not still_silent():
                 return [f"{name} is back; nothing was done"]
             self._say("watchdog.acts", "", strategy=beat.strategy, account=beat.account, silent_s=silent_s)
-            told = await self._recover(beat, venues, still_silent)
+            told = await self._recover(heart, beat, venues, still_silent)
             self._done_s[beat.strategy, beat.account] = clock.monotonic()
+            self.refused.pop((beat.strategy, beat.account), None)
+        except WrongAccount as e:
+            told = [self._refuse(beat, e)]
         except VenueError as e:
             told = [f"{name}: {e}; tried again"]
             log.warning("watchdog.venue_failed bot=%s reason=%s", name, e)
         finally:
             self._fence.drop()
+        return told
+
+    def _refuse(self, beat: Beat, why: WrongAccount) -> str:
+        """Said again each time it would have acted; nothing changes before somebody gives it other keys."""
+        self._done_s[beat.strategy, beat.account] = self._runtime.clock.monotonic()
+        told = f"{beat.strategy}:{beat.account} is silent, and nothing was done: {why}"
+        log.error("watchdog.refused bot=%s:%s reason=%s", beat.strategy, beat.account, why)
+        self._observer("watchdog.refused", "", strategy=beat.strategy, account=beat.account, reason=str(why))
+        self.refused[beat.strategy, beat.account] = told
         return told
 
     def _concerned(self, beat: Beat) -> set[str]:
@@ -178,9 +199,10 @@ class Watchdog:
             journal.close()
         return {pair.venue(leg) for pair in pairs for leg in Leg} | {holding.venue for holding in held}
 
-    async def _recover(self, beat: Beat, venues: set[str], still_silent: Callable[[], bool]) -> list[str]:
+    async def _recover(self, heart: Heartbeat, beat: Beat, venues: set[str], still_silent: Callable[[], bool]) -> list[str]:
         """Bring the bot's pairs to hedged, flat or a proved wait; stop at once when it is back."""
         async with self._clients(venues) as clients:
+            require_same(heart, beat.accounts, clients)
             scratch = self._copy(beat.account, still_silent)
             engine = ExecutionEngine(
                 scratch, clients, self._runtime, strategy=beat.strategy, account=beat.account, observer=self._say, guard=NoEntries()

@@ -36,11 +36,11 @@ def test_e42_a_halt_file_that_nobody_understands_is_a_halt(tmp_path: Path) -> No
 def test_a_bot_that_ended_by_itself_is_not_silent(tmp_path: Path) -> None:
     heart = Heartbeat(tmp_path, "grid", "main")
     assert heart.read() is None
-    heart.beat(5 * NS_PER_S, 77)
+    heart.beat(5 * NS_PER_S, 77, accounts={"toy": "mainnet:0x1"})
     beat = heart.read()
     assert beat is not None
     assert (beat.pid, beat.silent_s(15 * NS_PER_S)) == (77, 10.0)
-    heart.beat(6 * NS_PER_S, 77, ended=True)
+    heart.beat(6 * NS_PER_S, 77, accounts={}, ended=True)
     (found,) = heartbeats(tmp_path)
     ended = found.read()
     assert ended is not None

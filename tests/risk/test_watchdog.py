@@ -28,6 +28,7 @@ from strategies.execution.plan import Tactic
 from strategies.execution.ticket import Ticket
 from strategies.risk import takeover
 from strategies.risk.fence import Fence, Heartbeat
+from strategies.risk.identity import identities
 from strategies.risk.watchdog import Watchdog
 from tests.risk.scene import LONG, SHORT, Scene, run_scene, until
 from tests.risk.test_engine import check
@@ -410,15 +411,16 @@ def test_a_watchdog_whose_clock_is_another_one_counts_by_its_own(tmp_path: Path,
     async def main(s: Scene) -> None:
         dog = Dog(s.stack, tmp_path)
         heart = Heartbeat(tmp_path, "test", "main")
+        accounts = identities(s.stack.clients)
         for task in s.risk._tasks:
             task.cancel()
         await s.stack.open()
         told: list[str] = []
         for _ in range(15):
-            heart.beat(s.risk.now_ns() + ahead_s * 1_000_000_000, 1)
+            heart.beat(s.risk.now_ns() + ahead_s * 1_000_000_000, 1, accounts=accounts)
             looking = asyncio.create_task(dog.dog.look())
             await asyncio.sleep(1)
-            heart.beat(s.risk.now_ns() + ahead_s * 1_000_000_000, 1)
+            heart.beat(s.risk.now_ns() + ahead_s * 1_000_000_000, 1, accounts=accounts)
             told = await looking
             assert all("is back" in one for one in told), told
         assert told == [], "after the first look it knows better"

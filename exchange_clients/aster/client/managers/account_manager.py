@@ -25,6 +25,12 @@ HEDGE_MODE = (
 
 
 class AsterAccountManager(BaseAccountManager):
+    @property
+    def identity(self) -> str:
+        """The user's address; of v1 only a digest of the key is known."""
+        address = super().identity
+        return f"key-{address}" if address.startswith("v1-") else address
+
     async def verify_credentials(self) -> None:
         """The key reads the account, the account may trade, and it holds net positions.
 

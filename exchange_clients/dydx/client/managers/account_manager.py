@@ -50,6 +50,14 @@ class DydxAccountManager(BaseAccountManager):
     _probed_s = -1e9
     _probe: asyncio.Task[None] | None = None
 
+    @property
+    def identity(self) -> str:
+        """The owner and the subaccount."""
+        if self.context.signer is None:
+            return ""
+        signer = signer_of(self.context)
+        return f"{signer.address}/{signer.number}"
+
     async def verify_credentials(self) -> None:
         """The nodes speak for the configured chain, the account exists, and the key may act for it."""
         signer = signer_of(self.context)

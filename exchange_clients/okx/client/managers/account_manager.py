@@ -26,6 +26,13 @@ NET: Final = "net_mode"
 
 
 class OkxAccountManager(BaseAccountManager):
+    _uid = ""
+
+    @property
+    def identity(self) -> str:
+        """The venue's number of the (sub-)account: the key itself names nobody."""
+        return self._uid
+
     async def verify_credentials(self) -> None:
         """The key may trade, and the account is in modes that this client understands: those are settings of the account, read only here.
 
@@ -35,6 +42,7 @@ class OkxAccountManager(BaseAccountManager):
                 nobody said it may.
         """
         config = await self._config()
+        self._uid = config.uid
         problems = []
         if config.acctLv not in USABLE_MODES:
             problem = UNUSABLE.get(config.acctLv, f"account mode {config.acctLv!r} is not known")

@@ -25,6 +25,14 @@ from exchange_clients.signing import Command
 class ParadexAccountManager(BaseAccountManager):
     """Everything is asked with the session token, which stands for the main account also when a subkey signs."""
 
+    @property
+    def identity(self) -> str:
+        """The account's address, once it is derived where no variable names it."""
+        if self.context.signer is None:
+            return ""
+        account = signer_of(self.context).known_account
+        return "" if account is None else f"0x{account:x}"
+
     async def verify_credentials(self) -> None:
         """The venue gave a token for a signature by this key under this account's address, and shows that account."""
         signer = signer_of(self.context)

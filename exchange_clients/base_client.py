@@ -111,6 +111,8 @@ class BaseExchangeClient:
         self._tasks: list[asyncio.Task[None]] = []
         self._reconcile_wanted = asyncio.Event()
         self._last_proven_ns = 0
+        self.expected_account = ""
+        """The `account_identity` with which alone `connect` succeeds; "" where any is right."""
         self._installed_nonces()
 
     # ---- what a venue adds
@@ -165,6 +167,8 @@ class BaseExchangeClient:
             signed = self.context.signer is not None
             if signed:
                 await self.account_manager.verify_credentials()
+            if self.expected_account and self.account_identity != self.expected_account:
+                raise ConfigError(f"these keys are of {self.account_identity}, not of {self.expected_account}", venue=self.spec.name)
             await self.ws_manager.connect(timeout_s=timeout_s)
             if signed:
                 await self.reconcile()

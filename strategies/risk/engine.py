@@ -139,7 +139,7 @@ class RiskEngine:
         last = self._heart.read()
         known = {} if last is None else last.accounts
         held = memory.venues_held(self, self._journal.sync)
-        identity.require_same(self._heart, {v: a for v, a in known.items() if v in held}, self.clients)
+        identity.expect_same(self._heart, {v: a for v, a in known.items() if v in held}, self.clients)
         self._accounts = {**known, **identity.identities(self.clients)}
 
     async def stop(self, *, ended: bool = True) -> None:
@@ -362,6 +362,7 @@ class RiskEngine:
         now_s, now_ns = self.clock.monotonic(), self.clock.time_ns()
         if self._heart is not None and now_s >= self._next_beat_s:
             self._next_beat_s = now_s + BEAT_S
+            self._accounts |= identity.identities(self.clients)
             try:
                 self._heart.beat(self.clock.time_ns(), os.getpid(), accounts=self._accounts)
             except OSError as e:

@@ -41,6 +41,13 @@ def require_same(heart: Heartbeat, accounts: Mapping[str, str], clients: Mapping
         )
 
 
+def expect_same(heart: Heartbeat, accounts: Mapping[str, str], clients: Mapping[str, "BaseExchangeClient"]) -> None:
+    """As `require_same`, also of clients that are to be connected later: one that turns out to be of another account does not connect."""
+    require_same(heart, accounts, {venue: client for venue, client in clients.items() if client.is_connected or client.account_identity})
+    for venue, client in clients.items():
+        client.expected_account = accounts.get(venue, "")
+
+
 def require_bots_own(folder: Path, strategy: str, account: str, clients: Mapping[str, "BaseExchangeClient"]) -> None:
     """Raises WrongAccount where the heartbeat of a bot names other accounts than these connected clients act for."""
     heart = Heartbeat(folder, strategy, account)

@@ -11,11 +11,12 @@ import pytest
 from database.connect import sqlite_url
 from database.journal import Journal
 from exchange_clients.base_client import BaseExchangeClient
+from exchange_clients.errors import ConfigError
 from perpkit.bot.closing import close_here, open_owners, taken_over
 from strategies.execution.ownership import Ownership
 from strategies.risk import takeover
 from strategies.risk.fence import Fence, Heartbeat
-from strategies.risk.identity import WrongAccount
+from strategies.risk.identity import WrongAccount, expect_same, identities
 from tests.risk.scene import LONG, SHORT, Scene, run_scene
 from tests.risk.test_watchdog import Dog, naked
 from tests.strategies.stack import Stack, run_stack
@@ -129,6 +130,32 @@ def test_a_bot_that_comes_back_with_other_keys_over_what_is_open_refuses(tmp_pat
         await s.up()
 
     run_scene(tmp_path, main)
+
+
+def test_a_venue_that_answers_only_later_must_still_show_the_bots_account(tmp_path: Path) -> None:
+    """Its account is known only once it answered: until then nothing is refused, and nothing is forgotten."""
+
+    async def main(s: Stack) -> None:
+        truth = s.venues["okx"].ready
+        heart = Heartbeat(tmp_path, "test", "main")
+        for account, fits in ((truth.dialect.open_account(D(1_000)), False), (None, True)):
+            known = truth.client(runtime=s.runtime)
+            await known.connect()
+            accounts = identities({"okx": known})
+            await known.disconnect()
+            late = truth.client(account=account, runtime=s.runtime)
+            assert identities({"okx": late}) == {}
+            expect_same(heart, accounts, {"okx": late})
+            if fits:
+                await late.connect()
+                assert identities({"okx": late}) == accounts
+            else:
+                with pytest.raises(ConfigError, match=r"okx: these keys are of mainnet:.*, not of mainnet:"):
+                    await late.connect()
+                assert not late.is_connected
+            await late.disconnect()
+
+    run_stack(tmp_path, main, names=("okx",), start=False)
 
 
 @pytest.mark.parametrize("name", VENUES)

@@ -155,6 +155,13 @@ class OrderTracker:
     def find(self, any_id: str) -> Order | None:
         return self._by_client_id.get(any_id) or self._by_order_id.get(any_id)
 
+    def order_of(self, fill: Fill) -> Order | None:
+        """The order that a fill is of, as far as it is known."""
+        order = self._order_of(fill.client_order_id, fill.order_id)
+        if order is not None and not _is_of(fill, order):
+            return self._by_order_id.get(fill.order_id or "")
+        return order
+
     def live(self) -> tuple[Order, ...]:
         """Everything not proven terminal, in the order it was sent."""
         return tuple(self._live)
@@ -246,7 +253,7 @@ class OrderTracker:
         """A venue's view of one order, from a stream or a query; adopts orders that are not ours as external."""
         order = self._order_of(info.client_order_id, info.order_id)
         if order is not None and order.external and self._is_another(order, info):
-            order = None  # a client id that somebody used again
+            order = self._by_order_id.get(info.order_id or "")  # a client id that somebody used again
         if order is None:
             order = self._adopt(info)
         elif info.order_id is not None and order.order_id not in (None, info.order_id) and self._is_older(order, info):
@@ -268,7 +275,7 @@ class OrderTracker:
         if len(self._trades) > MAX_TRADES:
             self._trades.popitem(last=False)
         self._on_fill(fill)
-        order = self._order_of(fill.client_order_id, fill.order_id)
+        order = self.order_of(fill)
         if order is not None:
             self._count(order, fill)
         else:
@@ -369,16 +376,13 @@ class OrderTracker:
         if info.client_order_id is not None:
             self._by_client_id[info.client_order_id] = order
         self._live[order] = None
-        self._take_orphans(order)
+        if info.order_id is None:  # else they are taken once that is known
+            self._take_orphans(order)
         return order
 
     def _take_orphans(self, order: Order) -> None:
-        ids = (order.client_order_id, order.order_id)
         for key, fill in tuple(self._orphans.items()):
-            named = (fill.client_order_id is not None and fill.client_order_id in ids) or (
-                fill.order_id is not None and fill.order_id in ids
-            )
-            if named and self._orphans.pop(key, None) is not None:  # counting one may name the order, and with that take the others
+            if _is_of(fill, order) and self._orphans.pop(key, None) is not None:  # counting one may name the order and so take the others
                 self._count(order, fill)
 
     def _count(self, order: Order, fill: Fill) -> None:
@@ -469,6 +473,14 @@ class OrderTracker:
         for order_id in (order.order_id, *order.previous_ids):
             if order_id is not None and self._by_order_id.get(order_id) is order:
                 del self._by_order_id[order_id]
+
+
+def _is_of(fill: Fill, order: Order) -> bool:
+    """By the venue's id, and by the client id of ours: those never repeat. Somebody else may give one client id to many orders."""
+    if fill.order_id is not None and fill.order_id in (order.order_id, *order.previous_ids):
+        return True
+    named = fill.client_order_id is not None and fill.client_order_id == order.client_order_id
+    return named and (not order.external or None in (fill.order_id, order.order_id))
 
 
 _NO_WORD = frozenset({OrderStatus.NOT_SENT, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})

@@ -257,6 +257,21 @@ def test_e2_a_resend_keeps_its_client_id_once_the_first_is_proven_absent(desk: D
     assert desk.tracker.find("c1") is second
 
 
+@pytest.mark.parametrize("told_first", ["fill", "order"])
+def test_a_fill_of_somebody_else_is_of_the_order_that_the_venue_names(desk: Desk, told_first: str) -> None:
+    """Somebody gives one client id to all of his orders: only the venue's id tells them apart."""
+    first = desk.view(S.FILLED, "1", client_id="777", order_id="v1")
+    if told_first == "fill":
+        desk.fill("t2", "0.4", client_id="777", order_id="v2")
+        second = desk.view(S.OPEN, client_id="777", order_id="v2")
+    else:
+        second = desk.view(S.OPEN, client_id="777", order_id="v2")
+        desk.fill("t2", "0.4", client_id="777", order_id="v2")
+    desk.fill("t1", "1", client_id="777", order_id="v1")
+    assert (first.filled, first.fill_quantity) == (D(1), D(1))
+    assert (second.filled, second.fill_quantity) == (D("0.4"), D("0.4"))
+
+
 def test_strangers_are_marked_external(desk: Desk) -> None:
     order = desk.view(S.OPEN, client_id="theirs", order_id="v7")
     assert order.external

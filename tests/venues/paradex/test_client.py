@@ -561,6 +561,18 @@ async def test_a_fill_that_names_the_takers_side_is_counted_on_ours(bench: Bench
     assert (fill.side, fill.liquidity.value) == (Side.BUY, "maker")
 
 
+@virtual()
+async def test_e06_fills_by_hand_under_one_client_id_keep_their_sides(bench: Bench) -> None:
+    """Somebody names all of his orders alike: the side of one of them says nothing about the fills of the others."""
+    client = await bench.connected()
+    account = bench.account.account
+    for side, price in ((core.Side.SELL, 490_000), (core.Side.BUY, 510_000), (core.Side.BUY, 490_000)):
+        bench.exchange.submit(bench.now(), core.NewOrder(account, "BTC-USD-PERP", side, 1_000, price, client_id="777"))
+        await asyncio.sleep(1)
+    fills = await client.get_user_trade_history("BTC", since_ns=0)
+    assert [fill.side for fill in sorted(fills, key=lambda fill: fill.ts_venue_ns)] == [Side.SELL, Side.BUY]
+
+
 # ---- over the socket
 
 

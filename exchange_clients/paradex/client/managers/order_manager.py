@@ -318,7 +318,7 @@ class ParadexOrderManager(BaseOrderManager):
 
 def own_side(context: ClientContext, fill: Fill) -> Fill:
     """The venue's text calls a fill's side "taker side" in one place: where we know the order, its side is the truth."""
-    order = context.tracker.find(fill.client_order_id or "") or context.tracker.find(fill.order_id or "")
+    order = context.tracker.order_of(fill)
     if order is None or order.intent.side is fill.side:
         return fill
     context.log.warning("fill.side_of_taker")

@@ -636,7 +636,7 @@ class _Quoted:
         return size
 
 
-class _NoLag(LoopLag):
+class NoLag(LoopLag):
     """The lag of a loop says nothing about a simulated venue, and ten timers a second are most of the work of a quiet simulated day."""
 
     async def run(self) -> None:
@@ -659,7 +659,7 @@ class SimulatedClient(BaseExchangeClient):
         self.venue = venue
         super().__init__(config, Credentials(venue.spec.name, {"account": str(account)}), runtime=runtime)
         self.context.port = SimulatedPort(venue, account)
-        self.loop_lag = _NoLag(runtime.clock)
+        self.loop_lag = NoLag(runtime.clock)
 
     @classmethod
     def make_signer(cls, credentials: Credentials, endpoints: Endpoints, config: ClientConfig, runtime: Runtime) -> Signer:

@@ -127,7 +127,12 @@ class BaseStrategy(ABC, Generic[C]):
         """Seconds of wall time between two cycles."""
 
     async def start(self) -> None:
-        """Events and cycles until `stop`. A cycle that fails is logged with its traceback and counted; the next one is due all the same."""
+        """Events and cycles until `stop`. A cycle that fails is logged with its traceback and counted; the next one is due all the same.
+
+        How late the loop was during the start-up is forgotten: imports and connects say nothing about what follows.
+        """
+        for client in self.context.clients.values():
+            client.loop_lag.reset()
         self.events.open()
         tasks = [asyncio.create_task(self.events.run(), name=f"events:{self.name}")]
         tasks.append(asyncio.create_task(self.timers.run(), name=f"timers:{self.name}"))

@@ -173,6 +173,11 @@ def _worth(positions: Iterable[ExchangePositionSnapshot]) -> Decimal | None:
     return total
 
 
+def only_late(checks: Iterable[Check]) -> bool:
+    """Whether a lag of the loop is all that stood against it: over in a few seconds, so that it is worth another look then."""
+    return {check.rule for check in checks if not check.ok} == {"loop_lag"}
+
+
 def free_rooms(client: "BaseExchangeClient") -> dict[str, Decimal]:
     """The free share of each of the client's rate pools."""
     share = client.config.limits_share

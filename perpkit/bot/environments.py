@@ -286,6 +286,7 @@ async def _demo(
     """One seeded world moves all venues; every account has an account of its own on each."""
     from exchange_simulator import dialects
     from exchange_simulator.ready import MARKETS, build_venue, seed_funding
+    from exchange_simulator.simulated_client import NoLag
     from exchange_simulator.world.feed import drive
     from exchange_simulator.world.profiles import Listing, VenueProfile
     from exchange_simulator.world.world import World
@@ -325,6 +326,7 @@ async def _demo(
         owner = venue.account if first.setdefault(name, account) == account else venue.dialect.open_account(DEMO_DEPOSIT)
         own = {key: value for key, value in settings.items() if key not in ("environment", "endpoints")}
         client = venue.client(account=owner, runtime=runtime, **{"state_directory": home / "ids", **own})
+        client.loop_lag = NoLag(runtime.clock)  # the venues compute on the bot's own loop: its lateness is mostly theirs
         stack.push_async_callback(client.disconnect)
         made[account, name] = client
     return Surroundings(Environment.DEMO, _by_account(made), runtime, venues=ready)

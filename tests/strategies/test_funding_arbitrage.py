@@ -15,6 +15,7 @@ from strategies.base_strategy import StrategyContext
 from strategies.execution.desk import Desk
 from strategies.implementations.funding_arbitrage.config import FundingArbitrageConfig
 from strategies.implementations.funding_arbitrage.strategy import FundingArbitrage
+from strategies.risk import RiskEngine, RiskLimits
 from tests.strategies.stack import COMMAND_PATHS, VENUES, Stack, decode, run_stack
 
 D = Decimal
@@ -386,3 +387,66 @@ def test_parameters_bound_how_much_is_entered(tmp_path: Path, changes: dict[str,
             await asyncio.sleep(1)
 
     run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize("gate", ["strategy", "guard"])
+def test_a_start_that_blocked_the_loop_delays_no_entry_and_a_late_look_is_repeated_soon(tmp_path: Path, gate: str) -> None:
+    """Imports and connects stop the loop for a moment; the next look at the market is a minute away."""
+
+    async def main(s: Stack) -> None:
+        rates(s, "0", "0.0004")
+        await asyncio.sleep(2)
+        assert s.engine is not None
+        changes: dict[str, Any] = {"risk_config": {"check_interval_seconds": 60}}
+        if gate == "guard":
+            changes["max_loop_lag_ms"] = 5_000
+            limits = RiskLimits(max_order_usd=None, max_daily_loss_usd=None, max_venue_exposure_usd=None)
+            s.engine.guard = RiskEngine(
+                limits, s.clients, s.runtime, strategy="funding_arbitrage", account="main", journal=s.engine.journal
+            )
+            await s.engine.guard.start()
+        late(s)
+        made = await strategy(s, **changes)
+        life = asyncio.create_task(made.start())
+        await asyncio.sleep(0)
+        assert {client.loop_lag.worst_s for client in s.clients.values()} == {0.0}, "the cycles begin with a clean window"
+        late(s)
+        await asyncio.sleep(3)
+        assert s.engine.pairs == {}
+        assert s.journal is not None
+        last = s.journal.decisions(strategy=made.name)[-1]
+        assert "loop_lag" in last.rule + last.outcome, last.outcome
+        await asyncio.sleep(7)
+        assert state_of(s) is PairState.HEDGED
+        await made.stop()
+        await life
+        if isinstance(s.engine.guard, RiskEngine):
+            await s.engine.guard.stop()
+
+    run_stack(tmp_path, main)
+
+
+def test_a_loop_that_stays_late_is_not_asked_about_for_ever(tmp_path: Path) -> None:
+    async def main(s: Stack) -> None:
+        rates(s, "0", "0.0004")
+        await asyncio.sleep(2)
+        made = await strategy(s, risk_config={"check_interval_seconds": 60})
+        life = asyncio.create_task(made.start())
+        await asyncio.sleep(0)
+        late(s)
+        for _ in range(58):
+            await asyncio.sleep(1)
+            late(s)
+        assert made.cycles == 4, "one look and three repetitions in a minute"
+        assert s.engine is not None
+        assert s.engine.pairs == {}
+        await made.stop()
+        await life
+
+    run_stack(tmp_path, main)
+
+
+def late(s: Stack) -> None:
+    """The loop has just stood still."""
+    for client in s.clients.values():
+        client.loop_lag._samples.append(0.4)

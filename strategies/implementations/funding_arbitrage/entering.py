@@ -17,7 +17,7 @@ from strategies.execution.engine import EntryRefused
 from strategies.execution.pair import PairRunner
 from strategies.execution.plan import PairPlan, exit_ladder, ladder, slice_quantity
 from strategies.execution.pricing import BPS
-from strategies.gate import LegFacts, read_leg, settle_leverage
+from strategies.gate import LegFacts, only_late, read_leg, settle_leverage
 
 from . import recorder, sizing
 from .books import Books
@@ -32,8 +32,8 @@ COSTS = frozenset({"wide_spread", "min_profit", "max_break_even_hours", "costs"}
 """What a wide spread alone can fail."""
 CAPITAL = ("balance", "liquidation distance", "max_total_exposure_usd")
 """Beginnings of limits that another pair's end would lift."""
-
-
+LATE = "max_loop_lag_s:"
+"""How the guard begins when the loop was late."""
 ENTERING = frozenset({PairState.PLANNED, PairState.OPENING})
 
 
@@ -47,12 +47,15 @@ class Entering:
         self._context = strategy.context
         self.short_of_capital: set[str] = set()
         """Pairs that the last cycle refused because others hold what they would need."""
+        self.late = False
+        """Something would perhaps have been entered in the last cycle, had the loop not been late."""
         self._wide: dict[str, int | None] = {}
 
     async def enter(self, found: Scan) -> None:
         """Judge what was found, best first, and open what passes. Of what the scan refused, the best of each asset is told; what is
         held is not news."""
         self.short_of_capital.clear()
+        self.late = False
         entered = 0
         until_ns = self._context.clock.time_ns() + int(self._strategy.config.risk_config.check_interval_seconds * NS_PER_S)
         seen = {r.record.symbol for r in self._context.engine.pairs.values() if r.state is not PairState.CLOSED}
@@ -78,6 +81,7 @@ class Entering:
             return await self._open(view, verdict, verdict.size, verdict.edge)
         if verdict.rule.startswith(CAPITAL):
             self.short_of_capital.add(name_of(o.symbol, o.long, o.short))
+        self.late |= only_late(verdict.checks)
         await self._skip(o.symbol, view, verdict.rule, verdict.detail, verdict)
         return False
 
@@ -227,6 +231,7 @@ class Entering:
                 await settle_leverage(client, client.instruments.get(quote.instrument), self._strategy.config)
             runner = await self._context.engine.begin(plan, decision)
         except EntryRefused as e:
+            self.late |= e.detail.startswith(LATE)
             await self._skip(symbol, view, e.rule, e.detail, verdict, refused=e.detail)
             return False
         except (JournalError, VenueError) as e:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from database.records import DecisionRecord, Leg, PairRecord, PairState
 from exchange_clients.instruments import INSTRUMENTS_TOPIC
 from exchange_clients.model import NS_PER_S, Instrument, InstrumentId
+from exchange_clients.transport.loop_lag import WINDOW_S
 from funding_rate_service.opportunity import FundingQuote, Scan, scan
 from strategies.base_strategy import BaseStrategy, InvalidParameters, StrategyContext
 from strategies.execution import ledger
@@ -25,6 +26,11 @@ from .holding import Holding
 from .scanner import Scanner
 
 log = logging.getLogger("strategies.funding_arbitrage")
+
+REPEAT_S = WINDOW_S + 0.5
+"""After a look that only a late loop kept from entering: until what was late has left the window."""
+MOST_REPEATS = 3
+"""In a row; a loop that is still late then waits for the next look."""
 
 
 class FundingArbitrage(BaseStrategy[FundingArbitrageConfig], Replayable):
@@ -41,6 +47,7 @@ class FundingArbitrage(BaseStrategy[FundingArbitrageConfig], Replayable):
         self.last_scan = Scan((), ())
         self._quotes: list[FundingQuote] = []
         self._scanned_ns: int | None = None
+        self._repeated = 0
         written = recorder.Repetitions()
         self._books = Books(self)
         self._entering = Entering(self, self.scanner, self._books, written)
@@ -49,9 +56,13 @@ class FundingArbitrage(BaseStrategy[FundingArbitrageConfig], Replayable):
 
     @property
     def interval_s(self) -> float:
-        """Shorter while an exit waits for its moment."""
+        """Shorter while an exit waits for its moment, and after a look that only a late loop kept from entering."""
+        return min(self._scan_every_s, self.config.exit_poll_seconds) if self._holding.waiting else self._scan_every_s
+
+    @property
+    def _scan_every_s(self) -> float:
         usual = self.config.risk_config.check_interval_seconds
-        return min(usual, self.config.exit_poll_seconds) if self._holding.waiting else usual
+        return min(usual, REPEAT_S) if self._repeated else usual
 
     @property
     def results(self) -> dict[str, ledger.PairResult]:
@@ -101,9 +112,10 @@ class FundingArbitrage(BaseStrategy[FundingArbitrageConfig], Replayable):
         await self._finish()
         _raise_first(failed)
         await self._entering.enter(self.last_scan)
+        self._repeated = self._repeated + 1 if self._entering.late and self._repeated < MOST_REPEATS else 0
 
     def _scan_is_due(self) -> bool:
-        every_ns = int(self.config.risk_config.check_interval_seconds * NS_PER_S)
+        every_ns = int(self._scan_every_s * NS_PER_S)
         return self._scanned_ns is None or self.context.clock.time_ns() - self._scanned_ns >= every_ns
 
     async def _scan(self, held: frozenset[InstrumentId], *, only_held: bool = False) -> None:

@@ -189,7 +189,7 @@ class Desk:
             instrument: as the text of its InstrumentId.
             plan: the owner's own words, for himself.
             sign: +1 for one that is only ever long, -1 only short, 0 either way (then nobody else may be in that market).
-            decision: why; written in the same transaction.
+            decision: why; written in the same transaction, as one about this holding.
 
         Raises:
             TicketRefused: a gate is closed, somebody else of ours or a foreign position stands against it, or the market is inverse.
@@ -230,7 +230,8 @@ class Desk:
             )
             holding = self._holding(record, kept, listing)
             try:
-                await self.journal.write(record, *(() if decision is None else (decision,)), pair_id=holding_id)
+                why = () if decision is None else (msgspec.structs.replace(decision, pair_id=holding_id),)
+                await self.journal.write(record, *why, pair_id=holding_id)
             except BaseException:
                 del self.holdings[holding_id]
                 market.leave(holding.share)

@@ -47,6 +47,16 @@ def test_a_holding_trades_rests_reduces_and_closes(tmp_path: Path, name: str) ->
     run_desk(tmp_path, main, name=name)
 
 
+def test_the_decision_that_opened_a_holding_is_found_under_it(tmp_path: Path) -> None:
+    async def main(d: DeskStack) -> None:
+        holding = await d.open(sign=1, decision=d.s.decision("enter"))
+        assert d.s.journal is not None
+        (found,) = d.s.journal.decisions(holding.holding_id)
+        assert found.kind == "enter"
+
+    run_desk(tmp_path, main)
+
+
 def limit(side: Side, price: int, quantity: str = "0.01", **more: object) -> Ticket:
     return Ticket(side=side, quantity=D(quantity), price=D(price), **more)  # type: ignore[arg-type]
 

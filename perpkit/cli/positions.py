@@ -15,6 +15,7 @@ from perpkit.cli.output import emit_json, emit_table, iso, number, percent, usd
 from strategies.execution.ledger.owners import Market, Owner, markets, of_leg, owner_id
 
 OPEN = tuple(state for state in PairState if state is not PairState.CLOSED)
+VIRTUAL = "a virtual account, asked of nobody"
 HELD = tuple(state for state in HoldingState if state is not HoldingState.CLOSED)
 
 
@@ -44,7 +45,7 @@ def positions(*, store: Store | None = None, target: Target | None = None, offli
         journal.close()
     if virtual is not None:
         for leg in legs:
-            leg.note = f"{virtual}: a virtual account, asked of nobody"
+            leg.note = f"{virtual}: {VIRTUAL}"
     if not offline:
         asyncio.run(prove(legs, where, worlds))
     if json:

@@ -19,6 +19,7 @@ from perpkit.cli.clients import opened, worlds_of
 from perpkit.cli.failure import OK, UNPROVED, WRONG, Failure
 from perpkit.cli.options import Store, Target, user
 from perpkit.cli.output import emit_json, emit_table, number
+from perpkit.cli.positions import VIRTUAL, virtual_environment
 from strategies.execution.desk import Desk
 from strategies.execution.ledger.owners import Owner, markets, of_leg, owner_id
 from strategies.execution.ownership import Ownership
@@ -32,6 +33,7 @@ def recover(*, apply: bool = False, store: Store | None = None, target: Target |
 
     Sends nothing unless --apply is given; then orders of ours are taken off, and pairs are brought to hedged or flat by reducing only.
     Holdings lose what would add to them; what protects them stays. Exit code 1 when something is to be done, 5 when it cannot be proved.
+    No venue is asked about paper, shadow and demo, whose accounts are virtual: their bot recovers by itself.
 
     Parameters
     ----------
@@ -55,10 +57,15 @@ def recover(*, apply: bool = False, store: Store | None = None, target: Target |
     try:
         owners = open_owners(journal)
         found = [_load(journal, owner) for owner in owners]
-        worlds = worlds_of(journal, owners, where)
+        virtual = virtual_environment(journal, owners)
+        worlds = {} if virtual is not None else worlds_of(journal, owners, where)
     finally:
         journal.close()
-    asyncio.run(_prove(found, where, worlds))
+    if virtual is not None:
+        for one in found:
+            one.told_virtual(virtual)
+    else:
+        asyncio.run(_prove(found, where, worlds))
     if json:
         pairs, holdings = ([one.as_json() for one in found if one.is_pair is pair] for pair in (True, False))
         emit_json({"pairs": pairs, "holdings": holdings})
@@ -73,6 +80,8 @@ def recover(*, apply: bool = False, store: Store | None = None, target: Target |
             rows,
             notes=["own: from fills of our orders; expected: what all of ours hold there and what was there before; --apply acts"],
         )
+    if virtual is not None:
+        return OK
     if any(not one.proved for one in found):
         return UNPROVED
     return WRONG if any(one.needs_something for one in found) else OK
@@ -121,6 +130,14 @@ class OwnerReport:
 
     owner: Owner
     legs: dict[Leg, LegState]
+    virtual: str = ""
+    """The environment where this account is virtual, else empty."""
+
+    def told_virtual(self, environment: str) -> None:
+        """No venue knows it."""
+        self.virtual = environment
+        for leg in self.legs.values():
+            leg.reason = f"{environment}: {VIRTUAL}"
 
     @property
     def is_pair(self) -> bool:
@@ -145,6 +162,8 @@ class OwnerReport:
     @property
     def allowed(self) -> str:
         """What may be done from here; never anything that adds."""
+        if self.virtual:
+            return f"start its bot again: {self.virtual} is a virtual account, and it recovers by itself"
         if unproved := [str(leg.leg) for leg in self.legs.values() if leg.position is None]:
             return f"nothing but asking again: the {' and '.join(unproved)} leg is not proved"
         if differing := [leg for leg in self.legs.values() if leg.position != leg.expected]:
@@ -170,7 +189,7 @@ class OwnerReport:
                 leg.instrument,
                 number(leg.share),
                 number(leg.expected),
-                number(leg.position) if leg.position is not None else f"not proved: {leg.reason}",
+                number(leg.position) if leg.position is not None else leg.reason if self.virtual else f"not proved: {leg.reason}",
                 _unsettled(leg),
                 self.allowed if leg.leg is Leg.LONG else "",
             )

@@ -171,9 +171,8 @@ def test_positions_adds_own_share_to_what_was_there(home: Path, capsys: pytest.C
     assert all(leg["proved"] is None and not leg["agrees"] for leg in told["legs"])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("environment", ["paper", "shadow", "demo"])
-def test_no_venue_is_asked_about_a_virtual_account(environment: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def virtual(home: Path, environment: str) -> None:
+    """What is open was opened there."""
     journal = Journal.open(sqlite_url(home / "journal.db"))
     journal.write(
         RunRecord(
@@ -187,12 +186,31 @@ def test_no_venue_is_asked_about_a_virtual_account(environment: str, home: Path,
         )
     )
     journal.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", ["paper", "shadow", "demo"])
+def test_no_venue_is_asked_about_a_virtual_account(environment: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    virtual(home, environment)
     assert run(["positions", "--home", str(home), "--json"]) == 0
     legs = json.loads(capsys.readouterr().out)["legs"]
     assert [leg["own"] for leg in legs] == ["0.02", "-0.02"]
     assert {leg["note"] for leg in legs} == {f"{environment}: a virtual account, asked of nobody"}
     assert run(["stress", "--home", str(home)]) == 2
     assert f"pair-abc was opened in {environment}: its account is virtual" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("environment", ["paper", "shadow", "demo"])
+def test_recover_says_that_virtual_accounts_live_with_their_bot(environment: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without keys; and a real account beside it is not asked."""
+    virtual(home, environment)
+    assert run(["recover", "--home", str(home), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (pair,) = told["pairs"]
+    assert pair["allowed"] == f"start its bot again: {environment} is a virtual account, and it recovers by itself"
+    assert {leg["not_proved"] for leg in pair["legs"].values()} == {f"{environment}: a virtual account, asked of nobody"}
+    assert run(["recover", "--home", str(home)]) == 0
+    assert "a virtual account" in capsys.readouterr().out
 
 
 def test_a_missing_journal_names_those_of_other_environments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -482,10 +482,10 @@ class Holding:
 
         Not before the venue's position has agreed with our account after their end: until then their fills may be told again.
         """
-        agreed_ns = self.market.agreed_ns
-        if agreed_ns is None:
+        settled_ns = self.market.settled_ns
+        if settled_ns is None:
             return 0
-        before_ns = min(before_ns, agreed_ns)
+        before_ns = min(before_ns, settled_ns)
         gone = {i for i, o in self._orders.items() if not o.live and o.intent.updated_at < before_ns and i not in keep}
         for client_order_id in gone:
             del self._orders[client_order_id]

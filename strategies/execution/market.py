@@ -58,7 +58,9 @@ class SharedMarket:
         self.next_pull_s = 0.0
         self._foreign = ZERO
         self._agreed_ns: int | None = None
-        """When the venue's position was last read and was what we account for: what traded before is in it."""
+        """When the venue's position was last read and was what we account for."""
+        self._settled_ns: int | None = None
+        """Until when all that traded is in our account."""
         self._orphans: OrderedDict[Execution, Fill] = OrderedDict()
         self._explained: OrderedDict[Execution, None] = OrderedDict()
         self._booking = asyncio.Lock()
@@ -151,7 +153,7 @@ class SharedMarket:
                     return False
                 if not self.live:
                     self._foreign += missing
-                    self._agreed_ns = asked_ns
+                    self._agree(asked_ns)
                     self._orphans.clear()
                     return True
         return await self.reconcile()
@@ -199,9 +201,9 @@ class SharedMarket:
             self._orphans.popitem(last=False)
 
     def _unexplained(self, fill: Fill) -> bool:
-        """Whether a fill of nobody's order may be missing in our account. One that is older than the last agreement is only told again: by
-        a history that reaches back, by a stream that begins with a snapshot."""
-        return self._agreed_ns is None or fill.ts_venue_ns > self._agreed_ns - LATE_NS
+        """Whether a fill of nobody's order may be missing in our account. One that is older is only told again: by a history that reaches
+        back, by a stream that begins with a snapshot."""
+        return self.settled_ns is None or fill.ts_venue_ns > self.settled_ns
 
     def _standing(self, fill: Fill) -> Decimal:
         """What our owners hold against which the fill goes."""
@@ -237,15 +239,21 @@ class SharedMarket:
             share.on_change()
 
     @property
-    def agreed_ns(self) -> int | None:
+    def settled_ns(self) -> int | None:
         """Everything that traded before is accounted for, or was nobody's of ours; None: not known yet."""
-        return None if self._agreed_ns is None else self._agreed_ns - LATE_NS
+        return None if self._settled_ns is None else self._settled_ns - LATE_NS
+
+    def _agree(self, asked_ns: int) -> None:
+        """The position, asked for at that time, is what we account for. That settles nothing since an order of ours was last proved: a fill
+        of ours that nobody told yet and one by hand may cancel out."""
+        self._agreed_ns = asked_ns
+        self._settled_ns = min([asked_ns, *(proof.proved_ns for share in self.shares for proof in share.proofs.values())])
 
     @property
     def _since_ns(self) -> int:
         """From when on fills may be missing in our account."""
         first = min((share.created_ns for share in self.shares), default=self._clock.time_ns())
-        return max(first, self.agreed_ns or first) - LOOKBACK_NS
+        return max(first, self.settled_ns or first) - LOOKBACK_NS
 
     async def learn(self, share: Share, order_id: str, client_order_id: str) -> None:
         """The venue's name of our order. Fills that came under it before it was known are ours."""
@@ -298,7 +306,7 @@ class SharedMarket:
             self._forced_looks = max(self._forced_looks - 1, 0)
             asked_ns = self._clock.time_ns()
             if await self._missing() == 0:
-                self._agreed_ns = asked_ns
+                self._agree(asked_ns)
                 return True
             if self._clock.monotonic() < self.next_pull_s:
                 return False
@@ -309,7 +317,7 @@ class SharedMarket:
                 return False
             agreed = missing == 0 or await asyncio.shield(self._explain(missing, self.expected_position))
             if agreed:
-                self._agreed_ns = asked_ns
+                self._agree(asked_ns)
             return agreed
 
     async def _explain(self, missing: Decimal, expected: Decimal) -> bool:

@@ -214,6 +214,8 @@ class OrderProof:
         self.share, self.market, self.intent = share, market, intent
         self._clock, self._limits, self._look_s = clock, limits, look_s
         self.sent_s = clock.monotonic()
+        self.proved_ns = intent.created_at
+        """All of its fills until then are booked: the venue was asked."""
         self.rests_until_s = rests_until_s
         self.cancel_wanted = cancel_wanted
         self.refusal: VenueError | None = None
@@ -329,9 +331,11 @@ class OrderProof:
         """One look at what is known, asking the venue where that may be too little."""
         now, intent = self._clock.monotonic(), self.intent
         self._steady = False
+        asked_ns = None
         info = self.market.client.known_order(intent.client_order_id)
         if self._must_ask(info):
             self._last_query_s = now
+            asked_ns = self._clock.time_ns()
             contract = self.market.instrument.contract_id
             info = await self.market.client.get_order_info(intent.client_order_id, force_refresh=True, contract_id=contract)
             self.market.answered()
@@ -361,6 +365,8 @@ class OrderProof:
                 await self._cancel()
         else:
             self._steady = booked >= info.filled_size and info.status in ON_BOOK
+            if self._steady and asked_ns is not None:
+                self.proved_ns = asked_ns
 
     def _must_ask(self, known: OrderInfo | None) -> bool:
         """Streams tell; the venue is asked where they may have lost something: at once after a lost answer, then with growing pauses."""

@@ -4,6 +4,14 @@ from tests.strategies.mutants import Mutant
 
 CLIENT_MUTANTS = (
     Mutant(
+        "E6",
+        "a client id that somebody uses again names the order it named first",
+        "exchange_clients/orders.py",
+        "    return named and (not order.external or None in (fill.order_id, order.order_id))\n",
+        "    return named\n",
+        "tests/venues/paradex/test_client.py -k one_client_id",
+    ),
+    Mutant(
         "E26",
         "a number from the wire may be no number",
         "exchange_clients/numbers.py",

@@ -158,9 +158,17 @@ OWNER_MUTANTS = (
         "E5",
         "an old fill that is told again explains a new change",
         "strategies/execution/market.py",
-        "        return self._agreed_ns is None or fill.ts_venue_ns > self._agreed_ns - LATE_NS\n",
+        "        return self.settled_ns is None or fill.ts_venue_ns > self.settled_ns\n",
         "        return True\n",
         "tests/strategies/test_stale_evidence.py -k old_trades",
+    ),
+    Mutant(
+        "E5",
+        "an agreement is believed although an order was not asked for",
+        "strategies/execution/market.py",
+        "        self._settled_ns = min([asked_ns, *(proof.proved_ns for share in self.shares for proof in share.proofs.values())])\n",
+        "        self._settled_ns = asked_ns\n",
+        "tests/strategies/test_stale_evidence.py -k cancel_out",
     ),
     Mutant(
         "E42",

@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
-from database.records import Leg, PairState
+from database.records import HoldingState, Leg, PairState
 from exchange_clients.model import Side
+from exchange_simulator.core.types import NewOrder, TimeInForce
+from exchange_simulator.core.types import Side as SimSide
+from strategies.execution.desk import Ticket
 from strategies.execution.market import SharedMarket
+from tests.strategies.desk_stack import DeskStack, run_desk
 from tests.strategies.stack import VENUES, Stack, run_stack
 
 D = Decimal
@@ -99,3 +103,29 @@ def test_e05_old_trades_of_others_do_not_explain_a_position_that_is_told_late(tm
         assert engine.pairs[kept.pair_id].state is PairState.HEDGED
 
     run_stack(tmp_path, main)
+
+
+@pytest.mark.parametrize("name", VENUES)
+def test_e05_a_position_in_which_a_fill_of_ours_and_one_by_hand_cancel_out_settles_nothing(tmp_path: Path, name: str) -> None:
+    """The stream is silent: an order that rests fills, and somebody closes by hand what he sees. The check in between finds nothing wrong;
+    the fills are told when the order is asked for."""
+
+    async def main(d: DeskStack) -> None:
+        holding = await d.open(sign=1)
+        order = await holding.place(Ticket(side=Side.BUY, quantity=D("0.01"), price=D(99_995), post_only=True))
+        await asyncio.sleep(5)
+        d.venue.faults("frozen_stream times=0 lasting=100")
+        d.stranger_takes(SimSide.SELL, "0.01", D(99_990))
+        market = d.venue.exchange.markets[d.venue.symbol].spec
+        size, price = market.to_steps(D("0.01")), market.to_ticks(D(99_000))
+        by_hand = NewOrder(
+            d.venue.account.account, d.venue.symbol, SimSide.SELL, size, price, time_in_force=TimeInForce.IOC, client_id="777"
+        )
+        assert d.position == D("0.01")
+        d.venue.exchange.submit(d.venue.now(), by_hand)
+        assert d.position == 0
+        await asyncio.sleep(150)
+        assert (order.filled, holding.own) == (D("0.01"), D(0))
+        assert holding.record.state is HoldingState.OPEN, holding.record.reason
+
+    run_desk(tmp_path, main, name=name)

@@ -5,6 +5,7 @@ from tests.strategies.mutants import Mutant
 RISK = "strategies/risk"
 RISK_ENGINE = "tests/risk/test_engine.py"
 WATCHDOG = "tests/risk/test_watchdog.py"
+IDENTITY = "tests/risk/test_identity.py"
 RISK_MUTANTS = (
     Mutant(
         "E42",
@@ -229,5 +230,45 @@ RISK_MUTANTS = (
         "limits.breaker_pause_s * 2 ** min(trips - 1, 30)",
         "limits.breaker_pause_s",
         "tests/risk/test_breakers.py -k twice_as_long",
+    ),
+    Mutant(
+        "E9",
+        "a watchdog acts with keys of any account",
+        f"{RISK}/watchdog.py",
+        "            require_same(heart, beat.accounts, clients)\n",
+        "",
+        f"{IDENTITY} -k watchdog_with",
+    ),
+    Mutant(
+        "E9",
+        "a watchdog acts for accounts that nobody named",
+        f"{RISK}/watchdog.py",
+        "            require_known(name, beat.accounts, venues)\n",
+        "            pass\n",
+        f"{IDENTITY} -k never_said",
+    ),
+    Mutant(
+        "E9",
+        "a bot comes back with keys of any account",
+        f"{RISK}/engine.py",
+        "identity.expect_same(self._heart, {v: a for v, a in known.items() if v in held}, self.clients)",
+        "pass",
+        f"{IDENTITY} -k comes_back",
+    ),
+    Mutant(
+        "E9",
+        "a venue that answers later may show any account",
+        "exchange_clients/base_client.py",
+        "if self.expected_account and ",
+        "if not self.expected_account and self.expected_account and ",
+        f"{IDENTITY} -k only_later",
+    ),
+    Mutant(
+        "E9",
+        "positions are taken over with keys of any account",
+        "perpkit/bot/closing.py",
+        "        require_bots_own(folder, strategy, account, clients)\n",
+        "        pass\n",
+        f"{IDENTITY} -k recover_and_close",
     ),
 )

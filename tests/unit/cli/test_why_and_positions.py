@@ -1,6 +1,7 @@
 """The commands that read the journal, against a real one."""
 
 import json
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from database.records import (
     RunRecord,
 )
 from perpkit.cli.main import run
+from strategies.risk.fence import Heartbeat
 
 T0 = 1_700_000_000_000_000_000
 S = 1_000_000_000
@@ -245,3 +247,24 @@ def test_garbage_journal_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert code == 4
     assert told["error"]["kind"] == "journal"
     assert "Traceback" not in err
+
+
+def test_the_watchdog_says_at_its_start_that_its_keys_are_of_another_account(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = "0x" + "12" * 20, "mainnet:0x" + "ab" * 20
+    monkeypatch.setenv("HYPERLIQUID_PRIVATE_KEY", "0x" + "12" * 32)
+    monkeypatch.setenv("HYPERLIQUID_ACCOUNT_ADDRESS", ours)
+    Heartbeat(home, "funding_arbitrage", "main").beat(time.time_ns(), 1, accounts={"hyperliquid": theirs, "lighter": "mainnet:7"})
+    watch = ["watchdog", "--once", "--venue", "hyperliquid", "--home", str(home)]
+    assert run(watch) == 2
+    told = capsys.readouterr().err
+    assert f"hyperliquid: these keys are of mainnet:{ours}, but funding_arbitrage:main trades {theirs}" in told
+    monkeypatch.setenv("HYPERLIQUID_ACCOUNT_ADDRESS", theirs.removeprefix("mainnet:"))
+    assert run(watch) == 0
+
+
+def test_a_watchdog_that_does_not_know_the_accounts_of_a_silent_bot_fails(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Heartbeat(home, "funding_arbitrage", "main").beat(T0, 1, accounts={"hyperliquid": "mainnet:0x" + "ab" * 20})
+    assert run(["watchdog", "--once", "--home", str(home)]) == 1
+    assert "nothing was done: lighter: funding_arbitrage:main never said which account it trades there" in capsys.readouterr().out

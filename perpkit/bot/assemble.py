@@ -152,6 +152,9 @@ class Bots:
         states = {**pairs, **holdings}
         unproved = {owner_id(o): f"unsettled ({o.state}, not proved)" for o in self._left_open(bot) if owner_id(o) not in states}
         bot.endings = {**unproved, **{owner: ENDINGS.get(state.value, f"unsettled ({state})") for owner, state in states.items()}}
+        for name, holding in bot.desk.holdings.items():
+            if bot.endings.get(name) == "held" and not holding.own and not holding.orders(live=True):
+                bot.endings[name] = "flat"
         await bot.risk.stop(ended=all(ending in DECLARED for ending in bot.endings.values()))
 
     def _left_open(self, bot: Bot) -> list[Owner]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from database.connect import sqlite_url
 from database.journal import Journal
+from exchange_clients.model import Side
 from exchange_simulator.core.types import to_fraction
 from perpkit.bot.assemble import assembled
 from perpkit.bot.config import InvalidConfig, parse
 from perpkit.bot.environments import Environment, surroundings
+from strategies.execution.ticket import Ticket
 from tests.bot.test_environments import keys_of
-from tests.strategies.stack import VENUES, Stack, run_stack
+from tests.strategies.stack import MID, VENUES, Stack, run_stack
 
 FUNDING = parse(
     {
@@ -98,3 +101,28 @@ def test_two_account_names_with_the_same_keys_are_refused(tmp_path: Path) -> Non
                 raise AssertionError
 
     run_stack(tmp_path / "stack", main, names=("lighter",), start=False)
+
+
+@pytest.mark.parametrize(("quantity", "ending"), [("0", "flat"), ("0.01", "held")])
+def test_a_holding_that_is_empty_at_the_end_is_flat(tmp_path: Path, quantity: str, ending: str) -> None:
+    """Its resting entry came off with the stop."""
+
+    async def main(stack: Stack) -> None:
+        ends = {name: truth.ready.endpoints for name, truth in stack.venues.items()}
+        async with surroundings(Environment.LIVE, [GRID], stack.runtime, home=tmp_path, resolve=keys_of(stack), endpoints=ends) as around:
+            journal = Journal.open(sqlite_url(tmp_path / "journal.db"))
+            async with assembled([GRID], around.clients, journal, around.runtime, environment="live") as bots:
+                (bot,) = bots
+                holding = await bot.desk.open_holding(str(around.clients["main"]["lighter"].instruments.get("BTC").id), sign=1)
+                await holding.place(Ticket(side=Side.BUY, quantity=Decimal("0.01"), price=MID * Decimal("0.9"), post_only=True))
+                if Decimal(quantity):
+                    await holding.place(Ticket(side=Side.BUY, quantity=Decimal(quantity)))
+                await stack.settle(5)
+                assert holding.own == Decimal(quantity)
+                await bots.stop()
+                assert bot.endings == {holding.holding_id: ending}
+                (run,) = journal.runs()
+                assert (run.ending == "flat") is (ending == "flat")
+            journal.close()
+
+    run_stack(tmp_path / "stack", main, start=False)

@@ -51,6 +51,7 @@ class InstrumentProvider:
         async with self._lock:
             if force or self._loaded_at_ns is None or self._clock.time_ns() - self._loaded_at_ns > self._ttl_s * NS_PER_S:
                 self._replace(list(await self._fetch()))
+                self._loaded_at_ns = self._clock.time_ns()
         found = list(self._by_id.values())
         for name, value in (filters or {}).items():
             found = [i for i in found if (getattr(i.id, name) if name in InstrumentId.__struct_fields__ else getattr(i, name)) == value]
@@ -70,8 +71,6 @@ class InstrumentProvider:
             UnknownInstrument: not listed, ambiguous, or of another venue.
             NotReady: the table is not loaded yet.
         """
-        if self._loaded_at_ns is None:
-            raise NotReady("instruments are not loaded: connect first, or await client.instruments.load_all()", venue=self._spec.name)
         if isinstance(symbol, InstrumentId):
             found = self._by_id.get(symbol)
             return found if found is not None else self._unknown(str(symbol))
@@ -110,14 +109,20 @@ class InstrumentProvider:
         return self._hub.subscribe(INSTRUMENTS_TOPIC)
 
     def remember(self, instrument: Instrument) -> Instrument:
-        """The market as the table has it; one that is listed no more as an earlier run knew it, now delisted: fills may still name it."""
+        """The market as the table has it; one that is not in it as an earlier run knew it: fills may still name it. It is delisted, unless
+        the table is not loaded yet."""
         if instrument.id not in self._by_id:
-            self._replace(list(self._by_id.values()), [instrument])
+            known = list(self._by_id.values())
+            if self.is_loaded:
+                self._replace(known, [instrument])
+            else:
+                self._replace([*known, instrument])
         return self._by_id[instrument.id]
 
     def update(self, instrument: Instrument) -> None:
         """One changed instrument (a stream said so)."""
         self._replace([*(i for i in self._by_id.values() if i.id != instrument.id), instrument])
+        self._loaded_at_ns = self._clock.time_ns()
 
     def _replace(self, instruments: list[Instrument], gone: Iterable[Instrument] = ()) -> None:
         before = self._by_id
@@ -136,7 +141,6 @@ class InstrumentProvider:
             names[str(i.id).removesuffix(f".{self._spec.name}")] = [i]
             names[i.venue_symbol] = [i]
         self._by_name = names
-        self._loaded_at_ns = self._clock.time_ns()
         for i in instruments:
             if before and before.get(i.id) != i:
                 self._hub.publish(INSTRUMENTS_TOPIC, i)
@@ -157,4 +161,6 @@ class InstrumentProvider:
         return [i.id.base, f"{i.id.base}-PERP"]
 
     def _unknown(self, symbol: str) -> Instrument:
+        if self._loaded_at_ns is None:
+            raise NotReady("instruments are not loaded: connect first, or await client.instruments.load_all()", venue=self._spec.name)
         raise UnknownInstrument(f"no market {symbol!r} (of {len(self._by_id)} listed)", venue=self._spec.name)

@@ -276,7 +276,7 @@ class EventFeed:
     def open(self) -> None:
         """Hear of the account on every venue, as far as anything is wanted."""
         for venue, client in self._clients.items():
-            self._online[venue] = online(client)
+            self._online[venue] = True  # one that is not is told as gone
             hub = client.context.hub
             for kind, stream in PRIVATE.items():
                 heard = kind in self._wanted or (kind is EventKind.ORDER and EventKind.REJECTION in self._wanted)

@@ -3,8 +3,9 @@
     async with assembled([config], {"main": clients}, journal, runtime, environment="demo") as bots:
         await bots.run()
 
-Order of the start: clients connect, engines recover what the journal says, strategies initialize. Order of the stop: no new cycles, resting
-entries come off, every pair is left in a declared state, which is logged and written to `strategy_runs`; clients go last.
+Order of the start: clients connect as far as their venues answer, engines recover what the journal says, strategies initialize.
+Order of the stop: no new cycles, resting entries come off, every pair is left in a declared state, which is logged and written to
+`strategy_runs`; clients go last.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from database.errors import JournalError
 from database.journal import Journal
 from database.records import RunRecord
 from exchange_clients.base_client import BaseExchangeClient
+from exchange_clients.errors import VenueError
 from exchange_clients.transport.runtime import Runtime
 from perpkit.bot.closing import open_owners
 from perpkit.bot.config import BotConfig, InvalidConfig
+from perpkit.bot.connecting import RETRY_S, Check, Connection, Connections, is_outage, nothing_forbids
 from strategies.base_strategy import BaseStrategy, StrategyContext
 from strategies.execution.desk import Desk
 from strategies.execution.engine import CHECK_S, SHUTDOWN_S, ExecutionEngine
 from strategies.execution.journaling import AsyncJournal, Observer, nobody
-from strategies.execution.ledger.owners import Owner, owner_id
+from strategies.execution.ledger.owners import Owner, markets, owner_id
 from strategies.execution.ownership import Ownership
 from strategies.risk import RiskEngine, tee
 
@@ -57,6 +60,7 @@ class Bot:
     risk: RiskEngine
     strategy: BaseStrategy[Any]
     run: RunRecord
+    initialized: bool = False
     endings: dict[str, str] = field(default_factory=dict)
     """Pair or holding -> the state it was left in; filled by the stop."""
 
@@ -97,7 +101,7 @@ class Bots:
         Raises:
             Exception: a strategy could not go on; the others are stopped too.
         """
-        self._cycles = [asyncio.create_task(bot.strategy.start(), name=f"strategy:{bot.name}") for bot in self.all]
+        self._cycles = [asyncio.create_task(self._live(bot), name=f"strategy:{bot.name}") for bot in self.all]
         asked = asyncio.create_task(self._stopping.wait())
         try:
             waiting: set[asyncio.Task[Any]] = {asked, *self._cycles}
@@ -107,6 +111,23 @@ class Bots:
                     task.result()
         finally:
             asked.cancel()
+
+    async def _live(self, bot: Bot) -> None:
+        while not bot.initialized:
+            await self.runtime.clock.sleep(RETRY_S[1])
+            await self.initialize(bot, patient=True)
+        await bot.strategy.start()
+
+    async def initialize(self, bot: Bot, *, patient: bool) -> None:
+        """`patient`: a strategy that cannot begin while a venue does not answer is asked again; what is open is looked after meanwhile."""
+        try:
+            await bot.strategy.initialize()
+        except VenueError as e:
+            if not (patient and is_outage(e)):
+                raise
+            log.warning("strategy.waits bot=%s reason=%s", bot.name, e)
+            return
+        bot.initialized = True
 
     def ask_to_stop(self) -> None:
         """`run` returns; what follows is the stop."""
@@ -200,28 +221,33 @@ async def assembled(
     heartbeat_s: float | None = None,
     folder: Path | None = None,
     check_s: float = CHECK_S,
+    check: Check = nothing_forbids,
 ) -> AsyncIterator[Bots]:
     """Bots that are started but do not cycle yet (`Bots.run`); stopped in order when the block ends, whatever ended it.
 
     Clients that are not connected are connected here and disconnected at the end; connected ones stay as they are. The journal stays open.
+    One whose venue does not answer is tried again in the background, and nothing is entered there; `check` is asked once it is connected.
     `folder` is the state folder with halt, fence and heartbeats of the risk engine; None where no other process can be (backtests).
     `check_s`: how often what is held is compared with its venues.
 
     Raises:
-        InvalidConfig: two bots that could not be told apart, or a venue without a client.
-        VenueError: a client does not connect.
+        InvalidConfig: two bots that could not be told apart, a venue without a client, or something open on a venue that is not there.
+        NotAllowed: `check` says no.
+        VenueError: keys or configuration are wrong, or no venue answers.
     """
     _check(configs, clients)
+    check_open(configs, journal)
     async with AsyncExitStack() as stack:
-        for client in _needed(configs, clients):
-            if not client.is_connected:
-                stack.push_async_callback(client.disconnect)
-                await client.connect()
+        connections = Connections(_needed(configs, clients), runtime.clock, observer, check)
+        stack.push_async_callback(connections.close)
+        await connections.open()
         ownership = Ownership(journal)
         bots = [
             _build(config, clients[config.account], journal, runtime, ownership, environment, observer, engine_class, folder, check_s)
             for config in configs
         ]
+        for bot in bots:
+            bot.engine.barred = bot.desk.barred = connections.barred[bot.config.account]
         together = Bots(bots, journal, runtime, ownership, environment)
         stack.push_async_callback(together.stop)
         for bot in bots:
@@ -233,7 +259,7 @@ async def assembled(
             await bot.desk.start()
         for bot in bots:
             bot.strategy.restore_configs()
-            await bot.strategy.initialize()
+            await together.initialize(bot, patient=bool(bot.engine.barred.keys() & bot.clients.keys()))
         if heartbeat_s is not None:
             together.beat(heartbeat_s)
         yield together
@@ -296,7 +322,26 @@ def _check(configs: Sequence[BotConfig], clients: Clients) -> None:
         raise InvalidConfig(problems)
 
 
-def _needed(configs: Sequence[BotConfig], clients: Clients) -> list[BaseExchangeClient]:
+def check_open(configs: Sequence[BotConfig], journal: Journal) -> None:
+    """A leg on a venue that its bot does not know any more would be managed by nobody.
+
+    Raises:
+        InvalidConfig: there is one; says which, and what to do.
+    """
+    problems = [
+        f"{config.name}: {owner_id(owner)} is open on {venue}, which is not among its venues: put {venue} back, "
+        f"or end it first with `perpkit close {owner_id(owner)}`"
+        for config in configs
+        for owner in open_owners(journal)
+        if (owner.strategy, owner.account) == (config.strategy, config.account)
+        for venue in dict.fromkeys(market.venue for market in markets(owner))
+        if venue not in config.venues
+    ]
+    if problems:
+        raise InvalidConfig(problems)
+
+
+def _needed(configs: Sequence[BotConfig], clients: Clients) -> list[Connection]:
     """Each client once."""
-    found = {id(clients[c.account][venue]): clients[c.account][venue] for c in configs for venue in c.venues}
+    found = {id(client := clients[c.account][venue]): Connection(c.account, venue, client) for c in configs for venue in c.venues}
     return list(found.values())

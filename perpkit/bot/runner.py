@@ -17,11 +17,12 @@ from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.errors import VenueError
 from exchange_clients.model import NS_PER_MS, PositionMode
 from exchange_clients.transport.runtime import Runtime
-from perpkit.bot.assemble import Bots, assembled
+from perpkit.bot.assemble import Bots, assembled, check_open
 from perpkit.bot.closing import open_owners, world_of
 from perpkit.bot.config import BotConfig, InvalidConfig
+from perpkit.bot.connecting import Connection, NotAllowed, is_outage
 from perpkit.bot.control import ControlConfig, ControlServer
-from perpkit.bot.environments import Environment, Resolver, Surroundings, surroundings
+from perpkit.bot.environments import Environment, Resolver, surroundings
 from perpkit.bot.notify import Notifier, Target
 from perpkit.bot.operations import Operations
 from perpkit.bot.view import View
@@ -33,10 +34,6 @@ log = logging.getLogger("perpkit.bot")
 
 HEARTBEAT_S = 1.0
 REFRESH_S = 1.0
-
-
-class NotAllowed(Exception):
-    """The start checks say no; one line per reason, each with what to do."""
 
 
 class Stopper:
@@ -163,6 +160,7 @@ class Run:
             journal = Journal.open(url)
             stack.callback(journal.close)
             check_journal(journal, self.environment, self.configs)
+            check_open(self.configs, journal)
             control = control_of(self.configs)
             mine = {(config.strategy, config.account) for config in self.configs}
             self._open = [owner_id(owner) for owner in open_owners(journal) if (owner.strategy, owner.account) in mine]
@@ -181,7 +179,6 @@ class Run:
             )
             for note in around.notes:
                 self.view.say(note)
-            await self._connect(around)
             notifier = await stack.enter_async_context(Notifier(list(self.targets), around.runtime.clock))
             watch = Watch(notifier, around.runtime.clock)
             stack.callback(watch.close)
@@ -196,6 +193,7 @@ class Run:
                     engine_class=around.engine_class,
                     heartbeat_s=HEARTBEAT_S,
                     folder=self.state or self.home,
+                    check=self._check,
                 )
             )
             operations = Operations(bots, folder=self.state or self.home, configs=self.reload)
@@ -206,18 +204,12 @@ class Run:
             self._watch = watch
             yield bots, operations
 
-    async def _connect(self, around: Surroundings) -> None:
-        """Every client, then the start checks; live ones ask more."""
-        problems: list[str] = []
-        for account, clients in around.clients.items():
-            allowed = any(c.allow_withdraw_keys for c in self.configs if c.account == account)
-            for venue, client in clients.items():
-                await client.connect()
-                told, bad = await start_checks(client, live=self.environment.sends, allow_withdraw_keys=allowed)
-                self.view.say(f"{venue} ({account}): {told}")
-                problems += [f"{venue} ({account}): {reason}" for reason in bad]
-        if problems:
-            raise NotAllowed("\n".join(problems))
+    async def _check(self, one: Connection) -> Sequence[str]:
+        """The start checks of a client that has connected; live ones ask more."""
+        allowed = any(c.allow_withdraw_keys for c in self.configs if c.account == one.account)
+        told, problems = await start_checks(one.client, live=self.environment.sends, allow_withdraw_keys=allowed)
+        self.view.say(f"{one.venue} ({one.account}): {told}")
+        return problems
 
     async def _show(self, bots: Bots, runtime: Runtime) -> None:
         while True:
@@ -279,7 +271,11 @@ def client_environment(config: BotConfig, venue: str) -> str:
 
 
 async def start_checks(client: BaseExchangeClient, *, live: bool, allow_withdraw_keys: bool) -> tuple[str, list[str]]:
-    """(what was found, what forbids a start) of one connected client."""
+    """(what was found, what forbids a start) of one connected client.
+
+    Raises:
+        VenueError: the venue does not answer now.
+    """
     problems: list[str] = []
     found = [client.config.environment]
     offset_ns = client.context.venue_time.offset_ns
@@ -301,6 +297,8 @@ async def start_checks(client: BaseExchangeClient, *, live: bool, allow_withdraw
         elif live:
             found.append("the venue tells nothing of its keys")
     except VenueError as e:
+        if is_outage(e):
+            raise
         problems.append(f"the account cannot be read: {e.message}")
     return ", ".join(found), problems
 

@@ -29,6 +29,8 @@ TOLD = frozenset(
         "pair.state",
         "holding.state",
         "venue.gap",
+        "venue.not_connected",
+        "venue.connected",
         "venue.proved",
         "halt.set",
         "halt.cleared",
@@ -42,7 +44,18 @@ TOLD = frozenset(
     }
 )
 """Events of engine, desk and risk that a human wants to see; the rest is in the log."""
-BAD = frozenset({"order.unknown", "order.refused", "order.blocked", "venue.gap", "halt.set", "risk.liquidation", "risk.breaker_open"})
+BAD = frozenset(
+    {
+        "order.unknown",
+        "order.refused",
+        "order.blocked",
+        "venue.gap",
+        "venue.not_connected",
+        "halt.set",
+        "risk.liquidation",
+        "risk.breaker_open",
+    }
+)
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):

@@ -66,7 +66,7 @@ class Watch:
                 self._notifier.post(
                     NoticeKind.ALERT, f"{pair_id}: an order group ended badly", str(facts.get("reason", "")), key=f"{pair_id}:{facts}"
                 )
-            case "venue.gap":
+            case "venue.gap" | "venue.not_connected":
                 self._gap(str(facts.get("venue")), str(facts.get("reason")))
             case "venue.proved":
                 self._back(str(facts.get("venue")))

@@ -71,6 +71,8 @@ class Desk:
     ) -> None:
         self.strategy, self.account, self.guard, self.ownership = strategy, account, guard, ownership
         self.clients, self.clock, self.journal, self.ids = dict(clients), runtime.clock, journal, ids
+        self.barred: Mapping[str, str] = {}
+        """Venue -> why nothing may be added there, as long as whoever connects the clients says so."""
         self.holdings: dict[str, Holding] = {}
         self.emulated = Emulator(self)
         """Brackets, OCO, trailing stops and icebergs over these holdings; restored with them."""
@@ -115,7 +117,6 @@ class Desk:
     async def _restore(self, record: HoldingRecord) -> None:
         plan = msgspec.json.decode(record.plan, type=HoldingPlan)
         client = self.clients[record.venue]
-        await client.instruments.load_all()
         holding = self._holding(record, plan, client.instruments.remember(plan.listing))
         share = holding.share
         if not share.intents:  # else the market has read them already, when it was rebuilt
@@ -157,6 +158,8 @@ class Desk:
         if self.journal.degraded:
             return "the journal cannot be written; records are in the fallback file"
         for venue in venues or self.clients:
+            if venue in self.barred:
+                return f"{venue}: {self.barred[venue]}"
             if venue in self._unproved:
                 return f"{venue}: {self._unproved[venue]}"
         return self.guard.entry_block(*venues)
@@ -335,17 +338,23 @@ class Desk:
                 log.exception("prove.failed venues=%s", list(self._unproved))
 
     async def _prove(self) -> None:
-        """Reconcile every holding on the venues that are not proved; a venue is free once all its holdings agree."""
-        for venue, reason in list(self._unproved.items()):
-            held = [h for h in self.holdings.values() if h.record.venue == venue and h.state is not HoldingState.CLOSED]
-            agreed = [await self._prove_one(h) for h in held]
-            try:
-                await self.clients[venue].get_open_positions()
-            except VenueError as e:
-                log.warning("venue.unproved venue=%s error=%s", venue, e)
-                continue
-            if all(agreed) and self._unproved.get(venue) == reason:
-                del self._unproved[venue]
+        """Reconcile every holding on the venues that are not proved, all venues at once."""
+        await asyncio.gather(*(self._prove_venue(venue, reason) for venue, reason in self._unproved.items()))
+
+    async def _prove_venue(self, venue: str, reason: str) -> None:
+        """A venue is free once all its holdings agree."""
+        client = self.clients[venue]
+        if not client.is_connected:
+            return
+        held = [h for h in self.holdings.values() if h.record.venue == venue and h.state is not HoldingState.CLOSED]
+        agreed = [await self._prove_one(h) for h in held]
+        try:
+            await client.get_open_positions()
+        except VenueError as e:
+            log.warning("venue.unproved venue=%s error=%s", venue, e)
+            return
+        if all(agreed) and self._unproved.get(venue) == reason:
+            del self._unproved[venue]
 
     async def _prove_one(self, holding: Holding) -> bool:
         good = await holding.check()

@@ -11,7 +11,7 @@ import msgspec
 from database.errors import JournalError
 from database.journal import Journal
 from database.records import DecisionRecord, Leg, PairRecord, PairState
-from exchange_clients.errors import VenueError
+from exchange_clients.errors import ConnectFailed, VenueError
 from exchange_clients.events import Subscription
 from exchange_clients.model import Fill, Gap, Instrument, OrderInfo, Purpose, Side
 from exchange_clients.transport.runtime import Runtime
@@ -47,7 +47,8 @@ class EntryRefused(Exception):
 class ExecutionEngine:
     """Opens, holds and closes pairs. Start it before use: nothing is entered until every pair in the journal is proved (E10).
 
-    `clients` by venue name, connected by the caller. `ownership` is shared by everybody who trades over the same journal; `guard` is asked
+    `clients` by venue name, connected by the caller as far as they answer; one that connects later tells a gap.
+    `ownership` is shared by everybody who trades over the same journal; `guard` is asked
     before anything is entered, never about what reduces.
     """
 
@@ -73,6 +74,8 @@ class ExecutionEngine:
         self.ids = self.ownership.ids
         self.pairs: dict[str, PairRunner] = {}
         self.halted: str | None = None
+        self.barred: Mapping[str, str] = {}
+        """Venue -> why nothing may be entered there, as long as whoever connects the clients says so."""
         self._observer, self._check_s = guarded(observer), check_s
         self._unproved: dict[str, str] = {venue: "not reconciled since the start" for venue in clients}
         self._feeds: list[asyncio.Task[None]] = []
@@ -130,6 +133,8 @@ class ExecutionEngine:
         if self.journal.degraded:
             return "the journal cannot be written; records are in the fallback file"
         for venue in venues or self.clients:
+            if venue in self.barred:
+                return f"{venue}: {self.barred[venue]}"
             if venue in self._unproved:
                 return f"{venue}: {self._unproved[venue]}"
             if self.ownership.paused(self.account, venue):
@@ -374,33 +379,36 @@ class ExecutionEngine:
                 log.exception("prove.failed venues=%s", list(self._unproved))
 
     @staticmethod
-    async def _prove_one(runner: PairRunner) -> bool:
-        """A bug that one pair meets holds up no other one."""
+    async def _prove_one(runner: PairRunner) -> frozenset[Leg]:
+        """The legs that are proved. A bug that one pair meets holds up no other one."""
         try:
-            return await (runner.reconcile() if runner.recovered else recovery.recover(runner))
+            return await (runner.reconciled() if runner.recovered and not runner.away else recovery.recover(runner))
         except Exception:
             log.exception("prove.failed pair=%s", runner.record.pair_id)
-            return False
+            return frozenset()
 
     async def _prove(self) -> None:
-        """Reconcile every pair on the venues that are not proved; a venue is free for entries once all its pairs agree."""
+        """Reconcile every pair on the venues that are not proved; a venue is free for entries once all legs there agree."""
         waiting = dict(self._unproved)
         concerned = [
-            (runner, venues)
+            runner
             for runner in self.pairs.values()
-            if (venues := {runner.record.long_venue, runner.record.short_venue} & set(waiting)) and runner.state is not PairState.CLOSED
+            if {runner.record.long_venue, runner.record.short_venue} & set(waiting) and runner.state is not PairState.CLOSED
         ]
-        outcomes = await asyncio.gather(*(self._prove_one(r) for r, _ in concerned))
-        agreed = dict.fromkeys(waiting, True)
-        for (_, venues), good in zip(concerned, outcomes, strict=True):
-            for venue in venues:
-                agreed[venue] &= good
-        for venue, reason in waiting.items():
-            try:
-                await self.clients[venue].get_open_positions()
-            except VenueError as e:
-                log.warning("venue.unproved venue=%s error=%s", venue, e)
-                continue
-            if agreed[venue] and self._unproved.get(venue) == reason:
-                del self._unproved[venue]
-                self._observer("venue.proved", "", venue=venue)
+        proved = await asyncio.gather(*(self._prove_one(runner) for runner in concerned))
+        doubted = {runner.record.venue(leg) for runner, legs in zip(concerned, proved, strict=True) for leg in Leg if leg not in legs}
+        await asyncio.gather(*(self._free(venue, reason) for venue, reason in waiting.items() if venue not in doubted))
+
+    async def _free(self, venue: str, reason: str) -> None:
+        """Entries may go on at a venue whose pairs agree, if it answers."""
+        client = self.clients[venue]
+        try:
+            if not client.is_connected:
+                raise ConnectFailed("not connected", venue=venue)
+            await client.get_open_positions()
+        except VenueError as e:
+            log.warning("venue.unproved venue=%s error=%s", venue, e)
+            return
+        if self._unproved.get(venue) == reason:
+            del self._unproved[venue]
+            self._observer("venue.proved", "", venue=venue)

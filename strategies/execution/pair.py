@@ -90,6 +90,8 @@ class PairRunner:
         self._mispriced = False
         self._next_price_s = 0.0
         self.recovered = True
+        self.away: frozenset[Leg] = frozenset()
+        """Legs taken over by the journal alone, because their venue did not answer since; see `recovery.recover`."""
         self.task: asyncio.Task[None] | None = None
 
     # ---- for others
@@ -417,10 +419,16 @@ class PairRunner:
 
     async def reconcile(self) -> bool:
         """Compare both venues with our account of them; True when both could be asked and agree or are explained."""
-        agreed = await asyncio.gather(*(self._reconcile(trader) for trader in self.legs.values()))
-        return all(agreed)
+        return len(await self.reconciled()) == len(Leg)
 
-    async def _reconcile(self, trader: LegTrader) -> bool:
+    async def reconciled(self) -> frozenset[Leg]:
+        """The legs of which that is true."""
+        agreed = await asyncio.gather(*(self.reconcile_leg(leg) for leg in Leg))
+        return frozenset(leg for leg, good in zip(Leg, agreed, strict=True) if good)
+
+    async def reconcile_leg(self, leg: Leg) -> bool:
+        """The same of one venue."""
+        trader = self.legs[leg]
         try:
             agreed = await trader.reconcile()
         except VenueError as e:

@@ -146,14 +146,14 @@ class PairPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def recall(plan: PairPlan, leg: Leg, client: "BaseExchangeClient") -> Instrument:
-    """The market of a leg, known to its client from now on, although the venue may list it no more.
+    """The market of a leg, known to its client from now on, although the venue may list it no more or not answer.
 
     Raises:
-        VenueError: the venue's markets cannot be loaded, or neither it nor the plan knows this one.
+        VenueError: the plan does not know it, and the venue's markets cannot be loaded or do not have it.
     """
-    await client.instruments.load_all()
     known = plan.listings.get(leg)
     if known is None:
+        await client.instruments.load_all()
         return client.instruments.get(plan.long_instrument if leg is Leg.LONG else plan.short_instrument)
     return client.instruments.remember(known)
 

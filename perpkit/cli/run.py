@@ -46,9 +46,10 @@ def run(
         One JSON object per line: events, decisions, positions.
     """
     from perpkit.bot.config import BotConfig, InvalidConfig, load
+    from perpkit.bot.connecting import NotAllowed
     from perpkit.bot.environments import Environment, keys_of_environment, names_of_environment
     from perpkit.bot.notify import NotifyError, targets_of
-    from perpkit.bot.runner import NotAllowed, Run
+    from perpkit.bot.runner import Run
 
     if not configs:
         raise Failure("no configuration was given", hint="perpkit run BOT.yaml; `perpkit config new` writes one")

@@ -18,8 +18,9 @@ from database.records import PairState
 from exchange_simulator.core.types import to_fraction
 from perpkit.bot.assemble import Bots
 from perpkit.bot.config import load
+from perpkit.bot.connecting import NotAllowed
 from perpkit.bot.environments import Environment
-from perpkit.bot.runner import NotAllowed, Run, Stopper
+from perpkit.bot.runner import Run, Stopper
 from perpkit.bot.view import JsonLines, shown
 from tests.bot.test_environments import YAML, keys_of
 from tests.strategies.stack import VENUES, Stack, run_stack

@@ -20,8 +20,9 @@ from exchange_clients.spec import VenueSpec
 from exchange_simulator.paper_client import PaperClient
 from perpkit.bot.closing import NotReal, check_real
 from perpkit.bot.config import BotConfig, InvalidConfig, load, parse
+from perpkit.bot.connecting import NotAllowed
 from perpkit.bot.environments import Environment, surroundings
-from perpkit.bot.runner import NotAllowed, control_of
+from perpkit.bot.runner import control_of
 from perpkit.cli.failure import Failure
 from perpkit.cli.options import Store
 from perpkit.cli.positions import positions

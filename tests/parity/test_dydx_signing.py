@@ -9,15 +9,12 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import time
-from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from exchange_clients.dydx import chain, signing
 from exchange_clients.dydx.chain import ChainOrder, ChainSide, ChainTif, Condition, Flags, OrderRef
-from exchange_clients.dydx.client.utils.helpers import Grid
 from exchange_clients.signing import Credentials
 from exchange_clients.spec import Endpoints
 from tests.parity import peers
@@ -64,28 +61,8 @@ def transaction(case):
         options = TxOptions([case["authenticator"]], case["sequence"], case["account_number"])
     return wallet, lambda: builder.build(wallet, message(case), tx_options=options).SerializeToString()
 
-def fastest(case):
-    market = Market({"clobPairId": "0", "atomicResolution": -10, "quantumConversionExponent": -9, "stepBaseQuantums": 1000000,
-                     "subticksPerTick": 100000, "ticker": "BTC-USD"})
-    wallet = Wallet(KeyPair.from_hex(case["key"]), case["account_number"], 0)
-    builder, best = Builder(case["chain_id"], "", memo=""), 1e9
-    if not case["curve"]:
-        KeyPair.sign = lambda self, message: bytes(64)
-    for _ in range(40):
-        start = time.perf_counter()
-        for n in range(50):
-            key = market.order_id(case["owner"], 0, n, OrderFlags.SHORT_TERM)
-            order = market.order(order_id=key, order_type=OrderType.LIMIT, side=Order.SIDE_BUY, size=0.01, price=50000 + n,
-                                 time_in_force=Order.TIME_IN_FORCE_UNSPECIFIED, reduce_only=False, good_til_block=1000020)
-            builder.build(wallet, place_order(order)).SerializeToString()
-        best = min(best, (time.perf_counter() - start) / 50)
-    return best
-
 for line in sys.stdin:
     case = json.loads(line)
-    if case.get("timed"):
-        print(json.dumps({"seconds": fastest(case)}))
-        continue
     wallet, build = transaction(case)
     raw = build()
     print(json.dumps({"tx": raw.hex(), "hash": hashlib.sha256(raw).hexdigest().upper(), "address": wallet.address}))
@@ -187,38 +164,3 @@ def test_keys_from_words_are_equal() -> None:
     case = random_case(random.Random(1), "place")
     (theirs,) = ask([{**case, "mnemonic": words, "authenticator": None}])
     assert theirs["address"] == signing.address_of(signing._public_key(signing.key_from_mnemonic(words)))
-
-
-def fastest(case: dict[str, Any], own: signing.DydxSigner) -> float:
-    """From price and size to the bytes of a transaction, the account known; the fastest of many short runs."""
-    grid, best = Grid(0, -10, -9, 1_000_000, 100_000), 1e9
-    for _ in range(40):
-        start = time.perf_counter()
-        for n in range(50):
-            order = ChainOrder(
-                ref=OrderRef(n, Flags.SHORT_TERM, grid.clob_pair_id),
-                side=ChainSide.BUY,
-                quantums=grid.quantums(Decimal("0.01")),
-                subticks=grid.subticks(Decimal(50_000 + n)),
-                good_til=1_000_020,
-            )
-            tx = chain.Transaction(messages=(chain.place_order(own.subaccount, order),), account_number=case["account_number"])
-            own.sign_transaction(tx, None)
-        best = min(best, (time.perf_counter() - start) / 50)
-    return best
-
-
-@pytest.mark.slow
-def test_an_order_is_signed_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Most of either time is the curve, which both leave to libsecp256k1: what is around it takes us less than half."""
-    case = {**random_case(random.Random(2), "place"), "subaccount": 0, "authenticator": None, "timed": True}
-    whole, around = ask([{**case, "curve": True}, {**case, "curve": False}])
-    own = signer_for(case)
-    assert signing.backend_name() == "coincurve"
-    mine = fastest(case, own)
-    monkeypatch.setattr(own, "_sign", lambda message: bytes(64))
-    mine_around = fastest(case, own)
-    print(f"theirs {whole['seconds'] * 1e6:.0f} us, {around['seconds'] * 1e6:.0f} of it around the curve;", end=" ")
-    print(f"ours {mine * 1e6:.0f} us, {mine_around * 1e6:.0f}")
-    assert around["seconds"] > 2 * mine_around
-    assert whole["seconds"] > mine

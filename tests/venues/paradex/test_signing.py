@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -238,13 +237,3 @@ def test_the_life_of_a_token_is_read_from_it() -> None:
     for wrong in ("", "a.b", "a.!!!.c", token(iat=1)):
         with pytest.raises(DecodeError):
             s.token_times(wrong, 0.0)
-
-
-@pytest.mark.slow
-def test_an_order_is_signed_in_time() -> None:
-    """About a millisecond of processor time; ten times that means that something is computed again for each order."""
-    s.order_hash(ORDER, 1, TESTNET, ACCOUNT)
-    before = time.process_time()
-    for stamp in range(50):
-        s.sign(L2_KEY, s.order_hash(ORDER, 1634736000000 + stamp, TESTNET, ACCOUNT))
-    assert (time.process_time() - before) / 50 < 0.010

@@ -24,6 +24,7 @@ from .market import SharedMarket
 from .ownership import Ownership
 from .plan import ExecutionLimits
 from .ticket import DeskOrder, Ticket, TicketRefused
+from .together import together
 
 if TYPE_CHECKING:
     from exchange_clients.base_client import BaseExchangeClient
@@ -339,7 +340,7 @@ class Desk:
 
     async def _prove(self) -> None:
         """Reconcile every holding on the venues that are not proved, all venues at once."""
-        await asyncio.gather(*(self._prove_venue(venue, reason) for venue, reason in self._unproved.items()))
+        await together(*(self._prove_venue(venue, reason) for venue, reason in self._unproved.items()))
 
     async def _prove_venue(self, venue: str, reason: str) -> None:
         """A venue is free once all its holdings agree."""

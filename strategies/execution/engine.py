@@ -23,6 +23,7 @@ from .market import SharedMarket
 from .ownership import Ownership
 from .pair import PairRunner
 from .plan import PairPlan, recall
+from .together import together
 
 if TYPE_CHECKING:
     from exchange_clients.base_client import BaseExchangeClient
@@ -395,9 +396,9 @@ class ExecutionEngine:
             for runner in self.pairs.values()
             if {runner.record.long_venue, runner.record.short_venue} & set(waiting) and runner.state is not PairState.CLOSED
         ]
-        proved = await asyncio.gather(*(self._prove_one(runner) for runner in concerned))
+        proved = await together(*(self._prove_one(runner) for runner in concerned))
         doubted = {runner.record.venue(leg) for runner, legs in zip(concerned, proved, strict=True) for leg in Leg if leg not in legs}
-        await asyncio.gather(*(self._free(venue, reason) for venue, reason in waiting.items() if venue not in doubted))
+        await together(*(self._free(venue, reason) for venue, reason in waiting.items() if venue not in doubted))
 
     async def _free(self, venue: str, reason: str) -> None:
         """Entries may go on at a venue whose pairs agree, if it answers."""

@@ -25,6 +25,7 @@ from .market import SharedMarket
 from .plan import PairPlan, Tactic, ceil_to, smallest
 from .pricing import Quote, worst_hedge, worst_lead
 from .states import ACTIVE, check
+from .together import together
 
 log = logging.getLogger("strategies.execution")
 
@@ -423,7 +424,7 @@ class PairRunner:
 
     async def reconciled(self) -> frozenset[Leg]:
         """The legs of which that is true."""
-        agreed = await asyncio.gather(*(self.reconcile_leg(leg) for leg in Leg))
+        agreed = await together(*(self.reconcile_leg(leg) for leg in Leg))
         return frozenset(leg for leg, good in zip(Leg, agreed, strict=True) if good)
 
     async def reconcile_leg(self, leg: Leg) -> bool:

@@ -11,6 +11,7 @@ from database.records import IntentState, Leg, PairState
 from exchange_clients.errors import ConnectFailed, RequestTimeout, VenueError
 
 from .decide import Move
+from .together import together
 
 if TYPE_CHECKING:
     from .pair import PairRunner
@@ -46,7 +47,7 @@ async def recover(runner: "PairRunner") -> frozenset[Leg]:
     """
     waiting = runner.away or frozenset(Leg)
     was_unknown = any(trader.active is not None for trader in runner.legs.values())
-    outcomes = await asyncio.gather(*(_prove(runner, leg) if leg in waiting else runner.reconcile_leg(leg) for leg in Leg))
+    outcomes = await together(*(_prove(runner, leg) if leg in waiting else runner.reconcile_leg(leg) for leg in Leg))
     proved = frozenset(leg for leg, good in zip(Leg, outcomes, strict=True) if good)
     if len(proved) < len(Leg):
         gone = frozenset(leg for leg in Leg if not runner.legs[leg].venue_up) - proved

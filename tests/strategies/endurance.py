@@ -184,6 +184,8 @@ class Endurance:
                         raise Failure(f"{runner.record.pair_id} is {runner.state} for {age_s:.0f} s: {runner.record.reason}")
             if self.hours >= hour + 1:
                 hour = int(self.hours)
+                for venue in self.venues.values():
+                    venue.dialect.received.clear()  # what a dialect remembers of every request would hide what a bot forgets to forget
                 gc.collect()
                 self.samples.append(Sample(hour, rss_kib(), len(gc.get_objects()), len(asyncio.all_tasks())))
                 closed = sum(p.state is PairState.CLOSED for p in bots.journal.pairs())

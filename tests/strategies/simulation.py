@@ -43,7 +43,7 @@ from exchange_simulator import dialects, simloop
 from exchange_simulator.core.events import BalanceChanged, FundingPaid, OrderAccepted, OrderFilled
 from exchange_simulator.core.types import UNIT, BalanceReason, Market, MarketStatus, NewOrder, Side, TimeInForce, money
 from exchange_simulator.simloop import EPOCH_NS, Link
-from strategies.execution.engine import EntryRefused
+from strategies.execution.engine import EntryRefused, ExecutionEngine
 from strategies.execution.ledger import book_funding
 from strategies.execution.lots import floor_to
 from strategies.execution.plan import EXIT_LADDERS, LADDERS, OfflinePolicy, PairPlan, Tactic
@@ -299,7 +299,10 @@ class Storm:
                 continue
             try:
                 async with self.beginning:
-                    self.second_id = (await s.engine.begin(self.second_plan(s), s.decision())).record.pair_id
+                    engine = up_now(s)
+                    if engine is None:
+                        continue
+                    self.second_id = (await engine.begin(self.second_plan(s), s.decision())).record.pair_id
                 self.happened["second pair"] += 1
                 break
             except (EntryRefused, VenueError, JournalError) as e:
@@ -339,7 +342,10 @@ class Storm:
             )
             try:
                 async with self.beginning:
-                    self.twin_id = (await s.engine.begin(msgspec.structs.replace(plan, symbol=TWIN), s.decision())).record.pair_id
+                    engine = up_now(s)
+                    if engine is None:
+                        continue
+                    self.twin_id = (await engine.begin(msgspec.structs.replace(plan, symbol=TWIN), s.decision())).record.pair_id
                 break
             except (EntryRefused, VenueError, JournalError) as e:
                 self.say(s, f"the twin is not begun: {e}")
@@ -913,6 +919,11 @@ def simulate(seed: int, folder: Path, *, trace: bool = False, names: tuple[str, 
     finally:
         _full(None, on=False)
     return storm
+
+
+def up_now(s: Stack) -> ExecutionEngine | None:
+    """The engine, which may have gone down while somebody waited for his turn."""
+    return s.engine
 
 
 def drawn(seed: int, venues: str) -> tuple[str, ...]:

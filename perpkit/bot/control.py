@@ -22,12 +22,12 @@ import msgspec
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from database import apikeys
+from database.apikeys import ApiKey, Scope
 from database.errors import JournalError
 from database.journal import Journal
 from exchange_clients.transport.runtime import Runtime
 from perpkit import __version__
-from perpkit.bot import apikeys
-from perpkit.bot.apikeys import ApiKey, Scope
 from perpkit.bot.operations import Operations, Refused
 
 log = logging.getLogger("perpkit.control")

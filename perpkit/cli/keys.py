@@ -5,8 +5,8 @@ import time
 import msgspec
 from cyclopts import App
 
-from perpkit.bot import apikeys
-from perpkit.bot.apikeys import Scope
+from database import apikeys
+from database.apikeys import Scope
 from perpkit.cli.failure import OK, Failure
 from perpkit.cli.options import Store
 from perpkit.cli.output import emit_json, emit_table, iso

@@ -17,12 +17,12 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
+from database import apikeys
+from database.apikeys import Scope
 from database.connect import sqlite_url
 from database.journal import Journal
 from database.records import ApiKeyRecord, PairRecord, PairState
 from exchange_clients.transport.runtime import Runtime
-from perpkit.bot import apikeys
-from perpkit.bot.apikeys import Scope
 from perpkit.bot.assemble import Bots, assembled
 from perpkit.bot.config import BotConfig, InvalidConfig, parse
 from perpkit.bot.control import FAILED_PER_MINUTE, ROUTES, ControlConfig, ControlServer, openapi

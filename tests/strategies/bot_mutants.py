@@ -96,7 +96,7 @@ BOT_MUTANTS = (
     Mutant(
         "E41",
         "keys are kept as they are",
-        "perpkit/bot/apikeys.py",
+        "database/apikeys.py",
         '    return hashlib.sha256(shown.encode(errors="surrogateescape")).hexdigest()\n',
         "    return shown\n",
         "tests/bot/test_control.py -k e41",

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from database import apikeys
+from database.apikeys import Scope
 from database.connect import sqlite_url
 from database.errors import JournalReadOnly
 from database.journal import Journal
-from perpkit.bot import apikeys
-from perpkit.bot.apikeys import Scope
 from perpkit.cli.main import run
 from tests.strategies.test_ledger import PAIR
 

@@ -1,4 +1,4 @@
-"""Keys of the control API: made once, shown once, kept as a hash.
+"""Keys of the HTTP APIs: made once, shown once, kept as a hash.
 
 A key is 256 random bits, so its SHA-256 is kept and not a slow hash: those make guessing of human passwords dear, and there is nothing here
 that could be guessed. The comparison takes the same time for every key.
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
-from database.records import ApiKeyRecord
+from .records import ApiKeyRecord
 
 PREFIX = "ppk_"
 SECRET_BYTES = 32

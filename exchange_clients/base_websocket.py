@@ -44,7 +44,7 @@ from exchange_clients.subscriptions import SubscriptionRegistry, Topic
 from exchange_clients.transport.dialect import Heartbeat, Socket
 
 if TYPE_CHECKING:
-    from exchange_clients.transport.stream import VenueSocket
+    from exchange_clients.transport.stream import StreamSocket
 
 _CHATTY = (Stream.BOOK, Stream.BBO)
 _BAD_FRAMES_BEFORE_RECONNECT = 20
@@ -182,13 +182,15 @@ class BaseWebSocketManager:
         self._book_refs: dict[str, int] = {}
         self._bbos: dict[InstrumentId, Bbo] = {}
         self._book_waiters: dict[InstrumentId, list[asyncio.Future[None]]] = {}
-        self._sockets: dict[str, VenueSocket] = {}
+        self._sockets: dict[str, StreamSocket] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._errands: set[asyncio.Task[None]] = set()
         self._started = False
         self._snapshots: dict[str, asyncio.Task[None]] = {}
         self.on_private_gap: Callable[[str], None] = lambda reason: None
         self.on_own_liquidation: Callable[[LiquidationEvent], None] = lambda event: None
+        self.socket_factory: Callable[..., StreamSocket] | None = None
+        """Makes the sockets, with the arguments of `VenueSocket`: the seam of recording and playback. Set before connecting."""
         self.dialect = self.dialect_class(context)
         self.handler = self.message_handler_class(self)
 
@@ -279,19 +281,19 @@ class BaseWebSocketManager:
         """Confirmed ones only."""
         return self.registry.confirmed_count
 
-    def _make_socket(self, role: str) -> VenueSocket:
+    def _make_socket(self, role: str) -> StreamSocket:
         from exchange_clients.transport.stream import VenueSocket  # aiohttp comes with it
 
         context = self.context
         carries_commands = role == self.private_role
-        socket: VenueSocket
+        socket: StreamSocket
 
         def opened() -> None:
             if carries_commands:
                 context.socket_commands.opened(socket.send)
             context.log.info("stream.open role=%s connects=%d", role, socket.connects)
 
-        socket = VenueSocket(
+        socket = (self.socket_factory or VenueSocket)(
             context.name,
             role,
             self.dialect,

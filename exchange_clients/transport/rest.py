@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -45,6 +45,10 @@ MAX_RETRY_AFTER_S = 3600.0
 _QUERY_TRIES = 3
 _BANNED_UNTIL = re.compile(r"\buntil (\d{13})\b")
 _LIMITER_WAIT_S = 30.0
+
+
+Around = Callable[[HttpRequest, Callable[[], Awaitable[bytes]]], Awaitable[bytes]]
+"""Stands around every exchange: gets the request and what sends it, gives the body of a success."""
 
 
 def _text(value: Any) -> str:
@@ -90,7 +94,8 @@ def _worth_another_try(error: BaseException) -> bool:
 class RestTransport:
     """Sends requests of one client. Queries are repeated on transport trouble; commands never are.
 
-    `signer` may be None: then signed endpoints raise what `problem` says of the credentials. All times are asyncio time.
+    `signer` may be None: then signed endpoints raise what `problem` says of the credentials. `lane`: of queries that name none. All times
+    are asyncio time.
     """
 
     def __init__(
@@ -107,8 +112,10 @@ class RestTransport:
         problem: str | None = None,
         nodes: GrpcNodes | None = None,
         headers: Mapping[str, str] | None = None,
+        lane: Lane = Lane.QUERY,
     ) -> None:
         self.spec = spec
+        self.lane = lane
         self.nodes = nodes if nodes is not None else GrpcNodes(spec.name, (), runtime)
         self._base = base_url.rstrip("/")
         self._runtime = runtime
@@ -122,6 +129,8 @@ class RestTransport:
         self._session: aiohttp.ClientSession | None = None
         self._decoders: dict[int, msgspec.json.Decoder[Any]] = {}
         self.raw = Raw(self)
+        self.around: Around | None = None
+        """The seam of recording and playback. Nothing is awaited between it and the reader of the answer."""
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -147,7 +156,7 @@ class RestTransport:
             known = ", ".join(sorted(self.spec.endpoints))
             raise ConfigError(f"no endpoint {name!r}; there are {known}", venue=self.spec.name) from None
 
-    async def query(self, name: str, *, lane: Lane = Lane.QUERY, cost: Mapping[str, int] | None = None, **arguments: Any) -> Any:
+    async def query(self, name: str, *, lane: Lane | None = None, cost: Mapping[str, int] | None = None, **arguments: Any) -> Any:
         """The decoded answer of a read-only endpoint; tried up to three times, waiting as the venue asks.
 
         Raises:
@@ -166,7 +175,7 @@ class RestTransport:
         )
         async for attempt in retrying:
             with attempt:
-                await self._limiter.acquire(cost or endpoint.cost, lane, timeout_s=_LIMITER_WAIT_S)
+                await self._limiter.acquire(cost or endpoint.cost, lane or self.lane, timeout_s=_LIMITER_WAIT_S)
                 send = self._send_signed if endpoint.signed else self.send
                 return self.decode(endpoint, await send(request, timeout_s=endpoint.timeout_s))
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -202,6 +211,11 @@ class RestTransport:
             RequestTimeout, Disconnected: it may have been executed.
             ApiError and below: the venue's own answer.
         """
+        if self.around is not None:
+            return await self.around(request, lambda: self._exchange(request, timeout_s))
+        return await self._exchange(request, timeout_s)
+
+    async def _exchange(self, request: HttpRequest, timeout_s: float | None) -> bytes:
         if request.method == "GRPC":
             try:
                 return await self.nodes.call(request.path, request.body or b"", timeout_s=timeout_s or self._timeout_s)

@@ -8,7 +8,7 @@ import logging
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -72,6 +72,20 @@ async def _answer(ws: aiohttp.ClientWebSocketResponse, message: aiohttp.WSMessag
     if message.type is aiohttp.WSMsgType.PING:
         with contextlib.suppress(aiohttp.ClientError, ConnectionError):
             await ws.pong(message.data)
+
+
+class StreamSocket(Protocol):
+    """What a manager needs of a socket; `VenueSocket` is one, and so is the other end of a recording."""
+
+    connects: int
+
+    @property
+    def is_connected(self) -> bool: ...
+    async def run(self) -> None: ...
+    def end(self, reason: str) -> None: ...
+    async def send(self, message: str | bytes) -> None: ...
+    async def flush(self) -> None: ...
+    async def drop(self, topics: Sequence[Topic]) -> None: ...
 
 
 class VenueSocket:

@@ -121,6 +121,8 @@ class Storm:
     """By policy the leg that is left is reduced when the other venue is gone: the delta is bounded by nothing then."""
     beginning: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Nobody asks the clients of a process that goes down."""
+    rising: bool = False
+    """A process is starting: the end of the storm may cut that short, and what is half up proves nothing."""
     ending: str = ""
     happened: Counter[str] = field(default_factory=Counter)
     """What the storm did, so that a run can show that it was not calm."""
@@ -444,9 +446,11 @@ class Storm:
             await s.down()
 
     async def come_up(self, s: Stack) -> None:
+        self.rising = True
         while True:
             try:
                 await s.up()
+                self.rising = False
                 return
             except (VenueError, JournalError) as e:
                 self.say(s, f"start failed: {e}")
@@ -810,7 +814,7 @@ class Storm:
         self.second_book(s)
         if self.died.is_set():
             await self.take_over(s)
-        elif s.engine is None:
+        elif s.engine is None or self.rising:
             await s.down()
             await self.come_up(s)
 

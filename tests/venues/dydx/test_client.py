@@ -924,14 +924,30 @@ def is_about_fees(received: Received) -> bool:
 
 
 @virtual
-async def test_a_fill_does_not_wait_for_nodes_that_do_not_tell_fees(bench: Bench) -> None:
+async def test_a_fill_whose_fee_the_nodes_do_not_tell_takes_it_from_the_records(bench: Bench) -> None:
     client = await connected(bench)
     heard: list[Fill] = []
     client.context.hub.listen(event_key(Stream.FILLS), lambda event: heard.append(event) if isinstance(event, Fill) else None)
     bench.hands.requests(RequestFault(before_s=30.0), times=1_000, when=is_about_fees)
     bench.submit(core.Side.BUY, D("0.013"), D(50_001))
     await bench.runtime.clock.sleep(2.5)
-    assert [fill.fee for fill in heard] == [D(0)]
+    assert [fill.fee for fill in heard] == [D("0.325007")]
+
+
+@virtual
+async def test_a_fill_is_never_told_without_its_fee(bench: Bench) -> None:
+    """Neither the nodes nor the indexer answer: a fee of 0 would stay in the ledger for ever."""
+    client = await connected(bench)
+    heard: list[Fill] = []
+    client.context.hub.listen(event_key(Stream.FILLS), lambda event: heard.append(event) if isinstance(event, Fill) else None)
+    bench.hands.requests(RequestFault(status=503), times=1_000, when=lambda received: is_about_fees(received) or "fills" in received.path)
+    for _ in range(3):
+        bench.submit(core.Side.BUY, D("0.013"), D(50_001))
+    await bench.runtime.clock.sleep(20)
+    assert heard == []
+    bench.hands.rest()
+    await bench.until(lambda: len(heard) == 3, "all of them, once somebody says what they cost")
+    assert [fill.fee for fill in heard] == [D("0.325007")] * 3
 
 
 @virtual

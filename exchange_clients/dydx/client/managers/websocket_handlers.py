@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from exchange_clients.dydx import messages as m
@@ -23,7 +24,9 @@ ACCOUNT_EVERY_S: Final = 1.0
 ACCOUNT_AT_LEAST_S: Final = 16.0
 """So often while the indexer fails, or tells what was before."""
 FEE_WAIT_S: Final = 1.0
-FORCED_TRIES: Final = 4
+LOOK_S, MAX_LOOK_S = 0.5, 2.0
+FORCED_TRIES: Final = 6
+"""What the venue closed is not held back for longer: the other leg of a pair stands alone until it is told."""
 
 
 class DydxWebSocketHandlers:
@@ -35,6 +38,8 @@ class DydxWebSocketHandlers:
         self.books = OrderBookkeeping(manager.context)
         self._asking: asyncio.Task[None] | None = None
         self._changed_at = 0
+        self._feeless: dict[str, dict[str, Fill]] = {}
+        """Fills that wait for their fee, by market and trade."""
 
     @property
     def cache(self) -> VenueCache:
@@ -59,54 +64,71 @@ class DydxWebSocketHandlers:
             self._ask_account(message.blockHeight or self.cache.indexed)
 
     def _fill(self, row: m.FillRow, instrument: Instrument) -> None:
-        """The socket tells no fee: it follows from our rates, which are asked for first where they are not known yet."""
+        """The socket tells no fee: it follows from our rates, and where those are not known, or do not count, the records have it."""
         fill = self.books.fill(row, instrument)
         known = self.cache.fees.get(instrument.contract_id)
         if row.fee is not None:
             self._tell(fill)
-        elif fill.kind is not FillKind.TRADE:
-            self.manager.errand(self._look_up_forced(fill, instrument))
-        elif known is not None:
+        elif known is not None and fill.kind is FillKind.TRADE:
             self._tell(with_fee(fill, known[0]))
+        elif (waiting := self._feeless.get(instrument.contract_id)) is not None:
+            waiting[fill.trade_id] = fill
         else:
-            self.manager.errand(self._look_up_fee(fill, instrument))
+            self._feeless[instrument.contract_id] = {fill.trade_id: fill}
+            self.manager.errand(self._learn_fees(instrument))
 
     def _tell(self, fill: Fill) -> None:
         self.manager.fill(fill)
         if fill.order_id is not None:
             self.books.settle_removal(self.context.tracker.find(fill.order_id))
 
-    async def _look_up_forced(self, fill: Fill, instrument: Instrument) -> None:
-        """What a liquidation costs follows from no rate: the records say it, as soon as they have the fill."""
-        signer = signer_of(self.context)
-        for _ in range(FORCED_TRIES):
-            try:
-                reply: m.Fills = await self.context.rest.query(
-                    "fills",
-                    address=signer.address,
-                    subaccountNumber=signer.number,
-                    market=instrument.contract_id,
-                    marketType="PERPETUAL",
-                    limit=100,
-                )
-            except VenueError as e:
-                self.context.log.warning("fill.fee_unknown trade=%s reason=%s", fill.trade_id, e)
-                break
-            if (row := next((row for row in reply.fills if row.id == fill.trade_id), None)) is not None:
-                fill = self.books.fill(row, instrument)
-                break
-            await self.context.runtime.clock.sleep(0.5)
-        self._tell(fill)
+    async def _learn_fees(self, instrument: Instrument) -> None:
+        """Tell the waiting fills of a market as soon as the chain's rates or the indexer's records say what they cost.
 
-    async def _look_up_fee(self, fill: Fill, instrument: Instrument) -> None:
-        """A fill is told soon, with its fee or without."""
-        if (asking := learn_rates(self.context, instrument)) is not None:
-            await asyncio.wait([asking], timeout=FEE_WAIT_S)
-        if (known := self.cache.fees.get(instrument.contract_id)) is not None:
-            fill = with_fee(fill, known[0])
-        else:
-            self.context.log.warning("fill.fee_unknown trade=%s", fill.trade_id)
-        self._tell(fill)
+        A trade is not told without: its order's row says that it filled, and whoever needs it sooner finds it in the records with its fee.
+        """
+        waiting, tries, pause_s = self._feeless[instrument.contract_id], Counter[str](), LOOK_S
+        try:
+            while waiting:
+                if (asking := learn_rates(self.context, instrument)) is not None:
+                    await asyncio.wait([asking], timeout=FEE_WAIT_S)
+                known = self.cache.fees.get(instrument.contract_id)
+                follows = known is not None and all(fill.kind is FillKind.TRADE for fill in waiting.values())
+                recorded = {} if follows else await self._recorded(instrument)
+                tries.update(waiting.keys())
+                for fill in list(waiting.values()):
+                    if (row := recorded.get(fill.trade_id)) is not None:
+                        fill = self.books.fill(row, instrument)
+                    elif fill.kind is FillKind.TRADE and known is not None:
+                        fill = with_fee(fill, known[0])
+                    elif fill.kind is FillKind.TRADE or tries[fill.trade_id] < FORCED_TRIES:
+                        continue
+                    else:
+                        self.context.log.warning("fill.fee_unknown trade=%s", fill.trade_id)
+                    del waiting[fill.trade_id]
+                    self._tell(fill)
+                if waiting:
+                    await self.context.runtime.clock.sleep(pause_s)
+                    pause_s = min(2 * pause_s, MAX_LOOK_S)
+        finally:
+            del self._feeless[instrument.contract_id]
+
+    async def _recorded(self, instrument: Instrument) -> dict[str, m.FillRow]:
+        """The newest fills of the account in a market as the records have them, by trade; none while the indexer fails."""
+        signer = signer_of(self.context)
+        try:
+            reply: m.Fills = await self.context.rest.query(
+                "fills",
+                address=signer.address,
+                subaccountNumber=signer.number,
+                market=instrument.contract_id,
+                marketType="PERPETUAL",
+                limit=100,
+            )
+        except VenueError as e:
+            self.context.log.warning("fill.fee_not_recorded instrument=%s reason=%s", instrument.id, e)
+            return {}
+        return {row.id: row for row in reply.fills if row.fee is not None}
 
     def _ask_account(self, changed_at: int) -> None:
         """Once a second at most, until an answer is of the block of the last change."""

@@ -79,12 +79,16 @@ class SettledRate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HourlyRate(msgspec.Struct, frozen=True, kw_only=True):
-    """All samples of a market in one hour; rates here are PER HOUR. `hour` is its start; what is last stands for its end."""
+    """All samples of a market in one hour; rates here are PER HOUR.
+
+    `hour` is its start. Predicted and settled samples are apart. Interval, open interest and volume are those of the last sample.
+    """
 
     venue: str
     instrument: str
     symbol: str
     hour: int
+    kind: RateKind
     samples: int
     mean: Decimal
     low: Decimal

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
 
-HEAD = "0002"
+HEAD = "0003"
 
 
 def _config(connection: "Connection") -> "Config":

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Dialect, String, TypeDecorator
+from sqlalchemy import BigInteger, Dialect, String, TypeDecorator
 
 from .times import ns_to_text, text_to_ns
 
@@ -38,3 +38,15 @@ class UtcNs(TypeDecorator[int]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
         return None if value is None else text_to_ns(value)
+
+
+class EpochNs(TypeDecorator[int]):
+    """An int of nanoseconds since 1970 UTC, as a number: for tables of many rows. Years 1970 to 2262."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        if value is not None and (type(value) is not int or not 0 <= value < 1 << 63):
+            raise ValueError(f"not a time in nanoseconds since 1970: {value!r}")
+        return value

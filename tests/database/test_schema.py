@@ -85,6 +85,9 @@ def test_records_and_tables_have_the_same_columns() -> None:
 def test_the_names_of_the_tables() -> None:
     wanted = {"pairs", "intents", "orders", "fills", "funding_payments", "pair_ledger", "decisions", "strategy_state"}
     wanted |= {"holdings", "strategy_runs", "dead_letters", "api_keys", "audit_log"}
+    wanted |= {"strategy_configs", "notifications", "accounts", "account_credentials", "vault_keys", "proxies"}
+    wanted |= {"venues", "symbols", "venue_symbols", "collection_logs", "opportunities"}
+    wanted |= {"funding_rates", "latest_funding_rates", "funding_rates_hourly", "funding_history"}
     assert set(Base.metadata.tables) == wanted
 
 

@@ -1,32 +1,16 @@
-"""Tables. One class per record of `database.records`, same field names; a test holds the two together.
+"""Tables of trading: one class per record of `database.records`, same field names; a test holds the two together.
 
 Where orders, fills, payments and ledger lines say `pair_id`, that is their owner: a pair, or a holding of one market.
 """
 
 from decimal import Decimal
-from typing import ClassVar
 
-from sqlalchemy import ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
 
-from .types import DecimalText, UtcNs
+from database.types import UtcNs
 
-ID = String(64)
-NAME = String(64)
-
-
-class Base(DeclarativeBase):
-    """Declarative base with constraint names, so that migrations can undo them on every database."""
-
-    metadata: ClassVar[MetaData] = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map: ClassVar[dict[type, object]] = {Decimal: DecimalText()}
+from .base import ID, NAME, Base
 
 
 class PairRow(Base):
@@ -209,53 +193,3 @@ class HoldingRow(Base):
     created_at: Mapped[int] = mapped_column(UtcNs)
     updated_at: Mapped[int] = mapped_column(UtcNs)
     closed_at: Mapped[int | None] = mapped_column(UtcNs)
-
-
-class RunRow(Base):
-    """Lives of a strategy's process."""
-
-    __tablename__ = "strategy_runs"
-    run_id: Mapped[str] = mapped_column(ID, primary_key=True)
-    strategy: Mapped[str] = mapped_column(NAME)
-    account: Mapped[str] = mapped_column(NAME)
-    environment: Mapped[str] = mapped_column(String(16))
-    config: Mapped[str] = mapped_column(Text)
-    started_at: Mapped[int] = mapped_column(UtcNs)
-    heartbeat_at: Mapped[int] = mapped_column(UtcNs)
-    ended_at: Mapped[int | None] = mapped_column(UtcNs)
-    ending: Mapped[str] = mapped_column(Text)
-
-
-class DeadLetterRow(Base):
-    """Events whose handler raised."""
-
-    __tablename__ = "dead_letters"
-    letter_id: Mapped[str] = mapped_column(ID, primary_key=True)
-    strategy: Mapped[str] = mapped_column(NAME)
-    account: Mapped[str] = mapped_column(NAME)
-    kind: Mapped[str] = mapped_column(String(32))
-    event: Mapped[str] = mapped_column(Text)
-    error: Mapped[str] = mapped_column(Text)
-    ts: Mapped[int] = mapped_column(UtcNs)
-
-
-class ApiKeyRow(Base):
-    """Who may speak to the control API; of a key only its hash is kept."""
-
-    __tablename__ = "api_keys"
-    name: Mapped[str] = mapped_column(NAME, primary_key=True)
-    hash: Mapped[str] = mapped_column(String(256))
-    scopes: Mapped[str] = mapped_column(String(256))
-    created_at: Mapped[int] = mapped_column(UtcNs)
-    revoked_at: Mapped[int | None] = mapped_column(UtcNs)
-
-
-class AuditRow(Base):
-    """What operators did."""
-
-    __tablename__ = "audit_log"
-    entry_id: Mapped[str] = mapped_column(ID, primary_key=True)
-    actor: Mapped[str] = mapped_column(NAME)
-    action: Mapped[str] = mapped_column(NAME)
-    detail: Mapped[str] = mapped_column(Text)
-    ts: Mapped[int] = mapped_column(UtcNs)

@@ -212,9 +212,10 @@ class BaseWebSocketManager:
             NotReady: not connected and confirmed in time; the sockets go on trying until `disconnect`.
         """
         if self.context.signer is not None:
-            now = self.context.runtime.clock.monotonic()
-            for topic in set(self.private_topics()).difference(self.registry.wanted()):
-                self.registry.want(topic, now)
+            now, wanted = self.context.runtime.clock.monotonic(), set(self.registry.wanted())
+            for topic in self.private_topics():
+                if topic not in wanted:
+                    self.registry.want(topic, now)
         self._started = True
         for role in self._roles():
             if role not in self.context.spec.on_demand_roles or self.registry.wanted(role):

@@ -150,7 +150,7 @@ class EventHub:
 
     def publish_gap(self, gap: Gap) -> None:
         """A gap concerns every consumer of every topic."""
-        for topic in set(self._subscriptions) | set(self._listeners):
+        for topic in dict.fromkeys((*self._subscriptions, *self._listeners)):
             self.publish(topic, gap)
 
     def close(self) -> None:

@@ -1,5 +1,8 @@
 """Storms drawn from seeds inside the suite: those that once failed, always, and a hundred more; `make simulate` runs the rest."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,3 +31,15 @@ def test_storms(tmp_path: Path, first: int, venues: str) -> None:
         folder = tmp_path / str(seed)
         folder.mkdir()
         simulate(seed, folder, names=drawn(seed, venues))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_seed_is_the_same_storm_in_every_process() -> None:
+    """Or no failure could be replayed: nothing may hang on the order of a set, which each process draws anew."""
+    told = []
+    for hash_seed in "04":
+        command = [sys.executable, "-m", "tests.strategies.simulation", "--seeds", "355", "--venues", ANY, "--trace"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": hash_seed})
+        told.append(done.stdout)
+    assert told[0] == told[1]

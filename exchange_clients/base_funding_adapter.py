@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from exchange_clients.base_managers import BaseMarketData
 from exchange_clients.context import ClientContext
-from exchange_clients.model import FundingRateSample, Instrument
+from exchange_clients.errors import ConfigError, VenueError
+from exchange_clients.model import FundingRateSample, Instrument, Lane, MarketSnapshot, MarketStatus, Ticker, VenueSnapshot
 from exchange_clients.spec import VenueSpec
 from exchange_clients.transport.runtime import Runtime
 from exchange_clients.wiring import build_context
 
 if TYPE_CHECKING:
     from exchange_clients.config import ClientConfig
+
+
+T = TypeVar("T")
+Row = TypeVar("Row")
 
 
 class BaseFundingClient:
@@ -34,9 +39,53 @@ class BaseFundingClient:
         await self.context.rest.close()
 
 
+class Figures:
+    """The answers of one snapshot that the rates can do without: one that fails is named, and its figures are missing."""
+
+    def __init__(self) -> None:
+        self.missing: list[str] = []
+
+    async def want(self, what: str, asked: Awaitable[T], without: T) -> T:
+        """The answer, or `without` where the venue gives none."""
+        try:
+            return await asked
+        except ConfigError:
+            raise
+        except VenueError as e:
+            self.missing.append(f"{what}: {e.message}")
+            return without
+
+    async def want_rows(self, what: str, asked: Awaitable[Iterable[Row]], key: Callable[[Row], str]) -> dict[str, Row]:
+        """Rows by key; none where the venue gives none."""
+        return {key(row): row for row in await self.want(what, asked, ())}
+
+    def snapshot(
+        self,
+        pairs: Iterable[tuple[Row, Instrument]],
+        rate: Callable[[Row, Instrument], FundingRateSample | None],
+        ticker: Callable[[Row, Instrument], Ticker | None],
+    ) -> VenueSnapshot:
+        """Each listed market by itself: what cannot be read of one costs no other its rate, and a bad figure no market its rate."""
+        found = []
+        for row, instrument in pairs:
+            if instrument.status is MarketStatus.DELISTED:
+                continue
+            sample, figures, problem = None, None, None
+            try:
+                sample = rate(row, instrument)
+            except VenueError as e:
+                problem = e.message
+            try:
+                figures = ticker(row, instrument)
+            except VenueError as e:
+                problem = problem or e.message
+            found.append(MarketSnapshot(instrument=instrument, sample=sample, ticker=figures, problem=problem))
+        return VenueSnapshot(markets=tuple(found), missing=tuple(self.missing))
+
+
 class BaseFundingFetchers:
-    """Both return one entry per market, keyed by instrument; what the venue does not say is absent. A venue whose market data says it in
-    more requests than there need be puts its own here."""
+    """What a venue says of all its markets; what it does not say is absent. A venue whose market data says it in more requests than there
+    need be puts its own here."""
 
     def __init__(self, client: BaseFundingClient) -> None:
         self.client = client
@@ -54,19 +103,42 @@ class BaseFundingFetchers:
             found[self.context.instruments.get(ticker.instrument)] = {name: value for name, value in figures.items() if value is not None}
         return found
 
+    async def snapshot(self) -> VenueSnapshot:
+        """Rate and figures of every listed market. Fails when the rates do; other answers that fail are named.
+
+        A venue's own asks for nothing twice, takes changed instruments from answers that tell them, and reads each market by itself.
+        """
+        await self.client.instruments()
+        rates = await self.client.market_data.fetch_funding_rates()
+        figures = Figures()
+        tickers = await figures.want_rows("tickers", self.client.market_data.fetch_tickers(), lambda ticker: str(ticker.instrument))
+        pairs = [(sample, self.context.instruments.get(key)) for key, sample in rates.items()]
+        return figures.snapshot(pairs, lambda sample, _: sample, lambda _, instrument: tickers.get(str(instrument.id)))
+
 
 class BaseFundingAdapter:
-    """The public face: symbols are canonical bases of the default dex and quote, plus full ids for every other market."""
+    """The public face: symbols are canonical bases of the default dex and quote, plus full ids for every other market.
+
+    Its requests are the least urgent of all that share the venue's limits.
+    """
 
     spec: ClassVar[VenueSpec]
     client_class: ClassVar[type[BaseFundingClient]]
     fetchers_class: ClassVar[type[BaseFundingFetchers]]
 
     def __init__(self, config: ClientConfig | Mapping[str, Any] | None = None, *, runtime: Runtime | None = None) -> None:
-        context = build_context(self.spec, config, None, None, runtime)
+        context = build_context(self.spec, config, None, None, runtime, lane=Lane.SCAN)
         self.client = self.client_class(context)
         context.attach_instruments(self.client.market_data)
         self.fetchers = self.fetchers_class(self.client)
+
+    async def fetch_snapshot(self) -> VenueSnapshot:
+        """Instrument, running rate and figures of every listed market, in as few requests as the venue allows and none twice.
+
+        Raises:
+            VenueError: the rates did not come; classified.
+        """
+        return await self.fetchers.snapshot()
 
     async def fetch_funding_rates(self) -> dict[str, FundingRateSample]:
         """The running rate of every market with its own interval.

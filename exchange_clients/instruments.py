@@ -46,10 +46,16 @@ class InstrumentProvider:
     def is_loaded(self) -> bool:
         return self._loaded_at_ns is not None
 
-    async def load_all(self, filters: Mapping[str, Any] | None = None, *, force: bool = False) -> list[Instrument]:
-        """Every instrument; from the table unless it is older than the time to live. `filters`: attribute -> required value."""
+    async def load_all(
+        self, filters: Mapping[str, Any] | None = None, *, force: bool = False, max_age_s: float | None = None
+    ) -> list[Instrument]:
+        """Every instrument; from the table unless it is older than `max_age_s`, by default the time to live.
+
+        `filters`: attribute -> required value.
+        """
+        most_ns = (self._ttl_s if max_age_s is None else max_age_s) * NS_PER_S
         async with self._lock:
-            if force or self._loaded_at_ns is None or self._clock.time_ns() - self._loaded_at_ns > self._ttl_s * NS_PER_S:
+            if force or self._loaded_at_ns is None or not 0 <= self._clock.time_ns() - self._loaded_at_ns <= most_ns:
                 self._replace(list(await self._fetch()))
                 self._loaded_at_ns = self._clock.time_ns()
         found = list(self._by_id.values())
@@ -118,6 +124,11 @@ class InstrumentProvider:
             else:
                 self._replace([*known, instrument])
         return self._by_id[instrument.id]
+
+    def renew(self, instruments: Iterable[Instrument]) -> None:
+        """The whole table, from an answer that was asked for something else and says it too."""
+        self._replace(list(instruments))
+        self._loaded_at_ns = self._clock.time_ns()
 
     def update(self, instrument: Instrument) -> None:
         """One changed instrument (a stream said so)."""

@@ -579,12 +579,14 @@ class Candle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ticker(msgspec.Struct, frozen=True, kw_only=True):
-    """24 h view. `volume_24h` and `open_interest` in USD (one-sided); None: the venue does not say."""
+    """24 h view. `volume_24h` and `open_interest` in USD (one-sided); None: the venue does not say, or not in this answer."""
 
     instrument: InstrumentId
     last: Decimal | None = None
     mark: Decimal | None = None
     index: Decimal | None = None
+    bid: Decimal | None = None
+    ask: Decimal | None = None
     volume_24h: Decimal | None = None
     open_interest: Decimal | None = None
     ts_ns: int = 0
@@ -632,6 +634,23 @@ class FundingRateSample(msgspec.Struct, frozen=True, kw_only=True):
     def annual_rate(self) -> Decimal:
         """Simple, not compounded."""
         return self.raw_rate * HOURS_PER_YEAR / self.interval_hours
+
+
+class MarketSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a venue said about one market's funding at one moment. `sample` is None where it named no rate, or one that cannot be: then
+    `problem` says why."""
+
+    instrument: Instrument
+    sample: FundingRateSample | None = None
+    ticker: Ticker | None = None
+    problem: str | None = None
+
+
+class VenueSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """All markets of a venue. `missing`: answers that did not come, for which the markets lack figures."""
+
+    markets: tuple[MarketSnapshot, ...]
+    missing: tuple[str, ...] = ()
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from exchange_clients.context import ClientContext
 from exchange_clients.errors import ConfigError
 from exchange_clients.events import EventHub
-from exchange_clients.model import Fill, OrderInfo
+from exchange_clients.model import Fill, Lane, OrderInfo
 from exchange_clients.orders import FileIdStore, IdStore, MemoryIdStore, OrderTracker
 from exchange_clients.ratelimit import Limiter
 from exchange_clients.signing import Credentials, NonceSource, Signer, require
@@ -91,8 +91,13 @@ def build_context(
     credentials: Credentials | None,
     make_signer: SignerFactory | None,
     runtime: Runtime | None,
+    *,
+    lane: Lane = Lane.QUERY,
 ) -> ClientContext:
-    """Everything the parts of one client share. Unusable credentials give a read-only context; the first signed call says why."""
+    """Everything the parts of one client share. Unusable credentials give a read-only context; the first signed call says why.
+
+    `lane`: the urgency of its queries.
+    """
     from exchange_clients.transport.rest import RestTransport
 
     parsed = parse_config(spec, config)
@@ -131,6 +136,7 @@ def build_context(
         nodes=GrpcNodes(spec.name, endpoints.grpc, runtime),
         headers=endpoints.headers,
         problem=problem,
+        lane=lane,
     )
     nonces: dict[str, NonceSource] = {}
     socket = SocketCommands(spec.name)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
+from exchange_clients.aged import Aged
 from exchange_clients.aster import messages as m
 from exchange_clients.aster.client.utils import converters
-from exchange_clients.aster.client.utils.caching import Aged, OpenInterests
+from exchange_clients.aster.client.utils.caching import OpenInterests
 from exchange_clients.base_managers import BaseMarketData
 from exchange_clients.context import ClientContext
 from exchange_clients.errors import AuthError, ConfigError, ProtocolError
@@ -63,7 +64,7 @@ class AsterMarketData(BaseMarketData):
         clock = context.runtime.clock
         self._intervals: Aged[dict[str, m.FundingInfo]] = Aged(self._ask_intervals, clock)
         self._premiums: Aged[list[m.PremiumIndex]] = Aged(lambda: self.rest.query("premiumIndex"), clock)
-        self._interests = OpenInterests(lambda symbol: self.rest.query("openInterest", symbol=symbol), clock)
+        self.known_interests = OpenInterests(lambda symbol: self.rest.query("openInterest", symbol=symbol), clock)
         self._without_interval: frozenset[str] = frozenset()
 
     async def fetch_instruments(self) -> Sequence[Instrument]:
@@ -98,6 +99,22 @@ class AsterMarketData(BaseMarketData):
     def known_intervals(self, max_age_s: float) -> dict[str, m.FundingInfo] | None:
         """As `intervals`, without asking; None when they are older."""
         return self._intervals.known(max_age_s)
+
+    async def premiums(self) -> list[m.PremiumIndex]:
+        """Mark, index and running rate of every market, asked for now."""
+        return await self._premiums.renew()
+
+    async def days(self) -> list[m.DayTicker]:
+        """The last 24 hours of every market."""
+        rows: list[m.DayTicker] = await self.rest.query("ticker24hr")
+        return rows
+
+    async def interests(self, days: Sequence[m.DayTicker]) -> OpenInterests:
+        """What is known of open interest, renewed for the few markets whose turn it is, the busiest first."""
+        known = self.context.instruments.known(days, lambda row: row.symbol)
+        busiest = sorted((row for row, instrument in known if instrument.tradable), key=lambda row: -row.quoteVolume)
+        await self.known_interests.refresh([row.symbol for row in busiest], self._interests_per_call)
+        return self.known_interests
 
     async def _ask_intervals(self) -> dict[str, m.FundingInfo]:
         rows: list[m.FundingInfo] = await self.rest.query("fundingInfo")
@@ -140,28 +157,24 @@ class AsterMarketData(BaseMarketData):
         symbol = instrument.venue_symbol
         premium: m.PremiumIndex = await self.rest.query("premiumIndexOf", symbol=symbol)
         day: m.DayTicker = await self.rest.query("ticker24hrOf", symbol=symbol)
-        return converters.ticker(instrument, premium, day, await self._interests.renew(symbol), self.context.runtime.clock.time_ns())
+        return converters.ticker(instrument, premium, day, await self.known_interests.renew(symbol), self.context.runtime.clock.time_ns())
 
     async def fetch_tickers(self) -> list[Ticker]:
         """Prices are at most `PRICES_AGE_S` old. Open interest is absent until a market's turn came (`open_interest_per_call`)."""
-        days: list[m.DayTicker] = await self.rest.query("ticker24hr")
+        days = await self.days()
         premiums = {row.symbol: row for row in await self._premiums.get(PRICES_AGE_S)}
+        interests = await self.interests(days)
         now_ns = self.context.runtime.clock.time_ns()
-        known = [
-            (row, instrument) for row, instrument in self.context.instruments.known(days, lambda row: row.symbol) if instrument.tradable
-        ]
-        await self._interests.refresh(
-            [row.symbol for row, _ in sorted(known, key=lambda pair: -pair[0].quoteVolume)], self._interests_per_call
-        )
         return [
-            converters.ticker(instrument, premiums.get(row.symbol), row, self._interests.get(row.symbol), now_ns)
-            for row, instrument in known
+            converters.ticker(instrument, premiums.get(row.symbol), row, interests.get(row.symbol), now_ns)
+            for row, instrument in self.context.instruments.known(days, lambda row: row.symbol)
+            if instrument.tradable
         ]
 
     async def fetch_funding_rates(self) -> dict[InstrumentId, FundingRateSample]:
         """One request, and another for the intervals. A market whose interval the venue does not tell has no rate here, and is named."""
         intervals = await self.intervals()
-        rows = await self._premiums.renew()
+        rows = await self.premiums()
         samples: dict[InstrumentId, FundingRateSample] = {}
         missing = set()
         for row, instrument in self.context.instruments.known(rows, lambda row: row.symbol):

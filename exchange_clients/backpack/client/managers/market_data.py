@@ -111,9 +111,18 @@ class BackpackMarketData(BaseMarketData):
             start_s = reached_s if start_s < reached_s < last_s - length_s else last_s
         return [candle for _, candle in sorted(found.items()) if start_ns <= candle.open_ns < end_ns]
 
-    async def _mark_prices(self) -> dict[str, m.MarkPriceRow]:
+    async def mark_prices(self) -> dict[str, m.MarkPriceRow]:
         rows: list[m.MarkPriceRow] = await self.rest.query("markPrices", marketType=converters.PERP)
         return {row.symbol: row for row in rows}
+
+    async def days(self) -> list[m.TickerRow]:
+        """The last 24 hours of every market, spot too."""
+        rows: list[m.TickerRow] = await self.rest.query("tickers")
+        return rows
+
+    async def interests(self) -> list[m.OpenInterestRow]:
+        rows: list[m.OpenInterestRow] = await self.rest.query("openInterest")
+        return rows
 
     async def fetch_ticker(self, instrument: Instrument) -> Ticker:
         symbol = instrument.venue_symbol
@@ -128,9 +137,9 @@ class BackpackMarketData(BaseMarketData):
 
     async def fetch_tickers(self) -> list[Ticker]:
         """Three requests for all markets."""
-        days: dict[str, m.TickerRow] = {row.symbol: row for row in await self.rest.query("tickers")}
-        marks = await self._mark_prices()
-        interest: dict[str, m.OpenInterestRow] = {row.symbol: row for row in await self.rest.query("openInterest")}
+        days = {row.symbol: row for row in await self.days()}
+        marks = await self.mark_prices()
+        interest = {row.symbol: row for row in await self.interests()}
         now_ns = self.context.runtime.clock.time_ns()
         return [
             converters.ticker(i, days.get(i.contract_id), marks.get(i.contract_id), interest.get(i.contract_id), now_ns)
@@ -142,7 +151,7 @@ class BackpackMarketData(BaseMarketData):
         now_ns = self.context.venue_time.now_ns()
         samples = (
             converters.funding_now(row.fundingRate, row.nextFundingTimestamp, instrument, now_ns)
-            for row, instrument in self.context.instruments.known((await self._mark_prices()).values(), lambda row: row.symbol)
+            for row, instrument in self.context.instruments.known((await self.mark_prices()).values(), lambda row: row.symbol)
         )
         return {sample.instrument: sample for sample in samples if sample is not None and sample.instrument is not None}
 

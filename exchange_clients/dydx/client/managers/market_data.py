@@ -31,7 +31,10 @@ class DydxMarketData(BaseMarketData):
         return list(reply.markets.values())
 
     async def fetch_instruments(self) -> Sequence[Instrument]:
-        markets = await self.fetch_markets()
+        return self.listed(await self.fetch_markets())
+
+    def listed(self, markets: Sequence[m.Market]) -> list[Instrument]:
+        """The instruments in an answer of `fetch_markets`."""
         for market in markets:
             self.cache.add(market)
         return [converters.instrument(market) for market in markets]

@@ -18,7 +18,6 @@ from exchange_clients.model import (
     FundingRateSample,
     Instrument,
     InstrumentId,
-    Lane,
     Ticker,
     Trade,
 )
@@ -51,7 +50,7 @@ async def fetch_rows(context: ClientContext, endpoint: str, *, per_weight: int =
     """A query whose weight grows with what it returns: the rest of the weight is counted now that it is known."""
     rows: list[Any] = await context.rest.query(endpoint, **arguments)
     if extra := len(rows) // per_weight:
-        await context.limiter.acquire({"ip": extra}, Lane.QUERY, timeout_s=ROWS_WAIT_S)
+        await context.limiter.acquire({"ip": extra}, context.rest.lane, timeout_s=ROWS_WAIT_S)
     return rows
 
 
@@ -73,18 +72,24 @@ class HyperliquidMarketData(BaseMarketData):
         self.cache = VenueCache()
         self.dexes = configured_dexes(context)
         self._quotes: dict[int, str] = {0: context.spec.default_quote}
+        self._listed_builders: dict[str, tuple[int, m.PerpDex]] | None = None
 
     async def fetch_instruments(self) -> Sequence[Instrument]:
         found: list[Instrument] = []
-        builders = await self._builders()
+        self._listed_builders = await self._builders()
         for dex in self.dexes:
-            meta: m.Meta = await self.rest.query("meta", dex=dex)
-            instruments = converters.instruments(meta, dex=dex, quote=await self._quote(meta.collateralToken))
-            index, builder = builders.get(dex, (0, None))
-            scale = BUILDER_SCALE * max(ONE, builder.deployerFeeScale or ONE) if builder is not None else ONE
-            self.cache.add(meta, instruments, index, scale)
-            found += [i for i in instruments if i is not None]
+            found += await self.listed(dex, await self.rest.query("meta", dex=dex))
         return found
+
+    async def listed(self, dex: str, meta: m.Meta) -> list[Instrument]:
+        """The instruments in the `meta` of a dex."""
+        if self._listed_builders is None:
+            self._listed_builders = await self._builders()
+        instruments = converters.instruments(meta, dex=dex, quote=await self._quote(meta.collateralToken))
+        index, builder = self._listed_builders.get(dex, (0, None))
+        scale = BUILDER_SCALE * max(ONE, builder.deployerFeeScale or ONE) if builder is not None else ONE
+        self.cache.add(meta, instruments, index, scale)
+        return [i for i in instruments if i is not None]
 
     async def _builders(self) -> dict[str, tuple[int, m.PerpDex]]:
         """Place and figures of every builder's dex, if one is wanted."""
@@ -139,11 +144,16 @@ class HyperliquidMarketData(BaseMarketData):
             last_ms = min(row.t for row in rows) - 1
         return [candle for _, candle in sorted(found.items()) if start_ns <= candle.open_ns < end_ns]
 
-    async def fetch_contexts(self, dex: str) -> dict[InstrumentId, tuple[Instrument, m.AssetCtx]]:
-        """State of every market of a dex in one request; entries are joined with the universe by place."""
+    async def fetch_states(self, dex: str) -> tuple[m.Meta, list[m.AssetCtx]]:
+        """A dex and the state of every market in it, place by place, in one request."""
         meta, contexts = await self.rest.query("metaAndAssetCtxs", dex=dex)
         if len(meta.universe) != len(contexts):
             raise ProtocolError(f"{len(meta.universe)} markets but {len(contexts)} states of dex {dex!r}", venue=self.context.name)
+        return meta, contexts
+
+    async def fetch_contexts(self, dex: str) -> dict[InstrumentId, tuple[Instrument, m.AssetCtx]]:
+        """State of every market of a dex in one request."""
+        meta, contexts = await self.fetch_states(dex)
         pairs = self.context.instruments.known(zip(meta.universe, contexts, strict=True), lambda pair: pair[0].name)
         return {instrument.id: (instrument, ctx) for (_, ctx), instrument in pairs}
 

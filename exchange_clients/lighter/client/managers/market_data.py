@@ -98,12 +98,15 @@ class LighterMarketData(BaseMarketData):
         pairs = self.context.instruments.known(await self.fetch_markets(), lambda market: market.market_id)
         return [converters.ticker(market, instrument, now_ns) for market, instrument in pairs]
 
-    async def fetch_funding_rates(self) -> dict[InstrumentId, FundingRateSample]:
-        """One request. The table also lists other exchanges, and it is renewed less often than the stream."""
+    async def listed_rates(self) -> list[m.FundingRate]:
+        """This venue's rows of its table, which also lists other exchanges and is renewed less often than the stream."""
         reply: m.FundingRates = await self.rest.query("funding-rates")
+        return [row for row in reply.funding_rates if row.exchange == self.context.name]
+
+    async def fetch_funding_rates(self) -> dict[InstrumentId, FundingRateSample]:
+        """One request."""
         now_ns = self.context.venue_time.now_ns()
-        rows = (row for row in reply.funding_rates if row.exchange == self.context.name)
-        pairs = self.context.instruments.known(rows, lambda row: row.market_id)
+        pairs = self.context.instruments.known(await self.listed_rates(), lambda row: row.market_id)
         return {instrument.id: converters.funding_listed(row, instrument, now_ns) for row, instrument in pairs}
 
     async def fetch_funding_history(self, instrument: Instrument, *, start_ns: int, end_ns: int | None = None) -> list[FundingRateSample]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
+from exchange_clients.aged import Aged
 from exchange_clients.base_managers import BaseMarketData
 from exchange_clients.context import ClientContext
 from exchange_clients.errors import ConfigError, ProtocolError
@@ -30,6 +31,7 @@ CANDLES_PAGE: Final = 300
 RECENT_CANDLES: Final = 1440
 """So many are told by `candles`; older ones, and not the running one, by `history_candles`."""
 FUNDING_PAGE: Final = 400
+RATES_AGE_S: Final = 2.0
 TRADES_PAGE: Final = 100
 MOST_TRADES: Final = 500
 MOST_LEVELS: Final = 400
@@ -58,6 +60,7 @@ class OkxMarketData(BaseMarketData):
         if unknown := sorted(set(context.config.venue_options) - OPTIONS):
             raise ConfigError(f"no such venue option: {', '.join(unknown)}; there are {', '.join(sorted(OPTIONS))}", venue=context.name)
         self.cache = VenueCache()
+        self._funding: Aged[list[m.FundingRow]] = Aged(lambda: self._funding_rows("ANY"), context.runtime.clock)
 
     async def rows(self, endpoint: str, **arguments: Any) -> list[Any]:
         """The rows of an answer."""
@@ -73,7 +76,7 @@ class OkxMarketData(BaseMarketData):
 
     async def fetch_instruments(self) -> Sequence[Instrument]:
         """Two requests: intervals and caps of funding are told apart from the rest."""
-        rows, funding = await asyncio.gather(self.rows("instruments", instType=SWAP), self._funding_rows("ANY"))
+        rows, funding = await asyncio.gather(self.rows("instruments", instType=SWAP), self._funding.renew())
         by_name = {row.instId: row for row in funding}
         found: list[Instrument] = []
         for row in rows:
@@ -81,6 +84,10 @@ class OkxMarketData(BaseMarketData):
                 self.cache.add(row, instrument)
                 found.append(instrument)
         return found
+
+    async def funding_rows(self) -> list[m.FundingRow]:
+        """Rate and interval of every market, at most `RATES_AGE_S` old: a refresh of the instruments asks for them too."""
+        return await self._funding.get(RATES_AGE_S)
 
     async def _funding_rows(self, name: str) -> list[m.FundingRow]:
         return await self.rows("funding_rate", instId=name, cost={f"funding_rate/{name}": 1})

@@ -278,6 +278,8 @@ def ticker(
         last=last,
         mark=mark,
         index=index,
+        bid=maybe_price(row.bidPx, instrument, "bidPx"),
+        ask=maybe_price(row.askPx, instrument, "askPx"),
         volume_24h=coins * last if coins is not None and last is not None else None,
         open_interest=worth if worth is not None else held * last if held is not None and last is not None else None,
         ts_ns=row.ts * NS_PER_MS,

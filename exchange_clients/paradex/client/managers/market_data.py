@@ -89,22 +89,23 @@ class ParadexMarketData(BaseMarketData):
                 found[candle.open_ns] = candle
         return [candle for start, candle in sorted(found.items()) if start_ns <= start < end_ns]
 
-    async def _summaries(self, market: str = "ALL") -> list[tuple[m.Summary, Instrument]]:
+    async def summaries(self, market: str = "ALL") -> list[tuple[m.Summary, Instrument]]:
+        """Figures of one market or of all, each with its market."""
         rows: m.Results[m.Summary] = await self.rest.query("markets/summary", market=market)
         return list(self.context.instruments.known(rows.results, lambda row: row.symbol))
 
     async def fetch_ticker(self, instrument: Instrument) -> Ticker:
-        for row, listed in await self._summaries(instrument.venue_symbol):
+        for row, listed in await self.summaries(instrument.venue_symbol):
             if listed.id == instrument.id:
                 return converters.ticker(row, instrument, self.context.runtime.clock.time_ns())
         raise ProtocolError(f"no summary of {instrument.venue_symbol}", venue=self.context.name)
 
     async def fetch_tickers(self) -> list[Ticker]:
         now_ns = self.context.runtime.clock.time_ns()
-        return [converters.ticker(row, instrument, now_ns) for row, instrument in await self._summaries()]
+        return [converters.ticker(row, instrument, now_ns) for row, instrument in await self.summaries()]
 
     async def fetch_funding_rates(self) -> dict[InstrumentId, FundingRateSample]:
-        pairs = ((converters.funding_now(row, instrument), instrument) for row, instrument in await self._summaries())
+        pairs = ((converters.funding_now(row, instrument), instrument) for row, instrument in await self.summaries())
         return {instrument.id: sample for sample, instrument in pairs if sample is not None}
 
     async def fetch_funding_history(self, instrument: Instrument, *, start_ns: int, end_ns: int | None = None) -> list[FundingRateSample]:

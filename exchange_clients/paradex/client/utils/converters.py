@@ -229,6 +229,8 @@ def ticker(data: m.Summary, instrument: Instrument, now_ns: int) -> Ticker:
         last=_price(data.last_traded_price, instrument, "last_traded_price"),
         mark=mark,
         index=_price(data.underlying_price, instrument, "underlying_price"),
+        bid=_price(data.bid, instrument, "bid"),
+        ask=_price(data.ask, instrument, "ask"),
         volume_24h=given(data.volume_24h, "volume_24h"),
         open_interest=size_of(interest, instrument) * mark if interest is not None and mark is not None else None,
         ts_ns=data.created_at * NS_PER_MS if data.created_at else now_ns,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,7 +17,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 from exchange_clients.errors import ConfigError, MissingCredentials
-from exchange_clients.spec import VenueSpec
+from exchange_clients.secret import Secret
+from exchange_clients.spec import CredentialField, VenueSpec
 
 _PLACEHOLDER = re.compile(
     r"(your|my)[ _-]|(your|change|insert|put|enter|replace|placeholder|example|todo|xxx|test[ _-]?key)|.*(placeholder|_here$|<|\.\.\.)"
@@ -37,18 +38,35 @@ class Credentials:
 
     __slots__ = ("_values", "venue")
 
-    def __init__(self, venue: str, values: Mapping[str, str]) -> None:
+    def __init__(self, venue: str, values: Mapping[str, str | Secret]) -> None:
         self.venue = venue
-        self._values = {name: value for name, value in values.items() if value}
+        self._values = {name: value if isinstance(value, Secret) else Secret(value) for name, value in values.items() if value}
 
     def __getitem__(self, name: str) -> str:
+        return self.secret(name).reveal()
+
+    def secret(self, name: str) -> Secret:
+        """The value, still covered.
+
+        Raises:
+            MissingCredentials: it is not there.
+        """
         try:
             return self._values[name]
         except KeyError:
             raise MissingCredentials(f"credential {name!r} is missing", venue=self.venue) from None
 
     def get(self, name: str, default: str = "") -> str:
-        return self._values.get(name, default)
+        return self._values[name].reveal() if name in self._values else default
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Which are there."""
+        return tuple(sorted(self._values))
+
+    def merged(self, values: Mapping[str, Secret | None]) -> Credentials:
+        """With these instead of what has their names; None leaves one out."""
+        return Credentials(self.venue, {name: value for name, value in {**self._values, **values}.items() if value is not None})
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
@@ -66,10 +84,10 @@ class Credentials:
         """Read the variables that `spec.credentials` names; `_TESTNET` or `_DEMO` follows the venue name in those environments."""
         source = os.environ if environ is None else environ
         infix = "" if environment == "mainnet" else f"_{environment.upper()}"
-        values: dict[str, str] = {}
+        values: dict[str, Secret] = {}
         for item in spec.credentials:
             for variable in (item.variable, *item.aliases):
-                value = source.get(variable.format(env=infix), "")
+                value = Secret(source.get(variable.format(env=infix), ""))
                 if value:
                     values[item.name] = value
                     break
@@ -78,20 +96,25 @@ class Credentials:
     def problem(self, spec: VenueSpec, environment: str = "mainnet") -> str | None:
         """What keeps these from being used, in one line naming the variables, or None."""
         infix = "" if environment == "mainnet" else f"_{environment.upper()}"
-        for item in spec.credentials:
+        for item, what in self.problems(spec):
             variable = item.variable.format(env=infix)
+            return f"{item.name} {what}: set {variable}" + (" to the real value" if item.name in self else "")
+        return None
+
+    def problems(self, spec: VenueSpec) -> Iterator[tuple[CredentialField, str]]:
+        """Every field that cannot be used as it is, and why, without its value."""
+        for item in spec.credentials:
             if self.usable(item.unless):
                 continue
             if item.name not in self._values:
                 if item.required:
-                    return f"{item.name} is missing: set {variable}"
+                    yield item, "is missing"
             elif not self.usable(item.name):
-                return f"{item.name} is a placeholder: set {variable} to the real value"
-        return None
+                yield item, "is a placeholder"
 
     def usable(self, name: str) -> bool:
         """Given, and no placeholder."""
-        return name in self._values and not is_placeholder(self._values[name])
+        return name in self._values and not is_placeholder(self._values[name].reveal())
 
 
 class Channel(StrEnum):

@@ -100,7 +100,7 @@ CLIENT_MUTANTS = (
         "credentials show themselves",
         "exchange_clients/signing.py",
         "        return f\"Credentials({self.venue}: {', '.join(sorted(self._values)) or 'none'})\"\n",
-        '        return f"Credentials({self.venue}: {self._values})"\n',
+        '        return f"Credentials({self.venue}: {[value.reveal() for value in self._values.values()]})"\n',
         "tests/e2e/test_secrets.py -k e41",
     ),
 )

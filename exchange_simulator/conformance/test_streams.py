@@ -44,6 +44,13 @@ async def test_subscribe_is_confirmed_and_unsubscribe_ends_it(bench: Bench) -> N
 
 
 @virtual
+async def test_private_subscriptions_keep_their_order(bench: Bench) -> None:
+    """What a process sends does not hang on how it hashes."""
+    client = await bench.connected()
+    assert list(client.ws_manager.registry.wanted()) == client.ws_manager.private_topics()
+
+
+@virtual
 async def test_many_readers_share_one_subscription(bench: Bench) -> None:
     client = await bench.connected(signed=False)
     first, second = client.watch_trades(BTC), client.watch_trades(BTC)

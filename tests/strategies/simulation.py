@@ -333,16 +333,16 @@ class Storm:
             if s.engine is None or self.died.is_set() or self.pair_id is None or not self.direction:
                 continue
             names = {sign: name for name, sign in self.direction.items()}
-            plan = s.plan(
-                long=names[1],
-                short=names[-1],
-                quantity=str(self.twin_quantity),
-                slice_=str(self.twin_slice),
-                open_deadline_s=30.0,
-                maker_timeout_s=3.0,
-                tactics=LADDERS[more.choice(list(LADDERS))],
-            )
             try:
+                plan = s.plan(
+                    long=names[1],
+                    short=names[-1],
+                    quantity=str(self.twin_quantity),
+                    slice_=str(self.twin_slice),
+                    open_deadline_s=30.0,
+                    maker_timeout_s=3.0,
+                    tactics=LADDERS[more.choice(list(LADDERS))],
+                )
                 async with self.beginning:
                     engine = up_now(s)
                     if engine is None:

@@ -84,7 +84,7 @@ def test_e30_only_the_same_asset_matches() -> None:
         ({"tradable": False}, Filters(), "tradable"),
         ({"observed_ns": NOW - 200_000_000_000}, Filters(), "max_rate_age_s"),
         ({"observed_ns": NOW + 1_000_000_000}, Filters(), "max_rate_age_s"),
-        ({}, Filters(required_venue="c"), "required_venue"),
+        ({}, Filters(required_venues=frozenset({"c"})), "required_venue"),
         ({}, Filters(min_profit=D("0.5")), "min_profit"),
         ({}, Filters(max_break_even_hours=D("0.1")), "max_break_even_hours"),
     ],

@@ -30,8 +30,8 @@ from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.signing import Credentials, require
 from exchange_clients.spec import VenueSpec
 from exchange_clients.transport.runtime import Runtime
+from funding_rate_service.fees import BASE_TIER
 from perpkit.bot.config import BotConfig, InvalidConfig, PaperConfig
-from perpkit.bot.fees import BASE_TIER
 from strategies.execution.engine import ExecutionEngine
 
 if TYPE_CHECKING:

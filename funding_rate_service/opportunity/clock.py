@@ -8,10 +8,14 @@ MAX_HOURLY = Decimal("0.05")
 """No venue lets a rate move more than this in an hour; where it names its own cap, that counts."""
 
 
+SHORTEST_HOURS = Decimal(1) / 3600
+"""No venue settles more often than each second: a shorter interval is garbage."""
+
+
 def disbelief(sample: FundingRateSample) -> str | None:
     """Why a rate is not believed: then it is unknown, neither a reason to enter nor to leave (PAINS 9). None: it is believed."""
     rate, hours = sample.raw_rate, sample.interval_hours
-    if not rate.is_finite() or not hours.is_finite() or hours <= 0:
+    if not rate.is_finite() or not hours.is_finite() or hours < SHORTEST_HOURS:
         return f"rate {rate} per {hours} h"
     if sample.cap is not None and abs(rate) > sample.cap:
         return f"{rate} is beyond the venue's own cap {sample.cap}"

@@ -7,7 +7,7 @@ import msgspec
 
 from exchange_clients.model import HOURS_PER_YEAR
 
-from .clock import paid_by_long
+from .clock import SHORTEST_HOURS, paid_by_long
 from .quotes import Costs, FundingQuote
 
 
@@ -15,9 +15,9 @@ def per_hour(rate: Decimal, interval_hours: Decimal) -> Decimal:
     """A rate per interval as a rate per hour.
 
     Raises:
-        ValueError: the interval is not a positive number of hours, or the rate is not finite.
+        ValueError: the interval is no second long, or a figure is not finite.
     """
-    if not rate.is_finite() or not interval_hours.is_finite() or interval_hours <= 0:
+    if not rate.is_finite() or not interval_hours.is_finite() or interval_hours < SHORTEST_HOURS:
         raise ValueError(f"rate {rate} per {interval_hours} h")
     return rate / interval_hours
 
@@ -35,6 +35,11 @@ class Horizon(msgspec.Struct, frozen=True):
     net: Decimal
     long_settlements: int | None
     short_settlements: int | None
+
+    @property
+    def net_annual(self) -> Decimal:
+        """What is left as a simple yearly rate, if one horizon followed the other and each paid the costs again."""
+        return annual(self.net / self.hours)
 
 
 class Edge(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ class FundingQuote(msgspec.Struct, frozen=True, kw_only=True):
     """A market's funding and what it costs to trade there; None is unknown, never zero.
 
     `observed_ns`: when we learned the rate. `volume_24h_usd`, `open_interest_usd` one-sided USD. Fees are this account's, as fractions.
-    `mark` in quote per base unit.
+    `mark`, `index` in quote per base unit.
     """
 
     instrument: InstrumentId
@@ -20,6 +20,7 @@ class FundingQuote(msgspec.Struct, frozen=True, kw_only=True):
     taker_fee: Decimal | None = None
     maker_fee: Decimal | None = None
     mark: Decimal | None = None
+    index: Decimal | None = None
     bid: Decimal | None = None
     ask: Decimal | None = None
     volume_24h_usd: Decimal | None = None
@@ -35,12 +36,16 @@ class FundingQuote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Costs(msgspec.Struct, frozen=True):
-    """What entering and leaving both legs costs, as fractions of one leg's notional."""
+    """What entering and leaving both legs costs, as fractions of one leg's notional.
+
+    Without `slippage_known` a leg's spread is unknown and counts nothing here: the true costs are higher.
+    """
 
     entry_fees: Decimal
     exit_fees: Decimal
     entry_slippage: Decimal
     exit_slippage: Decimal
+    slippage_known: bool = True
 
     @property
     def total(self) -> Decimal:

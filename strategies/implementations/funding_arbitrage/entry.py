@@ -107,7 +107,7 @@ def filters(config: FundingArbitrageConfig) -> Filters:
         min_oi_usd=config.min_oi_usd,
         max_oi_usd=config.max_oi_usd,
         symbols=None if config.symbols is None else frozenset(config.symbols),
-        required_venue=config.mandatory_exchange,
+        required_venues=frozenset() if config.mandatory_exchange is None else frozenset({config.mandatory_exchange}),
         lead_s=ENTRY_S,
     )
 

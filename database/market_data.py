@@ -67,6 +67,15 @@ class RateSample(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: int | None = None
 
 
+class RatePoint(msgspec.Struct, frozen=True):
+    """The rate alone of a sample."""
+
+    at: int
+    rate: Decimal
+    interval_hours: Decimal
+    kind: str
+
+
 class SettledRate(msgspec.Struct, frozen=True, kw_only=True):
     """A rate that was charged, at the time it was charged."""
 

@@ -14,9 +14,11 @@ from exchange_clients.spec import Endpoints, VenueSpec
 from perpkit.cli.failure import Failure
 
 if TYPE_CHECKING:
+    from database.database import Database
     from database.journal import Journal
 
 JOURNAL_FILE = "journal.db"
+DATABASE_FILE = "perpkit.db"
 GRPC = "grpc"
 
 
@@ -84,7 +86,7 @@ class Store:
     "Journal as a file or database URL, instead of the one in the state folder."
 
     def folder(self) -> Path:
-        return self.home or Path(os.environ.get("PERPKIT_HOME") or "~/.local/share/perpkit").expanduser()
+        return state_folder(self.home)
 
     def read(self) -> "Journal":
         """The journal, opened for reading."""
@@ -120,6 +122,40 @@ class Store:
         if "://" not in place and not Path(place).exists():
             raise Failure(f"there is no journal at {place}", hint=_other_journals(Path(place).parent))
         return Journal.open(place if "://" in place else sqlite_url(Path(place)), read_only=read_only)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class DatabaseOption:
+    """Where market data and accounts are. A command that has a `Store` too makes it of the store's `home` and a `database` of its own."""
+
+    home: Path | None = None
+    "State folder; default $PERPKIT_HOME, else ~/.local/share/perpkit."
+    database: str | None = None
+    "Database as a file or URL (postgresql://USER:PASSWORD@HOST/NAME); default $PERPKIT_DATABASE, else perpkit.db in the state folder."
+
+    @property
+    def url(self) -> str:
+        """As SQLAlchemy reads it; may hold a password."""
+        from database.connect import sqlite_url
+
+        place = self.database or os.environ.get("PERPKIT_DATABASE") or str(state_folder(self.home) / DATABASE_FILE)
+        return place if "://" in place else sqlite_url(Path(place).expanduser())
+
+    def open(self, *, read_only: bool = False) -> "Database":
+        """The database; a writer makes it, or brings it forward."""
+        from database.connect import file_of, parse
+        from database.database import Database
+
+        file = file_of(parse(self.url))
+        if read_only and file is not None and not Path(file).exists():
+            raise Failure(f"there is no database at {file}", hint="name another with --home or --database, or make it: perpkit db upgrade")
+        return Database.open(self.url, read_only=read_only)
+
+
+def state_folder(home: Path | None) -> Path:
+    """Where everything is kept that nobody placed elsewhere."""
+    return home or Path(os.environ.get("PERPKIT_HOME") or "~/.local/share/perpkit").expanduser()
 
 
 def _other_journals(folder: Path) -> str:

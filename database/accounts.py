@@ -15,7 +15,7 @@ from exchange_clients.secret import Secret
 from exchange_clients.signing import Credentials
 
 from .keys import Keys, KeyUnavailable, MasterKey, Source, VaultError
-from .vault import PROXY, Box, Place, Vault, damaged, seal_of
+from .vault import PROXY, Box, Place, Vault, damaged, readable, seal_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -304,8 +304,9 @@ class Accounts:
 
         of = _table(table)
         query = select(of).filter_by(**where)
-        rows = [dict(row) for row in connection.execute(query).mappings()]
-        return sorted(rows, key=lambda row: [row[column.name] for column in of.primary_key])
+        with readable(f"a row of {table}"):
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+            return sorted(rows, key=lambda row: [row[column.name] for column in of.primary_key])
 
     def _held(self, connection: Connection, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         return self._rows(connection, "account_credentials", account=name), self._rows(connection, "proxies", account=name)

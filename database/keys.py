@@ -173,16 +173,18 @@ class KeyFile:
         if sys.platform == "win32":
             return {}
         try:
-            handle = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            handle = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return {}
         except OSError as e:
             if e.errno == errno.ELOOP:
                 raise KeyUnsafe(f"{self.path} is a link: put the key's file itself there") from None
             raise KeyUnavailable(f"{self.path} cannot be read: {e.strerror}") from None
-        with open(handle, "rb") as file:
+        try:
             self._check(os.fstat(handle))
-            return self._parsed(Secret(file.read(_MAX_FILE_BYTES + 1).decode("ascii", "replace")))
+            return self._parsed(Secret(os.read(handle, _MAX_FILE_BYTES).decode("ascii", "replace")))
+        finally:
+            os.close(handle)
 
     def _check(self, found: os.stat_result) -> None:
         if not stat.S_ISREG(found.st_mode):
@@ -409,6 +411,10 @@ class Keys:
         if len(given.reveal()) < SHORTEST:
             raise KeyUnavailable(f"a passphrase that protects money has at least {SHORTEST} letters: take a few words")
         return given
+
+    def forget(self) -> None:
+        """What was found is looked for again."""
+        self._found.clear()
 
     def drop(self, record: KeyRecord) -> None:
         """Forget a key that nothing is locked with any more; one in a variable is the user's to forget."""

@@ -8,7 +8,8 @@ taken from an older copy of a row.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -74,6 +75,18 @@ def _bound(place: Place, key_id: str, version: int) -> bytes:
     return msgspec.msgpack.encode(("perpkit", *place, key_id, version))
 
 
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Raises VaultDamaged where a column holds what cannot be of its type."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError, LookupError):
+        pass
+    else:
+        return
+    raise VaultDamaged(f"{what} cannot be understood: bring a copy of the database back")
+
+
 def damaged(account: str, what: str) -> VaultDamaged:
     """One error for everything that is not as it was stored."""
     return VaultDamaged(
@@ -84,7 +97,8 @@ def damaged(account: str, what: str) -> VaultDamaged:
 
 def seal_of(key: MasterKey, what: str, rows: Iterable[Mapping[str, Any]]) -> bytes:
     """A code over rows as they are stored, their seals left out; they come in the order of their keys."""
-    return key.seal(msgspec.msgpack.encode((what, [sorted((k, v) for k, v in row.items() if k != "seal") for row in rows])))
+    columns = [sorted((k, v if isinstance(v, bytes) else str(v)) for k, v in row.items() if k != "seal") for row in rows]
+    return key.seal(msgspec.msgpack.encode((what, columns)))
 
 
 class Vault:
@@ -105,7 +119,8 @@ class Vault:
         from sqlalchemy import select
 
         query = select(self._table).where(self._table.c.active.is_(True))
-        row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+        with readable("the row of the key in use"):
+            row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
         return None if row is None else dict(row)
 
     def key(self, connection: Connection, *, asking: bool = True, lock: bool = False) -> MasterKey | None:

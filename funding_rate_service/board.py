@@ -229,6 +229,11 @@ class Board:
     def stale_after_s(self, venue: str) -> float:
         return self._limits.of(venue)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every venue, sorted."""
+        return tuple(sorted(self._venues))
+
     def venues(self) -> dict[str, VenueHealth]:
         """Health by venue, sorted by name."""
         return {name: self._health(name, known) for name, known in sorted(self._venues.items())}

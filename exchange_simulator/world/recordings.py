@@ -18,7 +18,10 @@ from zlib import crc32
 
 import msgspec
 
+from exchange_clients.book import BookFeed
+from exchange_clients.model import InstrumentId
 from exchange_simulator.core.types import Side
+from exchange_simulator.world.wire import WireError, is_recording
 
 SECOND_NS = 10**9
 HOUR_NS = 3_600 * SECOND_NS
@@ -343,13 +346,67 @@ class HyperliquidReader(StreamReader):
         return StreamStep(t_ns, trades=trades) if trades else None
 
 
+class _PlayedBook(RecordedBook):
+    """A book of the venue's own client, in quote per base unit and base units."""
+
+    def __init__(self, feed: BookFeed) -> None:
+        super().__init__(ready=True)
+        self.feed = feed
+
+    def best(self, count: int) -> tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]]:
+        depth = self.feed.book.depth(count)
+        bids, asks = ([(level.price, level.size) for level in side] for side in depth)
+        return bids, asks
+
+
+class PlayedReader(StreamReader):
+    """A recording of `perpkit record`, of any venue, heard by the venue's own code. Symbols are the venue's own names of its markets.
+
+    A book that the client lost is not ready until it is whole again. Trades that are older than the first book are the backfill on
+    subscribing: dropped.
+    """
+
+    def __iter__(self) -> Iterator[StreamStep]:
+        from exchange_simulator.world.playback import play
+
+        first_ns: dict[str, int] = {}
+        names: dict[InstrumentId, str] = {}
+        try:
+            for playback, step in play(self.path):
+                if len(names) < len(playback.instruments):
+                    names = {i.id: i.venue_symbol for i in playback.instruments}
+                for instrument in playback.instruments:
+                    feed = playback.client.ws_manager.feed_of(instrument.contract_id)
+                    book = self.books.get(instrument.venue_symbol)
+                    if feed is None or not feed.book.ready:
+                        if book is not None:
+                            book.ready = False
+                    elif not isinstance(book, _PlayedBook) or book.feed is not feed:
+                        self.books[instrument.venue_symbol] = _PlayedBook(feed)
+                        first_ns.setdefault(instrument.venue_symbol, feed.book.state.ts_venue_ns or step.t_ns)
+                    else:
+                        book.ready = True
+                changed = tuple(dict.fromkeys(names[change.instrument] for change in step.books))
+                trades = tuple(
+                    StreamTrade(names[t.instrument], Side(t.side.value), t.price, t.quantity, t.ts_venue_ns // 1_000_000)
+                    for t in step.trades
+                    if first_ns.get(names[t.instrument], t.ts_venue_ns + 1) <= t.ts_venue_ns
+                )
+                if changed or trades:
+                    yield StreamStep(step.t_ns, changed, trades)
+        except WireError as e:
+            raise RecordingError(str(e)) from e
+
+
 def open_stream(path: Path) -> StreamReader:
-    """The reader for a recording, chosen by its file name.
+    """The reader for a recording, chosen by what is in it: one of `perpkit record` (a file, or the folder of its parts), else by its name.
 
     Raises:
-        RecordingError: the name belongs to no known recording format.
+        RecordingError: neither says that it is of a known format.
     """
+    if path.is_dir() or is_recording(path):
+        return PlayedReader(path)
     for prefix, reader in (("binance_usdm_", BinanceReader), ("okx_books_", OkxReader), ("hyperliquid_", HyperliquidReader)):
         if path.name.startswith(prefix):
             return reader(path)
-    raise RecordingError(f"{path.name}: not a recording of a known format (binance_usdm_*, okx_books_*, hyperliquid_*)")
+    raise RecordingError(f"{path.name}: not a recording of a known format (perpkit record, binance_usdm_*, okx_books_*, hyperliquid_*)")

@@ -17,7 +17,7 @@ from exchange_simulator.core.exchange import Exchange
 from exchange_simulator.core.types import REF, to_fraction
 from exchange_simulator.simloop import MAX_TURNS_PER_INSTANT, Livelock, SimLoop
 from exchange_simulator.simulated_venue import SimulatedVenue
-from exchange_simulator.world.recordings import open_stream
+from exchange_simulator.world.recordings import RecordingError, open_stream
 from perpkit.backtest.config import MarketModel, StreamFile
 from perpkit.backtest.data.candles import Bar, Candles, QuoteRow, QuoteTable, read_candles, read_quotes
 from perpkit.backtest.data.funding import FundingHistory, Gap
@@ -363,6 +363,13 @@ class StreamFeed:
         self.quiet: Quiet | None = Quiet(start_ns, end_ns)
 
     def steps(self) -> Iterator[Step]:
+        """Raises DataError for a recording that cannot be read to its end."""
+        try:
+            yield from self._steps()
+        except RecordingError as e:
+            raise DataError(self._source.file, str(e)) from e
+
+    def _steps(self) -> Iterator[Step]:
         source, market = self._source, self._market
         quiet = self.quiet = Quiet(self._start_ns, self._end_ns)
         reader = open_stream(self._path)
@@ -498,6 +505,6 @@ def feed_of(market: Market, model: MarketModel, root: Path, start_ns: int, end_n
         return FileQuotes(market, root, model.quotes, start_ns, end_ns)
     assert model.stream is not None
     path = root / model.stream.file
-    if not path.is_file():
+    if not path.exists():
         raise DataError(model.stream.file, "there is no such file", f"looked in {root.absolute()}; --data names the folder")
     return StreamFeed(market, path, model.stream, start_ns, end_ns)

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -25,6 +25,7 @@ from exchange_simulator.core.types import UNIT, Rules
 from exchange_simulator.simloop import Simulation, run
 from exchange_simulator.simulated_client import SimulatedClient, SimulatedMarketData
 from exchange_simulator.simulated_venue import SimulatedVenue, simulated_spec
+from exchange_simulator.world.wire import parts_of
 from perpkit.backtest.clock import IdleClock
 from perpkit.backtest.config import BacktestConfig, MarketModel, VenueModel
 from perpkit.backtest.data.funding import FundingHistory, FundingTable, Settlement, iso_minute, read_funding
@@ -395,4 +396,11 @@ def _inputs(spec: RunSpec, config: BacktestConfig, bot: bot_config.BotConfig) ->
             for source in (market.candles, market.quotes, market.stream, market.funding):
                 if source is not None and not isinstance(source, FundingDatabase):
                     files[source.file] = None
-    return tuple(Input(name, hashlib.sha256((Path(spec.data) / name).read_bytes()).hexdigest()) for name in sorted(files))
+    return tuple(Input(name, hashlib.sha256(path.read_bytes()).hexdigest()) for name, path in _files(Path(spec.data), sorted(files)))
+
+
+def _files(root: Path, names: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """Each file; of a recording's folder its parts."""
+    for name in names:
+        parts = parts_of(root / name) if (root / name).is_dir() else [root / name]
+        yield from ((str(part.relative_to(root)), part) for part in parts)

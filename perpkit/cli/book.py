@@ -63,7 +63,7 @@ async def _once(venue: str, symbol: str, levels: int, target: Target, json: bool
     if json:
         emit_json(as_json(shown, instrument))
     else:
-        terminal().print(_render(shown, instrument))
+        terminal().print(render(shown, instrument))
 
 
 async def _follow(venue: str, symbol: str, levels: int, seconds: float, target: Target, json: bool) -> None:
@@ -97,7 +97,7 @@ async def _stream_view(client: BaseExchangeClient, instrument: Instrument, level
         with Live(console=console, refresh_per_second=8) as live:
             while True:
                 try:
-                    live.update(_render(client.ws_manager.get_order_book(instrument, levels), instrument))
+                    live.update(render(client.ws_manager.get_order_book(instrument, levels), instrument))
                 except NotReady as e:
                     live.update(Text(f"not ready: {e.message}", style="yellow"))
                 await asyncio.sleep(0.125)
@@ -127,7 +127,7 @@ def as_json(found: BookSnapshot, instrument: Instrument) -> dict[str, Any]:
     }
 
 
-def _render(found: BookSnapshot, instrument: Instrument) -> Any:
+def render(found: BookSnapshot, instrument: Instrument) -> Any:
     from rich.table import Table
     from rich.text import Text
 

@@ -12,6 +12,8 @@ COMMANDS = {
     "doctor": "Check reach, clock, latency, keys, streams, account and limits of venues; says what to do about each finding.",
     "book": "The order book of one market, once or live.",
     "funding": "Funding rates of all venues side by side, and where they differ most.",
+    "record": "The public streams of a venue as they come off the wire, for replay and backtests.",
+    "replay": "A recording through the venue's own decoder, books and sequence rules: what a client would have seen.",
     "demo": "The main job end to end on simulated venues: no account, no key, no network.",
     "config": "The file of a bot: write one, or have one explained.",
     "run": "Run bots from their files: paper, shadow, demo or live.",

@@ -112,3 +112,8 @@ def usd(value: Decimal | None) -> str:
         if abs(value) >= limit:
             return f"{value / limit:.1f}{letter}"
     return f"{value:.0f}"
+
+
+def counted(count: int, what: str) -> str:
+    """1 file, 2 files."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -1,8 +1,8 @@
-"""The order desk: all holdings of one strategy on one account, the feeds they live on, and the gates before anything is added."""
+"""The order desk: all holdings of one strategy on one account, and the gates before anything is added."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,13 +10,12 @@ import msgspec
 from database.errors import JournalError
 from database.ids import DurableIds
 from database.records import DecisionRecord, HoldingRecord, HoldingState, Leg
-from exchange_clients.errors import VenueError
-from exchange_clients.events import Subscription
-from exchange_clients.model import Fill, Gap, Instrument, OrderInfo
+from exchange_clients.model import Fill, Instrument, OrderInfo
 from exchange_clients.transport.runtime import Runtime
 
 from .emulated.emulator import Emulator
 from .engine import ExecutionEngine
+from .feeds import Feeds
 from .guard import NO_GUARD, Guard
 from .holding import Holding
 from .journaling import AsyncJournal, Observer, guarded, nobody
@@ -33,8 +32,6 @@ __all__ = ["Desk", "DeskOrder", "Holding", "HoldingPlan", "Ticket", "TicketRefus
 
 log = logging.getLogger("strategies.execution")
 
-RETRY_S = 1.0
-MAX_RETRY_S = 10.0
 CHECK_S = 30.0
 SUSPECT_S = 1.0
 SHUTDOWN_S = 5.0
@@ -78,9 +75,10 @@ class Desk:
         self.emulated = Emulator(self)
         """Brackets, OCO, trailing stops and icebergs over these holdings; restored with them."""
         self._observer, self._check_s = guarded(observer), check_s
-        self._unproved: dict[str, str] = {venue: "not reconciled since the start" for venue in clients}
-        self._tasks: list[asyncio.Task[None]] = []
-        self._proving: asyncio.Task[None] | None = None
+        self.feeds = Feeds(
+            self.clients, self.clock, name="desk", take_fill=self._take_fill, take_order=self._take_order, reconcile=self._reconcile
+        )
+        self._watching: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
         self._stopping = False
 
@@ -104,16 +102,14 @@ class Desk:
 
     async def start(self) -> None:
         """Follow the venues' events, take over unfinished holdings, and try once to prove each; what is not proved goes on being tried."""
-        for venue, client in self.clients.items():
-            self._tasks.append(asyncio.create_task(self._follow(venue, client.watch_fills, self._take_fill), name=f"desk:fills:{venue}"))
-            self._tasks.append(asyncio.create_task(self._follow(venue, client.watch_orders, self._take_order), name=f"desk:orders:{venue}"))
+        self.feeds.start()
         for record in self.journal.sync.holdings(*UNFINISHED):
             if record.strategy == self.strategy and record.account == self.account and record.venue in self.clients:
                 await self._restore(record)
-        await self._prove()
+        await self.feeds.prove()
         await self.emulated.start()
-        self._tasks.append(asyncio.create_task(self._watch(), name="desk:watch"))
-        self._prove_on()
+        self._watching = asyncio.create_task(self._watch(), name="desk:watch")
+        self.feeds.go_on()
 
     async def _restore(self, record: HoldingRecord) -> None:
         plan = msgspec.json.decode(record.plan, type=HoldingPlan)
@@ -144,11 +140,10 @@ class Desk:
         """End all tasks; every order stays as it is."""
         self._stopping = True
         await self.emulated.drop()
-        tasks = [*self._tasks, *([self._proving] if self._proving is not None else [])]
+        tasks = [] if self._watching is None else [self._watching]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, *(h.drop() for h in self.holdings.values()), return_exceptions=True)
-        self._tasks.clear()
+        await asyncio.gather(self.feeds.stop(), *tasks, *(h.drop() for h in self.holdings.values()), return_exceptions=True)
 
     # ---- gates
 
@@ -161,8 +156,8 @@ class Desk:
         for venue in venues or self.clients:
             if venue in self.barred:
                 return f"{venue}: {self.barred[venue]}"
-            if venue in self._unproved:
-                return f"{venue}: {self._unproved[venue]}"
+            if venue in self.feeds.unproved:
+                return f"{venue}: {self.feeds.unproved[venue]}"
         return self.guard.entry_block(*venues)
 
     def wake(self) -> None:
@@ -296,66 +291,23 @@ class Desk:
 
     # ---- events and proof
 
-    async def _take_fill(self, venue: str, event: object) -> None:
-        if isinstance(event, Fill):
-            await self.ownership.take_fill(self.account, event)
+    async def _take_fill(self, fill: Fill) -> None:
+        await self.ownership.take_fill(self.account, fill)
 
-    async def _take_order(self, venue: str, event: object) -> None:
-        if isinstance(event, OrderInfo):
-            for holding in list(self.holdings.values()):
-                if holding.record.venue == venue:
-                    holding.share.wake(event.client_order_id)
+    def _take_order(self, venue: str, order: OrderInfo) -> None:
+        for holding in list(self.holdings.values()):
+            if holding.record.venue == venue:
+                holding.share.wake(order.client_order_id)
 
-    async def _follow(self, venue: str, watch: Callable[[], Subscription], take: Callable[[str, object], Awaitable[None]]) -> None:
-        """One feed of a venue, for as long as the client lives. A bug in taking an event costs a reconciliation, never the feed."""
-        async with watch() as events:
-            async for event in events:
-                if isinstance(event, Gap):
-                    self._gap(venue, event.reason)
-                    continue
-                try:
-                    await take(venue, event)
-                except Exception:
-                    log.exception("feed.failed venue=%s event=%s", venue, type(event).__name__)
-                    self._gap(venue, "an event could not be taken in")
+    async def _reconcile(self, venues: frozenset[str]) -> set[str]:
+        """Reconcile the holdings of these venues, all venues at once; returns those where one does not agree."""
+        asked = sorted(venues)
+        agreed = await together(*map(self._agrees, asked))
+        return {venue for venue, good in zip(asked, agreed, strict=True) if not good}
 
-    def _gap(self, venue: str, reason: str) -> None:
-        """Something may have been missed: nothing is added there until it is reconciled."""
-        self._unproved[venue] = f"not reconciled since {reason}"
-        self._prove_on()
-
-    def _prove_on(self) -> None:
-        if self._unproved and (self._proving is None or self._proving.done()):
-            self._proving = asyncio.create_task(self._prove_until_done(), name="desk:prove")
-
-    async def _prove_until_done(self) -> None:
-        pause = RETRY_S
-        while self._unproved:
-            await self.clock.sleep(pause)
-            pause = min(pause * 2, MAX_RETRY_S)
-            try:
-                await self._prove()
-            except Exception:
-                log.exception("prove.failed venues=%s", list(self._unproved))
-
-    async def _prove(self) -> None:
-        """Reconcile every holding on the venues that are not proved, all venues at once."""
-        await together(*(self._prove_venue(venue, reason) for venue, reason in self._unproved.items()))
-
-    async def _prove_venue(self, venue: str, reason: str) -> None:
-        """A venue is free once all its holdings agree."""
-        client = self.clients[venue]
-        if not client.is_connected:
-            return
+    async def _agrees(self, venue: str) -> bool:
         held = [h for h in self.holdings.values() if h.record.venue == venue and h.state is not HoldingState.CLOSED]
-        agreed = [await self._prove_one(h) for h in held]
-        try:
-            await client.get_open_positions()
-        except VenueError as e:
-            log.warning("venue.unproved venue=%s error=%s", venue, e)
-            return
-        if all(agreed) and self._unproved.get(venue) == reason:
-            del self._unproved[venue]
+        return self.clients[venue].is_connected and all([await self._prove_one(h) for h in held])
 
     async def _prove_one(self, holding: Holding) -> bool:
         good = await holding.check()

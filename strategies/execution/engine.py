@@ -1,8 +1,8 @@
-"""The engine: all pairs of one account over several venues, the event feeds they share, and the gates before anything is opened."""
+"""The engine: all pairs of one account over several venues, and the gates before anything is opened."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -11,12 +11,11 @@ import msgspec
 from database.errors import JournalError
 from database.journal import Journal
 from database.records import DecisionRecord, Leg, PairRecord, PairState
-from exchange_clients.errors import ConnectFailed, VenueError
-from exchange_clients.events import Subscription
-from exchange_clients.model import Fill, Gap, Instrument, OrderInfo, Purpose, Side
+from exchange_clients.model import Fill, Instrument, OrderInfo, Purpose, Side
 from exchange_clients.transport.runtime import Runtime
 
 from . import recovery
+from .feeds import Feeds
 from .guard import NO_GUARD, Guard, OrderCheck
 from .journaling import AsyncJournal, Observer, guarded, nobody
 from .market import SharedMarket
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("strategies.execution")
 
-RETRY_S = 1.0
-MAX_RETRY_S = 10.0
 CHECK_S = 30.0
 KEEP_CLOSED = 100
 SHUTDOWN_S = 5.0
@@ -78,8 +75,15 @@ class ExecutionEngine:
         self.barred: Mapping[str, str] = {}
         """Venue -> why nothing may be entered there, as long as whoever connects the clients says so."""
         self._observer, self._check_s = guarded(observer), check_s
-        self._unproved: dict[str, str] = {venue: "not reconciled since the start" for venue in clients}
-        self._feeds: list[asyncio.Task[None]] = []
+        self.feeds = Feeds(
+            self.clients,
+            self.clock,
+            name="engine",
+            take_fill=self._take_fill,
+            take_order=self._take_order,
+            reconcile=self._reconcile,
+            observer=self._observer,
+        )
         self._entering = asyncio.Lock()
         self._stopping = False
 
@@ -87,9 +91,7 @@ class ExecutionEngine:
 
     async def start(self) -> None:
         """Follow the venues' events, take over unfinished pairs, and try once to prove each; what is not proved yet goes on being tried."""
-        for venue in self.clients:
-            self._feeds.append(asyncio.create_task(self._follow_fills(venue), name=f"fills:{venue}"))
-            self._feeds.append(asyncio.create_task(self._follow_orders(venue), name=f"orders:{venue}"))
+        self.feeds.start()
         for record in self.journal.sync.pairs(*(s for s in PairState if s is not PairState.CLOSED)):
             if record.strategy == self.strategy and record.account == self.account:
                 plan = msgspec.json.decode(record.plan, type=PairPlan)
@@ -99,9 +101,8 @@ class ExecutionEngine:
                 recovery.load(runner, self.journal.sync)
                 self._observer("recovery.begins", record.pair_id, state=record.state.value)
                 self._run(runner)
-        await self._prove()
-        if self._unproved:
-            self._feeds.append(asyncio.create_task(self._prove_until_done(), name="prove"))
+        await self.feeds.prove()
+        self.feeds.go_on()
 
     async def stop(self, grace_s: float = SHUTDOWN_S) -> dict[str, PairState]:
         """Take resting entries off, let running orders find their end for `grace_s`, then stop; the state each pair is left in (E35)."""
@@ -115,11 +116,10 @@ class ExecutionEngine:
                     await asyncio.gather(*(r.until_rest() for r in busy), return_exceptions=True)
             except TimeoutError:
                 log.warning("engine.stopped_busy pairs=%s", [r.record.pair_id for r in busy])
-        tasks = [*self._feeds, *(r.task for r in self.pairs.values() if r.task is not None)]
+        tasks = [r.task for r in self.pairs.values() if r.task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._feeds.clear()
+        await asyncio.gather(self.feeds.stop(), *tasks, return_exceptions=True)
         await self.journal.close()
         return {pair_id: runner.state for pair_id, runner in self.pairs.items()}
 
@@ -136,8 +136,8 @@ class ExecutionEngine:
         for venue in venues or self.clients:
             if venue in self.barred:
                 return f"{venue}: {self.barred[venue]}"
-            if venue in self._unproved:
-                return f"{venue}: {self._unproved[venue]}"
+            if venue in self.feeds.unproved:
+                return f"{venue}: {self.feeds.unproved[venue]}"
             if self.ownership.paused(self.account, venue):
                 return f"{venue}: the venue is paused and takes no orders"
         return self.guard.entry_block(*venues)
@@ -330,54 +330,12 @@ class ExecutionEngine:
 
     # ---- events and proof
 
-    async def _follow_fills(self, venue: str) -> None:
-        async def take(event: object) -> None:
-            if isinstance(event, Fill):
-                await self.ownership.take_fill(self.account, event)
+    async def _take_fill(self, fill: Fill) -> None:
+        await self.ownership.take_fill(self.account, fill)
 
-        await self._follow(venue, self.clients[venue].watch_fills, take)
-
-    async def _follow_orders(self, venue: str) -> None:
-        async def take(event: object) -> None:
-            if isinstance(event, OrderInfo):
-                for runner in list(self.pairs.values()):
-                    runner.take_order(venue, event)
-
-        await self._follow(venue, self.clients[venue].watch_orders, take)
-
-    async def _follow(self, venue: str, watch: Callable[[], Subscription], take: Callable[[object], Awaitable[None]]) -> None:
-        """One feed of a venue, for as long as the client lives. A bug in taking an event costs a reconciliation, never the feed."""
-        async with watch() as events:
-            async for event in events:
-                if isinstance(event, Gap):
-                    self._gap(venue, event.reason)
-                    continue
-                try:
-                    await take(event)
-                except Exception:
-                    log.exception("feed.failed venue=%s event=%s", venue, type(event).__name__)
-                    self._gap(venue, "an event could not be taken in")
-
-    def _gap(self, venue: str, reason: str) -> None:
-        """Something may have been missed: no entry there until it is reconciled."""
-        proving = bool(self._unproved)
-        told = venue in self._unproved
-        self._unproved[venue] = f"not reconciled since {reason}"
-        if not told:
-            self._observer("venue.gap", "", venue=venue, reason=reason)
-        if not proving:
-            self._feeds = [t for t in self._feeds if not t.done()]
-            self._feeds.append(asyncio.create_task(self._prove_until_done(), name="prove"))
-
-    async def _prove_until_done(self) -> None:
-        pause = RETRY_S
-        while self._unproved:
-            await self.clock.sleep(pause)
-            pause = min(pause * 2, MAX_RETRY_S)
-            try:
-                await self._prove()
-            except Exception:
-                log.exception("prove.failed venues=%s", list(self._unproved))
+    def _take_order(self, venue: str, order: OrderInfo) -> None:
+        for runner in list(self.pairs.values()):
+            runner.take_order(venue, order)
 
     @staticmethod
     async def _prove_one(runner: PairRunner) -> frozenset[Leg]:
@@ -388,28 +346,9 @@ class ExecutionEngine:
             log.exception("prove.failed pair=%s", runner.record.pair_id)
             return frozenset()
 
-    async def _prove(self) -> None:
-        """Reconcile every pair on the venues that are not proved; a venue is free for entries once all legs there agree."""
-        waiting = dict(self._unproved)
-        concerned = [
-            runner
-            for runner in self.pairs.values()
-            if {runner.record.long_venue, runner.record.short_venue} & set(waiting) and runner.state is not PairState.CLOSED
-        ]
+    async def _reconcile(self, venues: frozenset[str]) -> set[str]:
+        """Reconcile every pair with a leg on one of these venues; returns the venues of all legs that are not proved."""
+        pairs = [r for r in self.pairs.values() if r.state is not PairState.CLOSED]
+        concerned = [r for r in pairs if {r.record.long_venue, r.record.short_venue} & venues]
         proved = await together(*(self._prove_one(runner) for runner in concerned))
-        doubted = {runner.record.venue(leg) for runner, legs in zip(concerned, proved, strict=True) for leg in Leg if leg not in legs}
-        await together(*(self._free(venue, reason) for venue, reason in waiting.items() if venue not in doubted))
-
-    async def _free(self, venue: str, reason: str) -> None:
-        """Entries may go on at a venue whose pairs agree, if it answers."""
-        client = self.clients[venue]
-        try:
-            if not client.is_connected:
-                raise ConnectFailed("not connected", venue=venue)
-            await client.get_open_positions()
-        except VenueError as e:
-            log.warning("venue.unproved venue=%s error=%s", venue, e)
-            return
-        if self._unproved.get(venue) == reason:
-            del self._unproved[venue]
-            self._observer("venue.proved", "", venue=venue)
+        return {runner.record.venue(leg) for runner, legs in zip(concerned, proved, strict=True) for leg in Leg if leg not in legs}

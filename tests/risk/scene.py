@@ -70,7 +70,7 @@ class Scene:
 
     async def die(self) -> None:
         """The process is gone: no last beat, nothing taken off."""
-        tasks = [*self.risk._tasks, *self.engine._feeds]
+        tasks = [*self.risk._tasks, *self.engine.feeds.tasks]
         for runner in self.engine.pairs.values():
             tasks += [t for t in (runner.task, *runner._tasks.values()) if t is not None]
         for task in tasks:

@@ -47,7 +47,7 @@ DESK_MUTANTS = (
         "E10",
         "desk: what adds does not wait for reconciliation",
         "strategies/execution/desk.py",
-        "            if venue in self._unproved:\n",
+        "            if venue in self.feeds.unproved:\n",
         "            if False:\n",
         "tests/strategies/test_desk.py -k e10",
     ),

@@ -175,7 +175,7 @@ MUTANTS = (
         "E10",
         "entries do not wait for reconciliation",
         f"{EXECUTION}/engine.py",
-        "            if venue in self._unproved:\n",
+        "            if venue in self.feeds.unproved:\n",
         "            if False:\n",
         f"{ENGINE} -k e10",
     ),

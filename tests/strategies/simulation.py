@@ -436,7 +436,7 @@ class Storm:
     async def bury(self, s: Stack) -> None:
         engine, s.engine = s.engine, None
         if engine is not None:
-            tasks = [*engine._feeds, *(r.task for r in engine.pairs.values() if r.task is not None)]
+            tasks = [*engine.feeds.tasks, *(r.task for r in engine.pairs.values() if r.task is not None)]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

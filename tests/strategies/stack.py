@@ -203,7 +203,7 @@ class Stack:
         """As a process that is killed: nothing is said to the venues any more."""
         engine, self.engine = self.engine, None
         assert engine is not None
-        tasks = [*engine._feeds, *(r.task for r in engine.pairs.values() if r.task is not None)]
+        tasks = [*engine.feeds.tasks, *(r.task for r in engine.pairs.values() if r.task is not None)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

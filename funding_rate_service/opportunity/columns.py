@@ -1,7 +1,8 @@
 """Figures of many markets as columns of floats: fast to compare, with a stated error; who needs to be right asks the quotes (Decimal)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,10 @@ from .ranking import Filters, direction_rate
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Rows = NDArray[np.intp]
 
 EPS = 1e-12
 """Relative: a Decimal as a float and a handful of operations are wrong by less than a hundredth of this."""
-FIGURES = ("rate", "hours", "cap", "taker", "mark", "bid", "ask", "volume", "interest")
-RATE, HOURS, CAP, TAKER, MARK, BID, ASK, VOLUME, INTEREST = range(len(FIGURES))
 CONTINUOUS = -1
 """Instead of the next settlement, where funding accrues all the time."""
 LARGEST = 1e30
@@ -27,95 +27,139 @@ LARGEST = 1e30
 LATEST = 2**61
 """Times and intervals beyond it (ns) are left to Decimal: sums of two still fit in 64 bits."""
 
-Given = tuple[Decimal | None, ...]
+
+class Column(IntEnum):
+    """Which figure."""
+
+    RATE = 0
+    HOURS = 1
+    CAP = 2
+    TAKER = 3
+    BID = 4
+    ASK = 5
+    MARK = 6
+    VOLUME = 7
+    INTEREST = 8
 
 
-def _given(quote: FundingQuote) -> Given:
-    """In the order of FIGURES."""
-    sample = quote.sample
-    return (
-        sample.raw_rate,
-        sample.interval_hours,
-        sample.cap,
-        quote.taker_fee,
-        quote.mark,
-        quote.bid,
-        quote.ask,
-        quote.volume_24h_usd,
-        quote.open_interest_usd,
-    )
+ALWAYS = (Column.RATE, Column.HOURS, Column.CAP, Column.TAKER, Column.BID, Column.ASK)
+_GIVEN: dict[Column, Callable[[FundingQuote], Decimal | None]] = {
+    Column.RATE: lambda q: q.sample.raw_rate,
+    Column.HOURS: lambda q: q.sample.interval_hours,
+    Column.CAP: lambda q: q.sample.cap,
+    Column.TAKER: lambda q: q.taker_fee,
+    Column.BID: lambda q: q.bid,
+    Column.ASK: lambda q: q.ask,
+    Column.MARK: lambda q: q.mark,
+    Column.VOLUME: lambda q: q.volume_24h_usd,
+    Column.INTEREST: lambda q: q.open_interest_usd,
+}
 
 
 class Columns:
-    """One row per market. NaN is unknown. An odd row holds a figure that no float tells well enough: its pairs are left to Decimal.
+    """One row per market; NaN is unknown. An odd row holds a figure that no float tells well enough: its pairs are left to Decimal.
 
-    Infinite and unknown figures go through the arithmetic: callers switch numpy's warnings off.
+    Making floats of Decimals is what costs here. So a column is brought up to date when somebody needs it (`prepare`), and a figure that is
+    the very same object as before is not converted again. Infinite and unknown figures go through the arithmetic: callers switch numpy's
+    warnings off.
     """
 
     def __init__(self) -> None:
-        self.figures: Floats = np.full((len(FIGURES), 0), np.nan)
+        self.quotes: list[FundingQuote | None] = []
+        self.figures: Floats = np.empty((len(Column), 0))
         self.spread: Floats = np.empty(0)
+        self.odd: Bools = np.empty(0, np.bool_)
+        """Of the columns last prepared."""
         self.interval_ns: Ints = np.empty(0, np.int64)
         self.next_ns: Ints = np.empty(0, np.int64)
         self.observed_ns: Ints = np.empty(0, np.int64)
         self.tradable: Bools = np.empty(0, np.bool_)
-        self.odd: Bools = np.empty(0, np.bool_)
+        self._held: list[list[Decimal | None]] = [[] for _ in Column]
+        self._pending: Bools = np.empty((len(Column), 0), np.bool_)
+        self._odd: Bools = np.empty((len(Column), 0), np.bool_)
+        self._odd_time: Bools = np.empty(0, np.bool_)
         self._exact: Floats = np.empty((2, 0))
-        self._given: list[Given] = []
         self._intervals: dict[Decimal, int] = {}
 
-    def grow(self, rows: int) -> None:
-        """Room for at least so many rows."""
-        have = len(self.odd)
-        if rows <= have:
-            return
-        more = max(rows, 2 * have, 64) - have
-        self.figures = np.hstack((self.figures, np.full((len(FIGURES), more), np.nan)))
-        self._exact = np.hstack((self._exact, np.full((2, more), np.nan)))
-        self.spread = np.append(self.spread, np.full(more, np.nan))
+    def add(self) -> int:
+        """A new row."""
+        row = len(self.quotes)
+        self.quotes.append(None)
+        have = len(self.spread)
+        if row == have:
+            self._grow(max(have, 64))
+        return row
+
+    def _grow(self, more: int) -> None:
+        for name in ("figures", "_exact", "spread"):
+            have = getattr(self, name)
+            setattr(self, name, np.concatenate((have, np.full((*have.shape[:-1], more), np.nan)), axis=-1))
         for name in ("interval_ns", "next_ns", "observed_ns"):
             setattr(self, name, np.append(getattr(self, name), np.ones(more, np.int64)))
-        for name in ("tradable", "odd"):
-            setattr(self, name, np.append(getattr(self, name), np.zeros(more, np.bool_)))
-        self._given += [(None,) * len(FIGURES)] * more
+        for name in ("_pending", "_odd", "_odd_time", "tradable", "odd"):
+            have = getattr(self, name)
+            setattr(self, name, np.concatenate((have, np.zeros((*have.shape[:-1], more), np.bool_)), axis=-1))
+        for held in self._held:
+            held += [None] * more
 
     def put(self, rows: Sequence[int], quotes: Sequence[FundingQuote]) -> None:
-        """Write quotes into rows. A figure that is the very same object as before is not converted again."""
-        changed: list[tuple[list[int], list[Decimal | None]]] = [([], []) for _ in FIGURES]
+        """Write quotes into rows."""
         for row, quote in zip(rows, quotes, strict=True):
-            given, before = _given(quote), self._given[row]
-            self._given[row] = given
-            for (at, values), new, old in zip(changed, given, before, strict=True):
-                if new is not old:
-                    at.append(row)
-                    values.append(new)
-        for column, (at, values) in zip(self.figures, changed, strict=True):
-            if at:
-                column[at] = np.array(values, np.float64)
+            self.quotes[row] = quote
         index = np.array(rows, np.intp)
-        self.tradable[index] = [q.tradable for q in quotes]
-        self._times(index, quotes)
-        self._oddities(index)
+        self._pending[:, index] = True
         self._exact[:, index] = np.nan
-        bid, ask = self.figures[BID][index], self.figures[ASK][index]
-        two_sided = (bid > 0) & (ask >= bid)
-        self.spread[index] = np.where(two_sided, (ask - bid) * 2 / (ask + bid), np.nan)
-        for n in map(int, np.flatnonzero(bid == ask)):  # locked, or crossed by less than a float tells
-            if quotes[n].spread is None:
-                self.spread[index[n]] = np.nan
+        self.tradable[index] = [q.tradable for q in quotes]
+        nexts, odd = _times([CONTINUOUS if (at := q.sample.next_funding_time) is None else at for q in quotes])
+        seen, odd_too = _times([q.observed_ns for q in quotes])
+        self.next_ns[index], self.observed_ns[index], self._odd_time[index] = nexts, seen, odd | odd_too
 
-    def _times(self, index: NDArray[np.intp], quotes: Sequence[FundingQuote]) -> None:
-        nexts = [CONTINUOUS if q.sample.next_funding_time is None else q.sample.next_funding_time for q in quotes]
-        intervals = [self._interval_ns(q.sample.interval_hours) for q in quotes]
-        observed = [q.observed_ns for q in quotes]
-        good = [
-            0 < hours < LATEST and CONTINUOUS <= next_ns < LATEST and 0 <= seen < LATEST
-            for hours, next_ns, seen in zip(intervals, nexts, observed, strict=True)
-        ]
-        self.odd[index] = [not g for g in good]
-        self.interval_ns[index] = [x if g else 1 for x, g in zip(intervals, good, strict=True)]
-        self.next_ns[index] = [x if g else CONTINUOUS for x, g in zip(nexts, good, strict=True)]
-        self.observed_ns[index] = [x if g else 0 for x, g in zip(observed, good, strict=True)]
+    def clear(self, row: int) -> None:
+        """The row is free."""
+        self.quotes[row] = None
+        self.tradable[row] = False
+        for array in (self._pending, self._odd):
+            array[:, row] = False
+        self._odd_time[row] = False
+
+    def prepare(self, needed: Collection[Column]) -> None:
+        """Bring these columns, and those that are always needed, up to date."""
+        wanted = [*ALWAYS, *needed]
+        for column in wanted:
+            rows = np.flatnonzero(self._pending[column])
+            if len(rows):
+                self._convert(column, rows)
+        self.odd = self._odd[wanted].any(axis=0) | self._odd_time
+
+    def _convert(self, column: Column, rows: Rows) -> None:
+        given, held = _GIVEN[column], self._held[column]
+        changed, values = [], []
+        for row in rows.tolist():
+            quote = self.quotes[row]
+            if quote is not None and (value := given(quote)) is not held[row]:
+                held[row] = value
+                changed.append(row)
+                values.append(value)
+        self._pending[column, rows] = False
+        if not changed:
+            return
+        index = np.array(changed, np.intp)
+        found = np.array(values, np.float64)
+        self.figures[column, index] = found
+        self._odd[column, index] = np.abs(found) > LARGEST
+        for n in np.flatnonzero(found == 0).tolist():
+            if values[n]:  # zero as a float only
+                self._odd[column, changed[n]] = True
+        if column is Column.HOURS:
+            self._count_intervals(index, values)
+        elif column in (Column.BID, Column.ASK):
+            self._spreads(index)
+
+    def _count_intervals(self, index: Rows, values: Sequence[Decimal | None]) -> None:
+        found = [self._interval_ns(hours) if hours is not None else 0 for hours in values]
+        good = [0 < x < LATEST for x in found]
+        self.interval_ns[index] = [x if g else 1 for x, g in zip(found, good, strict=True)]
+        self._odd[Column.HOURS, index] |= ~np.array(good)
 
     def _interval_ns(self, hours: Decimal) -> int:
         """As the settlement clock counts it; 0: no interval."""
@@ -128,25 +172,19 @@ class Columns:
             found = self._intervals[hours] = int(hours * NS_PER_HOUR)
         return found
 
-    def _oddities(self, index: NDArray[np.intp]) -> None:
-        """Figures beyond what floats tell: huge, or zero only as floats."""
-        part = self.figures[:, index]
-        self.odd[index] |= (np.abs(part) > LARGEST).any(axis=0)
-        for column, n in zip(*np.nonzero(part == 0), strict=True):
-            if self._given[index[n]][column]:
-                self.odd[index[n]] = True
-
-    def clear(self, row: int) -> None:
-        """The row is free."""
-        self._given[row] = (None,) * len(FIGURES)
-        self.figures[:, row] = np.nan
-        self.odd[row] = self.tradable[row] = False
+    def _spreads(self, index: Rows) -> None:
+        bid, ask = self.figures[Column.BID, index], self.figures[Column.ASK, index]
+        self.spread[index] = np.where((bid > 0) & (ask >= bid), (ask - bid) * 2 / (ask + bid), np.nan)
+        for row in index[bid == ask].tolist():  # locked, or crossed by less than a float tells
+            quote = self.quotes[row]
+            if quote is None or quote.spread is None:
+                self.spread[row] = np.nan
 
     # ---- figures of all rows
 
     def hourly(self) -> Floats:
         """Rate per hour; wrong by less than EPS of itself."""
-        found: Floats = self.figures[RATE] / self.figures[HOURS]
+        found: Floats = self.figures[Column.RATE] / self.figures[Column.HOURS]
         return found
 
     def paid_by_long(self, now_ns: int, hours: Decimal) -> Floats:
@@ -155,63 +193,60 @@ class Columns:
         interval, first = self.interval_ns, self.next_ns
         first = np.where(first <= now_ns, first + ((now_ns - first) // interval + 1) * interval, first)
         count = np.where(first > end, 0, (end - first) // interval + 1)
-        return np.where(self.next_ns == CONTINUOUS, self.hourly() * float(hours), self.figures[RATE] * count)
+        return np.where(self.next_ns == CONTINUOUS, self.hourly() * float(hours), self.figures[Column.RATE] * count)
 
     def legs(self, filters: Filters, now_ns: int) -> tuple[Bools, Bools]:
         """(which rows may pass the rules for a leg, which surely do)."""
         figures, age = self.figures, now_ns - self.observed_ns
         oldest = min(int(filters.max_rate_age_s * NS_PER_S), LATEST)
-        may = self.tradable & (age >= 0) & (age <= oldest) & ~np.isnan(figures[TAKER])
+        may = self.tradable & (age >= 0) & (age <= oldest) & ~np.isnan(figures[Column.TAKER])
         sure = may & ~self.odd
-        may = may | self.odd
-        rate, hours, cap = np.abs(figures[RATE]), figures[HOURS], figures[CAP]
-        tests = [(hours, float(SHORTEST_HOURS), True), (rate / hours, float(MAX_HOURLY), False)]
+        rate, hours, cap = np.abs(figures[Column.RATE]), figures[Column.HOURS], figures[Column.CAP]
         maybe, certain = compare(rate - cap, EPS * (rate + np.abs(cap)), 0.0, at_least=False)
-        may &= maybe | np.isnan(cap) | self.odd
-        sure &= certain | np.isnan(cap)
+        uncapped = np.isnan(cap)
+        may, sure = may & (maybe | uncapped), sure & (certain | uncapped)
         if filters.need_spreads:
-            may &= ~np.isnan(self.spread) | self.odd
-            sure &= ~np.isnan(self.spread)
+            known = ~np.isnan(self.spread)
+            may, sure = may & known, sure & known
+        tests = [(hours, float(SHORTEST_HOURS), True), (rate / hours, float(MAX_HOURLY), False)]
         for value, limit, at_least in (
             (self.spread, filters.max_spread, False),
-            (figures[VOLUME], filters.min_volume_24h, True),
-            (figures[VOLUME], filters.max_volume_24h, False),
-            (figures[INTEREST], filters.min_oi_usd, True),
-            (figures[INTEREST], filters.max_oi_usd, False),
+            (figures[Column.VOLUME], filters.min_volume_24h, True),
+            (figures[Column.VOLUME], filters.max_volume_24h, False),
+            (figures[Column.INTEREST], filters.min_oi_usd, True),
+            (figures[Column.INTEREST], filters.max_oi_usd, False),
         ):
             if limit is not None:
                 tests.append((value, float(limit), at_least))
         for value, bound, at_least in tests:
-            error = EPS * (1 if value is self.spread else np.abs(value))
-            maybe, certain = compare(value, error, bound, at_least=at_least)
-            may &= maybe | self.odd
-            sure &= certain
-        return may, sure
+            maybe, certain = compare(value, EPS * (1 if value is self.spread else np.abs(value)), bound, at_least=at_least)
+            may, sure = may & maybe, sure & certain
+        return may | self.odd, sure
 
-    def order(self, one: NDArray[np.intp], other: NDArray[np.intp], quotes: Sequence[FundingQuote | None]) -> Ints:
+    def order(self, one: Rows, other: Rows) -> Ints:
         """-1, 0, 1: the first row's rate per hour is lower than, equal to, higher than the second's, exactly. Odd rows: 0."""
         hourly = self.hourly()
         a, b = hourly[one], hourly[other]
-        near = EPS * (np.abs(a) + np.abs(b))
-        found: Ints = np.where(a - b > near, 1, np.where(b - a > near, -1, 0)).astype(np.int64)
+        apart, near = a - b, EPS * (np.abs(a) + np.abs(b))
+        found: Ints = (apart > near).astype(np.int64) - (apart < -near)
         odd = self.odd[one] | self.odd[other]
         found[odd] = 0
         close = np.flatnonzero((found == 0) & ~odd)
         if len(close):
             one, other = one[close], other[close]
-            self._settle(np.unique(np.concatenate((one, other))), quotes)
-            high, low = self._exact[0], self._exact[1]
+            self._settle(np.unique(np.concatenate((one, other))))
+            high, low = self._exact
             found[close] = np.where(high[one] != high[other], np.sign(high[one] - high[other]), np.sign(low[one] - low[other]))
         return found
 
-    def _settle(self, rows: NDArray[np.intp], quotes: Sequence[FundingQuote | None]) -> None:
+    def _settle(self, rows: Rows) -> None:
         """The rate per hour as a float and what that float lacks: two floats hold more digits than a Decimal of the default context."""
-        for row in rows[np.isnan(self._exact[0, rows])]:
-            quote = quotes[row]
-            assert quote is not None
-            rate = direction_rate(quote)
-            high = float(rate)
-            self._exact[:, row] = high, float(rate - Decimal(high))
+        for row in rows[np.isnan(self._exact[0, rows])].tolist():
+            quote = self.quotes[row]
+            if quote is not None:
+                rate = direction_rate(quote)
+                high = float(rate)
+                self._exact[:, row] = high, float(rate - Decimal(high))
 
 
 def compare(value: Floats, error: Floats | float, limit: float, *, at_least: bool) -> tuple[Bools, Bools]:
@@ -220,3 +255,13 @@ def compare(value: Floats, error: Floats | float, limit: float, *, at_least: boo
     if at_least:
         return value + error >= limit, value - error >= limit
     return value - error <= limit, value + error <= limit
+
+
+def _times(found: list[int]) -> tuple[Ints, Bools]:
+    """As 64 bits; those that do not fit are zero here, and marked."""
+    try:
+        times = np.array(found, np.int64)
+    except OverflowError:
+        times = np.array([x if abs(x) < 2**63 else LATEST for x in found], np.int64)
+    odd = (times < CONTINUOUS) | (times >= LATEST)
+    return np.where(odd, 0, times), odd

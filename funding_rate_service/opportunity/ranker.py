@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from exchange_clients.model import InstrumentId
 
-from .columns import Bools, Columns, Floats
-from .pair_figures import PairFigures, Rows, Value
+from .columns import Bools, Columns, Floats, Rows, compare
+from .pair_figures import Legs, PairFigures, Value, needed
 from .query import Query, Ranked, SortBy, figure, in_order
 from .quotes import FundingQuote
 from .ranking import Filters, Opportunity, faces, judge_pair
@@ -52,7 +52,6 @@ class Ranker:
     def __init__(self, quotes: Iterable[FundingQuote] = ()) -> None:
         self._columns = Columns()
         self._row: dict[InstrumentId, int] = {}
-        self._quotes: list[FundingQuote | None] = []
         self._free: list[int] = []
         self._markets: dict[str, set[int]] = {}
         self._pairs_of: dict[str, Rows] = {}
@@ -72,11 +71,8 @@ class Ranker:
         """Take these quotes in the place of what was known of their markets. Of several of one market the last counts; inverse ones are
         no legs."""
         latest = {q.instrument: q for q in changed if not q.instrument.inverse}
-        rows = [self._row_of(instrument) for instrument in latest]
-        for row, quote in zip(rows, latest.values(), strict=True):
-            self._quotes[row] = quote
-        if rows:
-            self._columns.put(rows, list(latest.values()))
+        if latest:
+            self._columns.put([self._row_of(instrument) for instrument in latest], list(latest.values()))
 
     def remove(self, venue: str) -> None:
         """Forget all markets of a venue."""
@@ -87,7 +83,6 @@ class Ranker:
         for instrument in instruments:
             row = self._row.pop(instrument, None)
             if row is not None:
-                self._quotes[row] = None
                 self._columns.clear(row)
                 self._free.append(row)
                 self._markets[instrument.base].discard(row)
@@ -98,22 +93,30 @@ class Ranker:
         """What `rank` answers for the quotes that are held."""
         self._refresh()
         pairs = self._pairs if query.symbol is None else self._pairs_of.get(query.symbol, self._pairs[:, :0])
-        filters = query.filters()
-        columns, considered = self._columns, pairs.shape[1]
+        filters, columns, considered = query.filters(), self._columns, pairs.shape[1]
+        columns.prepare(needed(filters, query.sort_by))
         may_leg, sure_leg = columns.legs(filters, now_ns)
-        pairs = pairs[:, may_leg[pairs[0]] & may_leg[pairs[1]]]
-        pairs = pairs[:, self._on_venues(pairs, filters)]
-        order = columns.order(pairs[0], pairs[1], self._quotes)
-        this_way, other_way = pairs[:, order <= 0], pairs[::-1, order >= 0]
-        long, short = np.hstack((this_way, other_way))
-        equal = np.concatenate((order[order <= 0] == 0, order[order >= 0] == 0))
-        sure = sure_leg[long] & sure_leg[short]
-        figures = PairFigures(columns, long, short, equal, filters, now_ns)
+        legs = Legs(columns, may_leg, filters, now_ns)
+        pairs = self._able(pairs, may_leg, legs, filters)
+        order = columns.order(*pairs)
+        long, short = np.hstack((pairs[:, order <= 0], pairs[::-1, order >= 0]))
+        equal = np.concatenate((order[order <= 0], order[order >= 0])) == 0
+        figures = PairFigures(columns, legs, long, short, equal, now_ns)
+        may, sure = figures.enough(filters)
+        figures, sure = figures.only(may), sure[may]
         may, certain = figures.rules(filters)
-        keep = np.flatnonzero(may)
-        sure = (sure & certain)[keep]
-        found = _Found(long[keep], short[keep], *(x[keep] for x in self._key(figures, query)))
+        figures, sure = figures.only(may), (sure & certain)[may]
+        sure &= sure_leg[figures.long] & sure_leg[figures.short]
+        found = _Found(figures.long, figures.short, *self._key(figures, query))
         return self._choose(found, sure, query, filters, now_ns, considered)
+
+    def _able(self, pairs: Rows, may_leg: Bools, legs: Legs, filters: Filters) -> Rows:
+        """Pairs whose legs may pass and that may leave enough one way round or the other."""
+        one, other = pairs
+        best = np.abs(legs.paid[one] - legs.paid[other]) - (legs.cost[one] + legs.cost[other])
+        able, _ = compare(best, legs.off, float(filters.min_profit), at_least=True)
+        found: Rows = pairs[:, able & may_leg[one] & may_leg[other]]
+        return found[:, self._on_venues(found, filters)]
 
     # ---- which pairs there are
 
@@ -121,12 +124,7 @@ class Ranker:
         row = self._row.get(instrument)
         if row is not None:
             return row
-        if self._free:
-            row = self._free.pop()
-        else:
-            row = len(self._quotes)
-            self._quotes.append(None)
-            self._columns.grow(row + 1)
+        row = self._free.pop() if self._free else self._columns.add()
         self._row[instrument] = row
         self._markets.setdefault(instrument.base, set()).add(row)
         self._stale.add(instrument.base)
@@ -136,7 +134,7 @@ class Ranker:
         """The pairs of assets whose markets came or went."""
         if not self._stale:
             return
-        rows = len(self._quotes)
+        rows = len(self._columns.quotes)
         self._venue = np.full(rows, -1, np.int64)
         for instrument, row in self._row.items():
             self._venue[row] = self._venues.setdefault(instrument.venue, len(self._venues))
@@ -205,7 +203,7 @@ class Ranker:
         return Ranked(tuple(opportunities[: query.limit]), int(valid.sum()), considered)
 
     def _judge(self, long_row: int, short_row: int, filters: Filters, now_ns: int) -> Opportunity | None:
-        long, short = self._quotes[long_row], self._quotes[short_row]
+        long, short = self._columns.quotes[long_row], self._columns.quotes[short_row]
         if long is None or short is None or not faces(long, short):
             return None
         rules, edge = judge_pair(long, short, filters, now_ns)

@@ -164,7 +164,7 @@ def judge_pair(long: FundingQuote, short: FundingQuote, filters: Filters, now_ns
         rules.append(("costs", "a fee or a spread is unknown"))
         return rules, None
     try:
-        moments = (now_ns, now_ns + int(filters.lead_s * NS_PER_S))
+        moments = dict.fromkeys((now_ns, now_ns + int(filters.lead_s * NS_PER_S)))
         edges = [edge(long, short, costs, now_ns=moment, horizon_hours=filters.horizon_hours) for moment in moments]
         result = min(edges, key=lambda found: found.horizon.net)
     except ValueError as e:

@@ -10,10 +10,15 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from .records import ApiKeyRecord
+from .market_rows import records, table
+from .records import ApiKeyRecord, AuditRecord
+
+if TYPE_CHECKING:
+    from .database import Database
 
 PREFIX = "ppk_"
 SECRET_BYTES = 32
@@ -36,6 +41,43 @@ class ApiKey(msgspec.Struct, frozen=True):
     def may(self, scope: Scope) -> bool:
         """Whether this key is enough."""
         return scope in self.scopes or Scope.WRITE in self.scopes
+
+
+class KeyTable:
+    """Keys and the audit log in a database that others write as well. Calls block, each is one transaction."""
+
+    def __init__(self, database: "Database") -> None:
+        self._database = database
+
+    def keys(self) -> list[ApiKeyRecord]:
+        """Every key, revoked ones too."""
+        from sqlalchemy import select
+
+        rows = table("api_keys")
+        with self._database.read() as connection:
+            return records(connection, ApiKeyRecord, select(rows).order_by(rows.c.name))
+
+    def add(self, record: ApiKeyRecord) -> None:
+        """Keep a new key.
+
+        Raises:
+            JournalConflict: there is one of that name.
+        """
+        with self._database.write() as connection:
+            connection.execute(table("api_keys").insert().values(**msgspec.structs.asdict(record)))
+
+    def audit(self, record: AuditRecord) -> None:
+        """Write down what somebody is about to have done."""
+        with self._database.write() as connection:
+            connection.execute(table("audit_log").insert().values(**msgspec.structs.asdict(record)))
+
+    def audited(self) -> list[AuditRecord]:
+        """What was written down, oldest first."""
+        from sqlalchemy import select
+
+        rows = table("audit_log")
+        with self._database.read() as connection:
+            return records(connection, AuditRecord, select(rows).order_by(rows.c.ts, rows.c.entry_id))
 
 
 def create(name: str, scopes: Iterable[Scope], now_ns: int) -> tuple[str, ApiKeyRecord]:

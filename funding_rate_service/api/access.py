@@ -26,6 +26,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_address(host: str) -> bool:
+    """Whether it is an address and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 class Listen(BaseModel):
     """Where an API listens. Beyond loopback it needs TLS, or `allow_plain_remote` where something else encrypts."""
 
@@ -60,6 +69,15 @@ class Listen(BaseModel):
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self.tls_cert, self.tls_key)
         return context
+
+
+class ServeConfig(Listen):
+    """Where the service listens and how much it lets through. `allowed_hosts`: names by which others reach it, as behind a proxy."""
+
+    port: int = Field(default=8786, ge=0, le=65_535)
+    allowed_hosts: tuple[str, ...] = ()
+    connections: int = Field(default=2_048, ge=8, le=100_000)
+    writes_per_minute: int = Field(default=30, ge=1)
 
 
 class Rates:

@@ -82,6 +82,6 @@ def takes_gzip(request: Request) -> bool:
     return False
 
 
-def once(content: bytes) -> Response:
+def once(content: bytes, *, status: int = 200) -> Response:
     """An answer that nobody keeps."""
-    return Response(content, headers={"Cache-Control": "no-store"}, media_type="application/json")
+    return Response(content, status, {"Cache-Control": "no-store"}, media_type="application/json")

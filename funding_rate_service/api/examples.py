@@ -98,9 +98,7 @@ HISTORY = {
     "end": _NOW,
     "count": 1,
     "truncated": False,
-    "points": [
-        {"time": "2026-11-21T20:00:00.000Z", "rate": "0.0000125", "interval_hours": "1", "hourly": "0.0000125", "kind": "settled"}
-    ],
+    "points": [{"time": "2026-11-21T20:00:00.000Z", "rate": "0.0000125", "interval_hours": "1", "hourly": "0.0000125", "kind": "settled"}],
 }
 STATS = {
     "symbol": "BTC",

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from database.errors import JournalError
 from exchange_clients.transport.clock import Clock
-from funding_rate_service.api.access import Listen, is_loopback
+from funding_rate_service.api.access import ServeConfig, is_address, is_loopback
 from funding_rate_service.api.metrics import Metrics
 from funding_rate_service.api.problems import Problem
 
@@ -34,8 +34,8 @@ SECURITY = {
 class Guard:
     """Checks the request, adds headers, counts, and turns what escaped into a problem."""
 
-    def __init__(self, app: ASGIApp, *, listen: Listen, clock: Clock, metrics: Metrics) -> None:
-        self._app, self._listen, self._clock, self._metrics = app, listen, clock, metrics
+    def __init__(self, app: ASGIApp, *, config: ServeConfig, clock: Clock, metrics: Metrics) -> None:
+        self._app, self._config, self._clock, self._metrics = app, config, clock, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -74,8 +74,8 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         named = _hostname(host)
-        if named is None or (self._listen.loopback and not is_loopback(named)):
-            return Problem(403, "not for this name", "ask by the address it listens on")
+        if named is None or not self._is_ours(named):
+            return Problem(403, "not for this name", "ask by the address it listens on, or allow the name in allowed_hosts")
         origin = headers.get("origin")
         if origin is not None and not self._same_origin(origin, host):
             return Problem(403, "not for other web pages")
@@ -91,6 +91,12 @@ class Guard:
         if twice:
             return Problem(422, "a parameter is given twice", ", ".join(sorted(twice))[:100])
         return None
+
+    def _is_ours(self, named: str) -> bool:
+        """No web page may make its own name point here (DNS rebinding); beyond loopback an address, not a name, is as good as ours."""
+        if named in self._config.allowed_hosts or is_loopback(named):
+            return True
+        return not self._config.loopback and (named == self._config.host or is_address(named))
 
     def _same_origin(self, origin: str, host: str) -> bool:
         """A page of our own: it names the same host and port."""

@@ -106,7 +106,7 @@ class StreamHub:
     def __init__(
         self,
         render: Callable[[Iterable[InstrumentId]], Mapping[InstrumentId, bytes]],
-        snapshot: Callable[[], bytes],
+        snapshot: Callable[[frozenset[Topic]], bytes],
         now: Callable[[], str],
         *,
         most: int = MOST_SUBSCRIBERS,
@@ -118,7 +118,7 @@ class StreamHub:
         self._changed: set[InstrumentId] = set()
         self._news: dict[Topic, bytes] = {}
         self._wanted = asyncio.Event()
-        self._first: str | None = None
+        self._first: dict[frozenset[Topic], str] = {}
         self.sent = 0
         """Messages made, each counted once however many read it."""
         self.missed = 0
@@ -130,14 +130,14 @@ class StreamHub:
     def rates_changed(self, instruments: Iterable[InstrumentId]) -> None:
         """These have a new state; told with the next flush."""
         self._changed.update(instruments)
-        self._first = None
+        self._first.clear()
         if self._changed:
             self._wanted.set()
 
     def publish(self, topic: Topic, body: bytes) -> None:
         """The newest of a topic that has one state; `body` is the message."""
         self._news[topic] = body
-        self._first = None
+        self._first.clear()
         self._wanted.set()
 
     def subscribe(self, topics: frozenset[Topic]) -> Subscriber:
@@ -156,11 +156,11 @@ class StreamHub:
         """The reader is gone."""
         self._subscribers.discard(subscriber)
 
-    def first(self) -> str:
-        """The snapshot, made once for all who come until something changes."""
-        if self._first is None:
-            self._first = self._snapshot().decode()
-        return self._first
+    def first(self, topics: frozenset[Topic]) -> str:
+        """The snapshot of these topics, made once for all who come until something changes."""
+        if topics not in self._first:
+            self._first[topics] = self._snapshot(topics).decode()
+        return self._first[topics]
 
     async def run(self) -> None:
         """Flush for as long as the service runs."""

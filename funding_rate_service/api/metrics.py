@@ -29,7 +29,9 @@ class Metrics:
         self.markets = Gauge("perpkit_markets", "Markets with a rate.", ("dex",), registry=self.registry)
         self.fresh = Gauge("perpkit_dex_up", "1: the venue's rates are fresh.", ("dex",), registry=self.registry)
         self.age = Gauge("perpkit_dex_age_seconds", "Since the venue's last good answer.", ("dex",), registry=self.registry)
-        self.failures = Gauge("perpkit_dex_consecutive_failures", "Failed rounds since the last good one.", ("dex",), registry=self.registry)
+        self.failures = Gauge(
+            "perpkit_dex_consecutive_failures", "Failed rounds since the last good one.", ("dex",), registry=self.registry
+        )
         self.generation = Gauge("perpkit_board_generation", "Changes of the board.", registry=self.registry)
         self.opportunities = Gauge("perpkit_opportunities", "Pairs that pass the default filters.", registry=self.registry)
         self.subscribers = Gauge("perpkit_stream_subscribers", "Open streams.", registry=self.registry)

@@ -4,7 +4,7 @@ Figures are decimals as text. Rates are fractions per `interval_hours`, positive
 """
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -377,13 +377,13 @@ class Positions(Shape, frozen=True, kw_only=True):
     """Open and closed pairs of the bots; `provided` false: this service knows of no bots."""
 
     provided: bool
-    positions: list[dict[str, object]]
+    positions: list[dict[str, Any]]
 
 
 class OnePosition(Shape, frozen=True, kw_only=True):
     """One pair with its ledger and decisions."""
 
-    position: dict[str, object]
+    position: dict[str, Any]
 
 
 class Problem(Shape, frozen=True, kw_only=True, omit_defaults=True):

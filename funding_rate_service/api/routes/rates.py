@@ -1,0 +1,92 @@
+"""Rates as they are now, from memory."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from exchange_clients.model import HOURS_PER_YEAR
+from funding_rate_service.api import examples, shapes
+from funding_rate_service.api.api import Api
+from funding_rate_service.api.bodies import once, send
+from funding_rate_service.api.openapi import answers
+from funding_rate_service.api.problems import missing
+from funding_rate_service.api.queries import DEX_PATTERN, SYMBOL_PATTERN, CompareQuery, NoQuery, RatesQuery
+from funding_rate_service.api.render import encode, filled
+from funding_rate_service.api.text import derived, iso
+from funding_rate_service.opportunity import FundingQuote
+
+Dex = Annotated[str, Path(pattern=DEX_PATTERN, examples=["hyperliquid"])]
+Symbol = Annotated[str, Path(pattern=SYMBOL_PATTERN, examples=["BTC"])]
+
+
+def routes(api: Api) -> APIRouter:
+    """`/funding-rates` and below."""
+    router = APIRouter(prefix="/funding-rates", tags=["rates"])
+    service = api.service
+
+    def body(dex: str | None, symbol: str | None) -> bytes:
+        now_ns = service.now_ns()
+        quotes = api.quotes(dex=dex, symbol=symbol)
+        head = shapes.Rates(generated_at=iso(now_ns), count=len(quotes), stale_after_s=service.stale_after_s(dex), rates=[])
+        return filled(head, service.renderer.rates(quotes, now_ns))
+
+    def kept(request: Request, dex: str | None, symbol: str | None) -> Response:
+        api.check_dexes([] if dex is None else [dex])
+        return send(request, api.bodies.get(("rates", dex, symbol), service.board.generation, lambda: body(dex, symbol)))
+
+    @router.get("", summary="Newest rates of all markets", responses=answers(shapes.Rates, examples.RATES, 404))
+    async def rates(request: Request, query: Annotated[RatesQuery, Query()]) -> Response:
+        """Stale rates are shown too, and marked. A symbol that nobody has gives an empty list."""
+        return kept(request, query.dex, query.symbol)
+
+    @router.get("/compare", summary="One symbol on all venues", responses=answers(shapes.Comparison, examples.COMPARISON, 404))
+    async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> Response:
+        """Lowest hourly rate first, with the widest difference between fresh rates, before costs."""
+        dexes = None if query.dexes is None else frozenset(query.dexes.split(","))
+        api.check_dexes(dexes or ())
+
+        def make() -> bytes:
+            now_ns = service.now_ns()
+            quotes = [q for q in api.quotes(symbol=query.symbol) if dexes is None or q.instrument.venue in dexes]
+            if not quotes:
+                raise missing("symbol", query.symbol, {q.instrument.base for q in service.board.quotes(fresh_only=False)})
+            quotes.sort(key=lambda q: (q.sample.hourly_rate, str(q.instrument)))
+            head = shapes.Comparison(
+                generated_at=iso(now_ns),
+                symbol=quotes[0].instrument.base,
+                count=len(quotes),
+                stale_after_s=service.stale_after_s(None),
+                spread=_spread([q for q in quotes if service.board.is_fresh(q, now_ns)]),
+                rates=[],
+            )
+            return filled(head, service.renderer.rates(quotes, now_ns))
+
+        return send(request, api.bodies.get(("compare", query.symbol, dexes), service.board.generation, make))
+
+    @router.get("/{dex}", summary="Newest rates of one venue", responses=answers(shapes.Rates, examples.RATES, 404))
+    async def of_dex(request: Request, dex: Dex, query: Annotated[NoQuery, Query()]) -> Response:
+        """Stale rates are shown too, and marked."""
+        return kept(request, dex, None)
+
+    @router.get("/{dex}/{symbol}", summary="Newest rate of one market", responses=answers(shapes.OneRate, examples.ONE_RATE, 404))
+    async def one(dex: Dex, symbol: Symbol, query: Annotated[NoQuery, Query()]) -> Response:
+        """By canonical base or full instrument id; of several markets with one base that of the most open interest."""
+        now_ns, quote = service.now_ns(), api.market(dex, symbol)
+        rate = service.renderer.rate(quote, now_ns)
+        head = encode({"generated_at": iso(now_ns), "stale_after_s": service.stale_after_s(dex)})
+        return once(b'%s,"rate":%s}' % (head[:-1], rate))
+
+    return router
+
+
+def _spread(quotes: list[FundingQuote]) -> shapes.Spread | None:
+    """Between the first and the last of rates in order, on different venues."""
+    legs = [q for q in quotes if not q.instrument.inverse]
+    if len(legs) < 2 or legs[0].instrument.venue == legs[-1].instrument.venue:
+        return None
+    hourly = legs[-1].sample.hourly_rate - legs[0].sample.hourly_rate
+    return shapes.Spread(
+        long=str(legs[0].instrument), short=str(legs[-1].instrument), hourly=derived(hourly), annual=derived(hourly * HOURS_PER_YEAR)
+    )

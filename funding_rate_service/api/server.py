@@ -1,0 +1,110 @@
+"""The application behind a socket: uvicorn on the loop that is running, started and ended by the caller, signals left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from funding_rate_service.api.access import ServeConfig
+from funding_rate_service.api.app import create_app
+from funding_rate_service.service import Service
+
+log = logging.getLogger("funding_rate_service.api")
+
+MAX_MESSAGE = 4_096
+"""Bytes; readers of the stream have nothing to say."""
+GRACE_S = 3.0
+"""Open answers may take so long to end when the service does."""
+FLUSH_S = 2.0
+"""A stream that was closed and whose reader takes nothing is broken off after so long."""
+
+
+class _Stream(WebSocketsSansIOProtocol):
+    """Does not wait for ever for a reader that takes nothing."""
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        self.loop.call_later(FLUSH_S, self.transport.abort)
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Whoever runs us minds the signals."""
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Where it listens."""
+
+    url: str
+
+
+@asynccontextmanager
+async def serving(service: Service, config: ServeConfig, *, local_key: str | None = None, page: bool = True) -> AsyncIterator[Serving]:
+    """Serve inside the block.
+
+    Raises:
+        OSError: the address is in use, or not ours.
+    """
+    app = create_app(service, config, local_key=local_key, page=page)
+    listening = _listen(config)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws=_Stream,
+            ws_max_size=MAX_MESSAGE,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=config.connections,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=int(GRACE_S),
+            backlog=1_024,
+            ssl_certfile=config.tls_cert,
+            ssl_keyfile=config.tls_key,
+        )
+    )
+    running = asyncio.create_task(server.serve(sockets=[listening]), name="http server")
+    try:
+        while not server.started:
+            if running.done():
+                await running
+                raise OSError("the server ended before it began")
+            await asyncio.sleep(0.01)
+        host, port = listening.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        url = f"{'http' if config.tls_cert is None else 'https'}://{shown}:{port}"
+        log.info("api.listening url=%s", url)
+        yield Serving(url)
+    finally:
+        server.should_exit = True
+        await asyncio.gather(running, return_exceptions=True)
+        listening.close()
+
+
+def _listen(config: ServeConfig) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(1_024)
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening

@@ -1,0 +1,137 @@
+"""What settled history says about markets and pairs: read from the store, worked out by the pure functions. Blocking; for a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+import msgspec
+
+from database.funding_store import FundingStore
+from database.market_data import SettledRate
+from exchange_clients.model import NS_PER_HOUR, ZERO, FundingRateSample, InstrumentId, RateKind
+from funding_rate_service.opportunity import Persistence, persistence
+from funding_rate_service.opportunity.persistence import hourly
+
+HOURS = 7 * 24
+"""How far back the persistence of a pair looks."""
+SERIES = 48
+"""Hours that are shown of it."""
+
+ONE = Decimal(1)
+
+Pair = tuple[InstrumentId, InstrumentId]
+"""Long, short."""
+
+
+class PairHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """Settled rates per hour of both legs, oldest first, from `start_ns` (a whole hour) on; None: no record of that hour."""
+
+    start_ns: int
+    long: list[Decimal | None]
+    short: list[Decimal | None]
+    statistics: Persistence | None
+
+    @property
+    def differences(self) -> list[Decimal | None]:
+        """Short minus long."""
+        return [None if x is None or s is None else s - x for x, s in zip(self.long, self.short, strict=True)]
+
+
+class MarketHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """One market's settlements of a period and their hourly series, holes left out."""
+
+    settled: list[SettledRate]
+    series: list[Decimal]
+    statistics: Persistence | None
+
+    @property
+    def mean(self) -> Decimal | None:
+        """Per hour; None without a record."""
+        return sum(self.series, ZERO) / len(self.series) if self.series else None
+
+
+def sample_of(row: SettledRate) -> FundingRateSample:
+    """The row as the pure functions take it."""
+    return FundingRateSample(
+        raw_rate=row.rate,
+        interval_hours=row.interval_hours,
+        kind=RateKind.SETTLED,
+        settled_at=row.settled_at,
+        instrument=InstrumentId.parse(row.instrument),
+    )
+
+
+def series_of(store: FundingStore, instrument: InstrumentId, start_ns: int, end_ns: int) -> list[Decimal | None]:
+    """The settled rate of each full hour in [start, end).
+
+    A settlement covers the hours of its interval before it, so what settles up to a day after the end is read as well.
+    """
+    rows = store.settled(str(instrument), start_ns, end_ns + 24 * NS_PER_HOUR)
+    return hourly([sample_of(row) for row in rows], start_ns, end_ns)
+
+
+def market_history(store: FundingStore, instrument: InstrumentId, start_ns: int, end_ns: int) -> MarketHistory:
+    """A market's settlements in [start, end) and their statistics."""
+    rows = store.settled(str(instrument), start_ns, end_ns)
+    series = [rate for rate in hourly([sample_of(row) for row in rows], start_ns, end_ns) if rate is not None]
+    return MarketHistory(settled=rows, series=series, statistics=persistence(series))
+
+
+def pair_histories(store: FundingStore, pairs: Iterable[Pair], end_ns: int, hours: int = HOURS) -> dict[Pair, PairHistory]:
+    """Each pair's last `hours` full hours before `end_ns`; every market is read once."""
+    end_ns -= end_ns % NS_PER_HOUR
+    start_ns = end_ns - hours * NS_PER_HOUR
+    known: dict[InstrumentId, list[Decimal | None]] = {}
+    found: dict[Pair, PairHistory] = {}
+    for pair in pairs:
+        for leg in pair:
+            if leg not in known:
+                known[leg] = series_of(store, leg, start_ns, end_ns)
+        long, short = known[pair[0]], known[pair[1]]
+        both = [s - x for x, s in zip(long, short, strict=True) if x is not None and s is not None]
+        found[pair] = PairHistory(start_ns=start_ns, long=long, short=short, statistics=persistence(both))
+    return found
+
+
+def markets_of(store: FundingStore, dex: str | None, symbol: str) -> list[InstrumentId]:
+    """Markets in the store by canonical base, or by full id; of one venue the most traded first."""
+    rows = store.markets(dex)
+    found = [row for row in rows if row.symbol == symbol] or [row for row in rows if row.instrument == symbol]
+    found = found or [row for row in rows if row.symbol == symbol.upper()]
+    ids = {InstrumentId.parse(row.instrument): row for row in found}
+    return sorted(ids, key=lambda id: (id.venue, id.inverse, -(ids[id].open_interest_usd or ZERO), id))
+
+
+class RateAt(msgspec.Struct, frozen=True):
+    """A rate at a moment."""
+
+    at: int
+    rate: Decimal
+    interval_hours: Decimal
+    kind: str
+
+
+def history_points(store: FundingStore, instrument: InstrumentId, resolution: str, start_ns: int, end_ns: int, limit: int) -> list[RateAt]:
+    """The newest `limit` points of a period, oldest first; `resolution` settled, raw or hourly (a rate per hour then)."""
+    name = str(instrument)
+    match resolution:
+        case "settled":
+            found = [RateAt(r.settled_at, r.rate, r.interval_hours, RateKind.SETTLED.value) for r in store.settled(name, start_ns, end_ns)]
+        case "hourly":
+            found = [
+                RateAt(r.hour, r.mean, ONE, r.kind.value) for r in store.hourly(name, start_ns, end_ns) if r.kind is RateKind.PREDICTED
+            ]
+        case "raw":
+            rows = store.samples(name, start_ns, end_ns, limit, newest_first=True)
+            found = [RateAt(r.observed_at, r.rate, r.interval_hours, r.kind.value) for r in reversed(rows)]
+        case _:
+            raise ValueError(f"no resolution {resolution!r}")
+    return found[-limit:]
+
+
+def market_histories(
+    store: FundingStore, instruments: Iterable[InstrumentId], start_ns: int, end_ns: int
+) -> dict[InstrumentId, MarketHistory]:
+    """Each market's, as `market_history`."""
+    return {instrument: market_history(store, instrument, start_ns, end_ns) for instrument in instruments}

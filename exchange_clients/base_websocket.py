@@ -312,7 +312,7 @@ class BaseWebSocketManager:
             stale_after_s=context.config.stale_after_s,
             message_cost={self._pool_of(pool, role): weight for pool, weight in context.spec.ws_message_cost.items()},
             rng=random.Random(zlib.crc32(f"{context.name}/{role}".encode())),  # noqa: S311 - jitter, not secrecy
-            proxy=context.config.proxy,
+            proxy=context.config.proxy_address,
         )
         return socket
 

@@ -38,3 +38,12 @@ class Secret:
 
     def __reduce__(self) -> Any:
         raise TypeError("secrets are not serialised")
+
+
+def bare(error: BaseException) -> BaseException:
+    """The error as a cause to name, without the frames of those who raised it: their locals are headers, keys and addresses of proxies."""
+    found: BaseException | None = error
+    while found is not None:
+        found.__traceback__ = None
+        found = found.__cause__ or found.__context__
+    return error

@@ -155,13 +155,20 @@ class SignContext:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What goes out. `query` pairs keep their order; `body` is sent as is."""
+    """What goes out. `query` pairs keep their order; `body` is sent as is. `repr` shows no header, query or body: keys are there."""
 
     method: str
     path: str
     query: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"HttpRequest({self.method} {self.path.partition('?')[0]})"
+
+    def __rich_repr__(self) -> Iterator[str]:
+        """Tracebacks with locals go into data classes by themselves."""
+        yield self.method
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +182,13 @@ class SignedCommand:
     message: str | bytes | None = None
     correlation_id: str | None = None
     fingerprint: str | None = None
+
+    def __repr__(self) -> str:
+        return f"SignedCommand({self.correlation_id or self.request})"
+
+    def __rich_repr__(self) -> Iterator[str]:
+        """As `repr`."""
+        yield repr(self)
 
 
 class Signer(Protocol):

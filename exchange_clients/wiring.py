@@ -5,6 +5,7 @@ What only a client needs (pydantic, aiohttp) is imported when the first one is b
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,12 @@ def resolve_endpoints(spec: VenueSpec, config: ClientConfig) -> Endpoints:
     )
 
 
+def _digest(proxy: str | None) -> str:
+    """Names a way to the venue in the limiter's tables, where its password has no place. The user belongs to it: some proxies choose the
+    address they leave from by that."""
+    return "" if proxy is None else hashlib.sha256(proxy.encode()).hexdigest()[:16]
+
+
 def build_context(
     spec: VenueSpec,
     config: ClientConfig | Mapping[str, Any] | None,
@@ -112,13 +119,17 @@ def build_context(
             signer = make_signer(require(credentials, spec, parsed.environment), endpoints, parsed, runtime)
         else:
             log.warning("credentials.unusable reason=%s", problem)
+    if parsed.proxy is not None and signer is not None and endpoints.grpc:
+        raise ConfigError(
+            "its chain is reached by gRPC, which goes through no proxy: an order would show this machine's address", venue=spec.name
+        )
     account = signer.address if signer is not None else ""
     limiter = Limiter(
         spec.name,
         spec.pools,
         runtime.clock,
         environment=endpoints.rest,
-        address=parsed.proxy or "",
+        address=_digest(parsed.proxy_address),
         account=account,
         key=account,
         share=parsed.limits_share,
@@ -132,7 +143,7 @@ def build_context(
         venue_time,
         signer=signer,
         timeout_s=parsed.request_timeout_s,
-        proxy=parsed.proxy,
+        proxy=parsed.proxy_address,
         nodes=GrpcNodes(spec.name, endpoints.grpc, runtime),
         headers=endpoints.headers,
         problem=problem,

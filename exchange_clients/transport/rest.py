@@ -33,6 +33,7 @@ from exchange_clients.errors import (
 )
 from exchange_clients.model import NS_PER_S, Lane
 from exchange_clients.ratelimit import Limiter
+from exchange_clients.secret import bare
 from exchange_clients.signing import HttpRequest, Signer, TokenSigner
 from exchange_clients.spec import Endpoint, VenueSpec
 from exchange_clients.transport.grpc import GrpcNodes
@@ -223,15 +224,12 @@ class RestTransport:
                 if len(self.nodes.nodes) == 1:  # else that node rests, and the next one is asked
                     self._limiter.penalise(e.retry_after_s)
                 raise
-        url = self._base + request.path
-        if request.query:
-            url += "?" + urlencode(request.query)
         limit = timeout_s or self._timeout_s
         sent_ns = self._runtime.clock.time_ns()
         try:
             async with self.session.request(
                 request.method,
-                URL(url, encoded=True),
+                URL(self._base + request.path + ("?" + urlencode(request.query) if request.query else ""), encoded=True),
                 data=request.body,
                 headers={**self._headers, **request.headers},
                 timeout=aiohttp.ClientTimeout(total=limit, sock_connect=min(limit, 5.0)),
@@ -247,13 +245,15 @@ class RestTransport:
                     body += await response.content.read(MAX_BODY_BYTES + 1 - len(body))
                 status, headers = response.status, response.headers
         except aiohttp.ClientConnectorError as e:
-            raise ConnectFailed(f"cannot connect to {self._base}: {e.strerror or e}", venue=self.spec.name) from e
+            raise ConnectFailed(f"cannot connect to {self._base}: {e.strerror or e}", venue=self.spec.name) from bare(e)
+        except aiohttp.ClientHttpProxyError as e:  # it did not let us through, so nothing reached the venue
+            raise ConnectFailed(f"the proxy does not connect to {self._base}: HTTP {e.status}", venue=self.spec.name) from None
         except aiohttp.ConnectionTimeoutError as e:
-            raise ConnectFailed(f"cannot connect to {self._base}: timed out", venue=self.spec.name) from e
+            raise ConnectFailed(f"cannot connect to {self._base}: timed out", venue=self.spec.name) from bare(e)
         except TimeoutError as e:
-            raise RequestTimeout(f"{request.method} {request.path}: no answer in {limit:g} s", venue=self.spec.name) from e
+            raise RequestTimeout(f"{request.method} {request.path}: no answer in {limit:g} s", venue=self.spec.name) from bare(e)
         except aiohttp.ClientError as e:
-            raise Disconnected(f"{request.method} {request.path}: {type(e).__name__}", venue=self.spec.name) from e
+            raise Disconnected(f"{request.method} {request.path}: {type(e).__name__}", venue=self.spec.name) from bare(e)
         self._venue_time.observe_headers(headers, sent_ns, self._runtime.clock.time_ns())
         self._observe_usage(headers)
         self.raise_for_error(status, body, headers)

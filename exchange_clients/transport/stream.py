@@ -15,6 +15,7 @@ import aiohttp
 from exchange_clients.errors import AuthError, ConfigError, ConnectFailed, Disconnected, VenueError
 from exchange_clients.model import Lane
 from exchange_clients.ratelimit import Limiter
+from exchange_clients.secret import bare
 from exchange_clients.subscriptions import SubscriptionRegistry, Topic
 from exchange_clients.transport.backoff import Backoff
 from exchange_clients.transport.dialect import Dialect
@@ -253,9 +254,8 @@ class VenueSocket:
         clock = self._runtime.clock
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                url = await self._dialect.url(self.role)
                 ws = await self._session().ws_connect(
-                    url,
+                    await self._dialect.url(self.role),
                     compress=15,
                     heartbeat=None if self._dialect.heartbeat.message is not None else self._dialect.heartbeat.every_s,
                     autoping=False,
@@ -266,13 +266,18 @@ class VenueSocket:
         except TimeoutError:
             return "connecting timed out"
         except aiohttp.WSServerHandshakeError as e:
-            raise ConnectFailed(f"socket {self.role}: HTTP {e.status} at the handshake", venue=self.venue, code=str(e.status)) from e
+            raise ConnectFailed(f"socket {self.role}: HTTP {e.status} at the handshake", venue=self.venue, code=str(e.status)) from bare(e)
+        except aiohttp.ClientHttpProxyError as e:  # its own words repeat the proxy's address
+            return f"cannot connect: the proxy answers HTTP {e.status}"
         except (aiohttp.ClientError, OSError) as e:
             return f"cannot connect: {e}"
         tasks: list[asyncio.Task[Any]] = []
         try:
             login = _Login(ws, self._connect_timeout_s)
-            await self._dialect.login(self.role, login)
+            try:
+                await self._dialect.login(self.role, login)
+            except VenueError as e:
+                raise bare(e) from None  # what was sent is in the frames below
             self._ws = ws
             self.connects += 1
             self._opened = self._last_frame = self._last_data = clock.monotonic()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import JournalBroken, JournalBusy, JournalConflict, JournalError, JournalFull, JournalReadOnly, JournalUnreachable
+from .owner import SessionLock
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine, Pool
@@ -29,10 +30,12 @@ class Use(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A connection and, for an SQLite file, where it is."""
+    """A connection, its database for human eyes and, for an SQLite file, where it is."""
 
     connection: "Connection"
+    shown: str
     path: Path | None
+    lock: "SessionLock | None" = None
 
 
 def sqlite_url(path: Path) -> str:
@@ -143,8 +146,11 @@ def _set_up_postgres(engine: "Engine", *, read_only: bool, busy_timeout_s: float
         raw.commit()
 
 
-def connect(url: str, *, read_only: bool = False, busy_timeout_s: float = 5.0) -> Opened:
+def connect(url: str, *, read_only: bool = False, own: bool = False, busy_timeout_s: float = 5.0) -> Opened:
     """One connection for one user, that of a journal.
+
+    Args:
+        own: on PostgreSQL, as the journal's one owner (an SQLite file has its lock beside it).
 
     Raises:
         JournalError: it cannot be opened.
@@ -153,9 +159,10 @@ def connect(url: str, *, read_only: bool = False, busy_timeout_s: float = 5.0) -
 
     parsed = parse(url)
     engine = make_engine(parsed, Use.JOURNAL, read_only=read_only, busy_timeout_s=busy_timeout_s, pool=StaticPool)
-    file = file_of(parsed)
-    with error_of(shown(parsed)):
-        return Opened(engine.connect(), None if file is None else Path(file))
+    lock = SessionLock(engine) if own and engine.dialect.name == POSTGRES else None
+    file, name = file_of(parsed), shown(parsed)
+    with error_of(name):
+        return Opened(engine.connect(), name, None if file is None else Path(file), lock)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The last resort of the journal: an append-only file whose space is taken in advance, so that a full disk does not stop it."""
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,18 @@ import msgspec
 from .errors import JournalBroken, JournalFull
 
 SIZE = 1 << 20
+
+
+def fallback_of(url: str, folder: Path) -> Path:
+    """Where the fallback file of a journal is: beside an SQLite file, for a database on a server in a folder of this machine."""
+    from .connect import file_of, parse
+
+    parsed = parse(url)
+    file = file_of(parsed)
+    if file is not None:
+        return Path(file + ".fallback")
+    place = f"{parsed.host} {parsed.port} {parsed.database} {sorted(parsed.query.items())}"
+    return folder / f"journal-{hashlib.sha256(place.encode()).hexdigest()[:12]}.fallback"
 
 
 class FallbackFile:

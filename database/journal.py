@@ -2,10 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
@@ -13,7 +13,7 @@ from . import migrate
 from .connect import connect, error_of
 from .errors import JournalBroken, JournalConflict, JournalError, JournalOwned, JournalReadOnly
 from .fallback import FallbackFile
-from .owner import OwnerLock
+from .owner import OwnerLock, SessionLock
 from .records import (
     ApiKeyRecord,
     AuditRecord,
@@ -80,7 +80,12 @@ class Journal:
     """
 
     def __init__(
-        self, connection: "Connection", *, fallback: FallbackFile | None = None, lock: OwnerLock | None = None, beside: bool = False
+        self,
+        connection: "Connection",
+        *,
+        fallback: FallbackFile | None = None,
+        lock: OwnerLock | SessionLock | None = None,
+        beside: bool = False,
     ) -> None:
         self._connection = connection
         self._fallback = fallback
@@ -90,6 +95,8 @@ class Journal:
         self._closed = False
         self._statements: dict[type[Any], Any] = {}
         self._waiting: set[tuple[str, ...]] = set()
+        self._met: set[tuple[str, ...]] | None = set() if isinstance(lock, SessionLock) else None
+        """Once-only records seen in a database on a server: while it is away it cannot be asked which are known."""
         if fallback is not None and not fallback.empty:
             self._waiting = {key for r in _records(fallback) if (key := _once_key(r)) is not None}
 
@@ -98,26 +105,29 @@ class Journal:
         """Open (and for a writer: own, create or migrate) the journal at an SQLAlchemy URL, by default SQLite.
 
         Args:
-            fallback: file for what must be recorded while the database cannot be written; default: beside an SQLite file.
+            fallback: file for what must be recorded while the database cannot be written; default: beside an SQLite file, none on a
+                server (`database.fallback.fallback_of` names one).
 
         Raises:
             JournalOwned: another process is the writer.
             JournalReadOnly, JournalFull, JournalBusy, JournalBroken: it cannot be used, with the reason in one line.
         """
-        opened = connect(url, read_only=read_only, busy_timeout_s=busy_timeout_s)
-        lock: OwnerLock | None = None
+        opened = connect(url, read_only=read_only, own=not read_only, busy_timeout_s=busy_timeout_s)
+        lock: OwnerLock | SessionLock | None = opened.lock
         spare: FallbackFile | None = None
         try:
             if not read_only:
                 if opened.path is not None:
                     lock = OwnerLock(opened.path.with_name(opened.path.name + ".lock"))
                     fallback = fallback or opened.path.with_name(opened.path.name + ".fallback")
-                with error_of(url), opened.connection.begin():
+                with error_of(opened.shown), opened.connection.begin():
                     migrate.upgrade(opened.connection)
+                    if opened.lock is not None:
+                        opened.lock.claim(opened.connection)
                 if fallback is not None:
                     spare = FallbackFile(fallback)
             else:
-                with error_of(url), opened.connection.begin():
+                with error_of(opened.shown), opened.connection.begin():
                     at = migrate.current(opened.connection)
                 if at != migrate.HEAD:
                     was = "holds no journal" if at is None else f"is of version {at}, this is {migrate.HEAD}"
@@ -146,7 +156,7 @@ class Journal:
         """
         opened = connect(url, busy_timeout_s=busy_timeout_s)
         try:
-            with error_of(url), opened.connection.begin():
+            with error_of(opened.shown), opened.connection.begin():
                 at = migrate.current(opened.connection)
             if at != migrate.HEAD:
                 try:
@@ -169,6 +179,12 @@ class Journal:
                 self._fallback.close()
             if self._lock is not None:
                 self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def degraded(self) -> bool:
@@ -199,7 +215,9 @@ class Journal:
                 if self._fallback is not None and not self._fallback.empty:
                     self._restore(self._fallback)
                 with error_of("journal"), self._connection.begin():
-                    return tuple(self._put(r) for r in records)
+                    new = tuple(self._put(r) for r in records)
+                self._meet(records)
+                return new
             except JournalError as e:
                 if not or_fallback or self._fallback is None:
                     raise
@@ -231,10 +249,16 @@ class Journal:
             return False
         return True
 
+    def _meet(self, records: Iterable[Any]) -> None:
+        if self._met is not None:
+            self._met.update(key for r in records if (key := _once_key(r)) is not None)
+
     def _known(self, record: Record) -> bool:
         """Whether a once-only record is in the database (which may be readable while it cannot be written)."""
         from sqlalchemy import literal, select
 
+        if self._met is not None and _once_key(record) in self._met:
+            return True
         table = self._table(type(record))
         values = msgspec.structs.asdict(record)
         wanted = select(literal(1)).where(*(table.c[name] == values[name] for name in _keys(table)))
@@ -275,7 +299,9 @@ class Journal:
 
     def _rows(self, kind: type[R], query: Any) -> list[R]:
         with error_of("journal"), self._connection.begin():
-            return [msgspec.convert(dict(row._mapping), kind) for row in self._connection.execute(query)]
+            found = [msgspec.convert(dict(row._mapping), kind) for row in self._connection.execute(query)]
+        self._meet(found)
+        return found
 
     def pair(self, pair_id: str) -> PairRecord | None:
         """One pair."""

@@ -45,6 +45,11 @@ def upgrade(connection: "Connection", revision: str = "head") -> None:
     at = current(connection)
     if at == HEAD and revision in ("head", HEAD):
         return
+    if connection.dialect.name == "postgresql":  # SQLite's writer is alone already
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('perpkit.schema ' || coalesce(current_schema(), ''), 0))"))
+        at = current(connection)
+        if at == HEAD and revision in ("head", HEAD):
+            return
     if at is None and revision in ("head", HEAD) and not inspect(connection).get_table_names():
         Base.metadata.create_all(connection)
         connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))

@@ -4,12 +4,15 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
 
 
 class Server:
@@ -26,17 +29,26 @@ class Server:
         self.run(f"CREATE SCHEMA {name}")
         return f"{self.url}&options={quote(f'-csearch_path={name}')}"
 
-    def run(self, *statements: str) -> None:
+    def run(self, *statements: str, database: str = "postgres") -> None:
         """Statements as the superuser, each committed."""
         import psycopg
 
-        with psycopg.connect(self.url, autocommit=True) as connection:
+        with psycopg.connect(self.url.replace("/postgres?", f"/{database}?"), autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
 
     def cut(self) -> None:
         """End all other connections, as a restart of the server does."""
-        self.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'")
+        self.run(CUT)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """No connection stays and none is taken."""
+        self.run("ALTER DATABASE postgres ALLOW_CONNECTIONS false", CUT, database="template1")
+        try:
+            yield
+        finally:
+            self.run("ALTER DATABASE postgres ALLOW_CONNECTIONS true", database="template1")
 
 
 @pytest.fixture(scope="session")

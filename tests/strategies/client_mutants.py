@@ -80,6 +80,14 @@ CLIENT_MUTANTS = (
         "tests/unit/test_clock_and_offload.py -k e36",
     ),
     Mutant(
+        "E27",
+        "a trade is told without its fee where nobody says it yet",
+        "exchange_clients/dydx/client/managers/websocket_handlers.py",
+        "                    elif fill.kind is FillKind.TRADE or tries[fill.trade_id] < FORCED_TRIES:\n",
+        "                    elif tries[fill.trade_id] < FORCED_TRIES:\n",
+        "tests/venues/dydx/test_client.py -k without_its_fee",
+    ),
+    Mutant(
         "E37",
         "an overflowing queue forgets in silence",
         "exchange_clients/events.py",

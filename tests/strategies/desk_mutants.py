@@ -52,6 +52,14 @@ DESK_MUTANTS = (
         "tests/strategies/test_desk.py -k e10",
     ),
     Mutant(
+        "E10",
+        "a gap of a stream asks for no reconciliation",
+        "strategies/execution/feeds.py",
+        "        if not proving:\n            self.go_on()\n",
+        "        del self.unproved[venue]\n",
+        "tests/strategies/test_desk.py -k e10",
+    ),
+    Mutant(
         "E11",
         "desk: the direction of a holding is not kept",
         "strategies/execution/holding.py",

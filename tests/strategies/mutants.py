@@ -368,8 +368,16 @@ MUTANTS = (
         "E22",
         "an unknown fee counts as nothing",
         "funding_rate_service/opportunity/ranking.py",
-        "    if None in fees or None in spreads or None in entry_fees:\n",
-        "    if None in spreads:\n",
+        "    if None in fees or None in entry_fees or (need_spreads and None in spreads):\n",
+        "    if need_spreads and None in spreads:\n",
+        "tests/strategies/test_opportunity.py -k e22",
+    ),
+    Mutant(
+        "E22",
+        "an unknown spread costs a strategy nothing",
+        "funding_rate_service/opportunity/ranking.py",
+        "    if None in fees or None in entry_fees or (need_spreads and None in spreads):\n",
+        "    if None in fees or None in entry_fees:\n",
         "tests/strategies/test_opportunity.py -k e22",
     ),
     Mutant(

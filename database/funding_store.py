@@ -4,9 +4,11 @@ Every method is one transaction. Spans of time are half open: from `start_ns`, b
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
+
+from exchange_clients.model import InstrumentId
 
 from .database import Database
 from .market_data import Collection, Figures, FoundOpportunity, HourlyRate, Market, RatePoint, RateSample, SettledRate
@@ -19,6 +21,19 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 KEPT = ("market_id", "first_seen", "open_interest_usd", "volume_24h_usd", "rolled_until")
 """What the store knows of a market and a venue's list of markets does not."""
+
+
+class _Named(msgspec.Struct, frozen=True):
+    """A market by its names."""
+
+    venue: str
+    instrument: str
+    symbol: str
+
+    @classmethod
+    def of(cls, instrument: str) -> Self:
+        parsed = InstrumentId.parse(instrument)
+        return cls(parsed.venue, instrument, parsed.base)
 
 
 class FundingStore:
@@ -62,16 +77,10 @@ class FundingStore:
             return put_new(connection, "funding_history", _ordered(values(row, ids[row.instrument]) for row in rows))
 
     def add_opportunities(self, rows: Sequence[FoundOpportunity]) -> int:
-        """Pairs worth showing, of markets that are known; how many were new.
-
-        Raises:
-            KeyError: a market is not known.
-        """
-        markets = table("venue_symbols")
+        """Pairs worth showing; how many were new."""
+        legs = {name: _Named.of(name) for row in rows for name in (row.long_instrument, row.short_instrument)}
         with self._database.write() as connection:
-            names = {name for row in rows for name in (row.long_instrument, row.short_instrument)}
-            query = _columns(markets, "instrument", "market_id").where(markets.c.instrument.in_(names))
-            ids = {instrument: number for instrument, number in connection.execute(query)}
+            ids = markets_of(connection, legs.values(), min((row.ts for row in rows), default=0))
             found = [
                 {name: getattr(row, name) for name in row.__struct_fields__ if not name.endswith("_instrument")}
                 | {"long_market_id": ids[row.long_instrument], "short_market_id": ids[row.short_instrument]}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from database.connect import sqlite_url
+from database.fallback import fallback_of
 from database.journal import Journal
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.errors import VenueError
@@ -22,7 +23,7 @@ from perpkit.bot.closing import open_owners, world_of
 from perpkit.bot.config import BotConfig, InvalidConfig
 from perpkit.bot.connecting import Connection, NotAllowed, is_outage
 from perpkit.bot.control import ControlConfig, ControlServer
-from perpkit.bot.environments import Environment, Resolver, surroundings
+from perpkit.bot.environments import Environment, Resolver, SettingsOf, surroundings
 from perpkit.bot.notify import Notifier, Target
 from perpkit.bot.operations import Operations
 from perpkit.bot.view import View
@@ -104,6 +105,7 @@ class Run:
     resolve: Resolver
     reload: Callable[[], Sequence[BotConfig]]
     names: Resolver | None = None
+    settings_of: SettingsOf | None = None
     targets: Sequence[Target] = ()
     endpoints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     journal_url: str | None = None
@@ -157,7 +159,7 @@ class Run:
         async with AsyncExitStack() as stack:
             self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
             url = self.journal_url or sqlite_url(self.home / self.environment.journal_file)
-            journal = Journal.open(url)
+            journal = Journal.open(url, fallback=fallback_of(url, self.home))
             stack.callback(journal.close)
             check_journal(journal, self.environment, self.configs)
             check_open(self.configs, journal)
@@ -172,6 +174,7 @@ class Run:
                     home=self.home,
                     resolve=self.resolve,
                     names=self.names,
+                    settings_of=self.settings_of,
                     endpoints=self.endpoints,
                     network=self.network,
                     seed=self.seed,

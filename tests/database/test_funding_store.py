@@ -135,7 +135,7 @@ def test_settled_rates_come_once_and_apart_from_predicted_ones(store: FundingSto
 
 
 def test_opportunities_name_their_markets(store: FundingStore) -> None:
-    store.put_markets([market(), market("other"), market("other", "ETH")], T0)
+    store.put_markets([market(), market("other")], T0)
 
     def found(at: int, symbol: str = "BTC") -> FoundOpportunity:
         return FoundOpportunity(
@@ -153,7 +153,8 @@ def test_opportunities_name_their_markets(store: FundingStore) -> None:
     assert store.add_opportunities([found(T0)]) == 0
     assert store.opportunities(T0, T0 + 1) == [found(T0)]
     assert store.opportunities(0, T0 + 9, symbol="ETH") == [found(T0 + 5, "ETH")]
-    with pytest.raises(KeyError):
+    assert [m.instrument for m in store.markets("other")] == ["BTC-USDC-PERP.other", "ETH-USDC-PERP.other"], "made by name"
+    with pytest.raises(ValueError, match="not an instrument id"):
         store.add_opportunities([msgspec.structs.replace(found(T0 + 6), long_instrument="unknown")])
 
 

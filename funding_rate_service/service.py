@@ -36,7 +36,7 @@ from funding_rate_service.histories import Pair, PairHistory, pair_histories
 from funding_rate_service.opportunity import FundingQuote, Opportunity
 from funding_rate_service.opportunity.query import Query, Ranked
 from funding_rate_service.opportunity.ranker import Ranker
-from funding_rate_service.tasks import Tasks, told
+from funding_rate_service.tasks import Tasks, TaskStatus, told
 
 if TYPE_CHECKING:
     from funding_rate_service.collector import Collector, Depths
@@ -310,6 +310,10 @@ class Service:
             last_sample_at=iso_or_none(samples.last if samples else None),
         )
 
+    def task_status(self) -> list[TaskStatus]:
+        """Our own tasks and those of the collector."""
+        return [*self.tasks.status(), *(self.collector.status().tasks if self.collector is not None else ())]
+
     def database_health(self) -> shapes.DatabaseHealth:
         """As last looked at."""
         return self._database
@@ -328,7 +332,7 @@ class Service:
 
     def health(self) -> shapes.Health:
         """The service as a whole."""
-        dexes, failing = self.dexes(), self.tasks.failing()
+        dexes, failing = self.dexes(), [task.name for task in self.task_status() if task.consecutive_failures]
         good = all(d.state is shapes.State.OK for d in dexes) and not failing and self._database.status == "ok"
         return shapes.Health(
             status=shapes.Overall.DOWN if not self.ready else shapes.Overall.OK if good else shapes.Overall.DEGRADED,

@@ -23,6 +23,8 @@ log = logging.getLogger("funding_rate_service.tasks")
 MAX_ERROR = 200
 REPEAT_S = 60.0
 """A fault that lasts is logged so often."""
+STEADY_S = 60.0
+"""What never ends has recovered when it ran for so long."""
 
 
 class TaskState(StrEnum):
@@ -64,7 +66,6 @@ class _Task:
         self.wanted = asyncio.Event()
         self.handle: asyncio.Task[None] | None = None
         self.logged_at: float | None = None
-        self.unlogged = 0
 
 
 class Tasks:
@@ -146,6 +147,7 @@ class Tasks:
         """One run; seconds until the next."""
         status, began = task.status, self._clock.monotonic()
         status.state, status.last_run_ns, status.next_run_ns = TaskState.RUNNING, self._clock.time_ns(), None
+        steady = asyncio.get_running_loop().call_later(STEADY_S, self._recovered, task) if status.interval_s is None else None
         try:
             async with asyncio.timeout(task.deadline_s):
                 await task.run()
@@ -161,13 +163,20 @@ class Tasks:
         finally:
             status.runs += 1
             status.last_duration_ms = int((self._clock.monotonic() - began) * 1000)
+            if steady is not None:
+                steady.cancel()
+        self._recovered(task)
+        status.state = TaskState.WAITING
+        assert status.interval_s is not None
+        return max(0.0, status.interval_s - (self._clock.monotonic() - began))
+
+    def _recovered(self, task: _Task) -> None:
+        """A turn went well; or what never ends has run for long enough to be believed."""
+        status = task.status
         if status.consecutive_failures:
             log.info("task.recovered name=%s after=%d", status.name, status.consecutive_failures)
         status.consecutive_failures, status.last_error, task.logged_at = 0, None, None
-        status.state = TaskState.WAITING
         task.backoff.reset()
-        assert status.interval_s is not None
-        return max(0.0, status.interval_s - (self._clock.monotonic() - began))
 
     def _log(self, task: _Task, error: Exception) -> None:
         now = self._clock.monotonic()

@@ -68,6 +68,7 @@ async def serving(service: Service, config: ServeConfig, *, local_key: str | Non
             lifespan="off",
             access_log=False,
             log_config=None,
+            log_level="warning",
             server_header=False,
             proxy_headers=False,
             limit_concurrency=config.connections,

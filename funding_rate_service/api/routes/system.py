@@ -109,7 +109,7 @@ def routes(api: Api) -> APIRouter:
     @router.get("/tasks/status", summary="The service's own tasks", tags=["tasks"], responses=answers(shapes.TaskList, examples.TASKS))
     async def tasks(query: Nothing) -> Response:
         """Each with its last and next turn, and what went wrong."""
-        return once(encode(shapes.TaskList(generated_at=iso(service.now_ns()), tasks=[_task(t) for t in service.tasks.status()])))
+        return once(encode(shapes.TaskList(generated_at=iso(service.now_ns()), tasks=[_task(t) for t in service.task_status()])))
 
     @router.post(
         "/tasks/{task}/run",
@@ -147,7 +147,7 @@ def fill(api: Api) -> None:
         to.failures.labels(dex.dex).set(dex.consecutive_failures)
         if dex.age_s is not None:
             to.age.labels(dex.dex).set(dex.age_s)
-    for task in service.tasks.status():
+    for task in service.task_status():
         to.task_failures.labels(task.name).set(task.failures)
     to.generation.set(service.board.generation)
     to.opportunities.set(service.shown_total)

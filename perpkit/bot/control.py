@@ -4,13 +4,10 @@ Loopback unless told otherwise; every request carries a key (`Authorization: Bea
 Nothing internal leaves: errors are problem+json, a failure of ours says only that it is in the log. Writes are audited beforehand.
 """
 
-import ipaddress
 import json
 import logging
 import os
 import secrets
-import ssl
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +24,7 @@ from database.apikeys import ApiKey, Scope
 from database.errors import JournalError
 from database.journal import Journal
 from exchange_clients.transport.runtime import Runtime
+from funding_rate_service.api.access import FAILED_PER_MINUTE, Listen, Rates, is_loopback
 from perpkit import __version__
 from perpkit.bot.operations import Operations, Refused
 
@@ -35,47 +33,19 @@ log = logging.getLogger("perpkit.control")
 MAX_BODY = 16 * 1024
 MAX_BRACKETS = 50
 """No body nests; a decoder that is fed thousands of brackets may run out of stack."""
-MAX_CALLERS = 1_000
-FAILED_PER_MINUTE = 20
 
 
-class ControlConfig(BaseModel):
-    """Where the control API listens. Beyond loopback it needs TLS, or `allow_plain_remote` where something else encrypts.
+class ControlConfig(Listen):
+    """Where the control API listens. `reads_without_key`: on loopback only. `*_per_minute`: requests of one key."""
 
-    `reads_without_key`: on loopback only. `*_per_minute`: requests of one key.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=8787, ge=0, le=65_535)
     reads_without_key: bool = False
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    allow_plain_remote: bool = False
     reads_per_minute: int = Field(default=240, ge=1)
     writes_per_minute: int = Field(default=30, ge=1)
 
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        try:
-            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
     @model_validator(mode="after")
-    def _safe(self) -> "ControlConfig":
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key belong together")
-        if not self.loopback:
-            if self.tls_cert is None and not self.allow_plain_remote:
-                raise ValueError(
-                    f"{self.host} can be reached from other machines: set tls_cert and tls_key, or keep 127.0.0.1 and use a tunnel "
-                    "(allow_plain_remote: true only where something else encrypts)"
-                )
-            if self.reads_without_key:
-                raise ValueError("reads_without_key is for loopback only")
+    def _keys(self) -> "ControlConfig":
+        if self.reads_without_key and not self.loopback:
+            raise ValueError("reads_without_key is for loopback only")
         return self
 
 
@@ -190,31 +160,6 @@ def _too_many(wait_s: float) -> Problem:
     return Problem(429, "too many requests", headers={"Retry-After": str(int(wait_s) + 1)})
 
 
-class Rates:
-    """How many requests each caller made in the running minute; the callers remembered are bounded."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
-
-    def left_s(self, caller: str, limit: int) -> float | None:
-        """None when this caller may ask once more (and it is counted); else after how many seconds."""
-        now = self._monotonic()
-        since, count = self._seen.pop(caller, (now, 0))
-        if now - since >= 60:
-            since, count = now, 0
-        self._seen[caller] = (since, min(count + 1, limit + 1))
-        while len(self._seen) > MAX_CALLERS:
-            self._seen.popitem(last=False)
-        return None if count < limit else 60 - (now - since)
-
-    def wait_s(self, caller: str, limit: int) -> float | None:
-        """As `left_s`, and nothing is counted."""
-        now = self._monotonic()
-        since, count = self._seen.get(caller, (now, 0))
-        return None if count < limit or now - since >= 60 else 60 - (now - since)
-
-
 class ControlServer:
     """Use as `async with ControlServer(...)`; `url` says where it listens.
 
@@ -241,7 +186,7 @@ class ControlServer:
         app.router.add_get("/openapi.json", self._openapi)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._config.host, self._config.port, ssl_context=self._tls())
+        site = web.TCPSite(self._runner, self._config.host, self._config.port, ssl_context=self._config.tls())
         try:
             await site.start()
         except OSError:
@@ -262,13 +207,6 @@ class ControlServer:
             self._local_file.unlink(missing_ok=True)
         if self._runner is not None:
             await self._runner.cleanup()
-
-    def _tls(self) -> ssl.SSLContext | None:
-        if self._config.tls_cert is None:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self._config.tls_cert, self._config.tls_key)
-        return context
 
     # ---- a request
 
@@ -306,7 +244,7 @@ class ControlServer:
         if "Origin" in request.headers:
             raise Problem(403, "not for web pages")
         named = urlsplit(f"//{request.host}").hostname or ""
-        if self._config.loopback and not ControlConfig.model_construct(host=named).loopback:
+        if self._config.loopback and not is_loopback(named):
             raise Problem(403, "not for this name", "ask by the address it listens on")
 
     async def _caller(self, route: Route, request: web.Request) -> str:

@@ -23,9 +23,10 @@ from database.connect import sqlite_url
 from database.journal import Journal
 from database.records import ApiKeyRecord, PairRecord, PairState
 from exchange_clients.transport.runtime import Runtime
+from funding_rate_service.api.access import FAILED_PER_MINUTE
 from perpkit.bot.assemble import Bots, assembled
 from perpkit.bot.config import BotConfig, InvalidConfig, parse
-from perpkit.bot.control import FAILED_PER_MINUTE, ROUTES, ControlConfig, ControlServer, openapi
+from perpkit.bot.control import ROUTES, ControlConfig, ControlServer, openapi
 from perpkit.bot.operations import Operations
 from tests.strategies.stack import Stack, stack
 

@@ -5,6 +5,7 @@
 
 from .clock import disbelief, falls_due, next_settlement, pair_funding, settlements
 from .depth import Book, Fees, Size, average_price, capacity, capacity_curve, costs_at
+from .detail import BadPair, CostSource, Holding, PairDetail, pair_detail
 from .edge import HORIZONS, Edge, Horizon, annual, break_even, curve, edge, per_hour
 from .persistence import Persistence, expected_hours, pair_history, persistence
 from .query import BadQuery, Query, Ranked, SortBy, rank
@@ -13,15 +14,19 @@ from .ranking import Filters, Opportunity, Rejection, Scan, judge_pair, oi_ratio
 
 __all__ = [
     "HORIZONS",
+    "BadPair",
     "BadQuery",
     "Book",
+    "CostSource",
     "Costs",
     "Edge",
     "Fees",
     "Filters",
     "FundingQuote",
+    "Holding",
     "Horizon",
     "Opportunity",
+    "PairDetail",
     "Persistence",
     "Query",
     "Ranked",
@@ -43,6 +48,7 @@ __all__ = [
     "judge_pair",
     "next_settlement",
     "oi_ratio",
+    "pair_detail",
     "pair_funding",
     "pair_history",
     "per_hour",

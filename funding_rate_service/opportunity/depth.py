@@ -25,7 +25,7 @@ class Book(msgspec.Struct, frozen=True):
 class Fees(msgspec.Struct, frozen=True):
     """An account's own rates on one venue, as fractions; negative maker is a rebate."""
 
-    maker: Decimal
+    maker: Decimal | None
     taker: Decimal
 
 

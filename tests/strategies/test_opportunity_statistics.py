@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchange_clients.model import NS_PER_HOUR, BookLevel, FundingRateSample, RateKind
+from exchange_clients.model import NS_PER_HOUR, NS_PER_S, BookLevel, FundingRateSample, RateKind
 from funding_rate_service.opportunity import (
     Book,
     Costs,
@@ -26,6 +26,7 @@ from funding_rate_service.opportunity import (
     pair_history,
     persistence,
 )
+from funding_rate_service.opportunity.persistence import hourly
 from tests.strategies.quotes import NOW, quote
 
 D = Decimal
@@ -131,10 +132,41 @@ def test_pains_7_history_keeps_its_own_interval_across_a_change() -> None:
     assert series == [D("0.0001")] * 8 + [D("0.0002")] * 4
 
 
-def test_hours_without_a_record_on_either_side_are_left_out() -> None:
+def test_hours_without_a_record_on_either_side_are_unknown() -> None:
     short = [settled("0.0001", hour) for hour in range(1, 13) if hour != 5]
     long = [settled("0", hour) for hour in range(1, 13) if hour != 7]
-    assert len(pair_history(long, short, NOW, NOW + 12 * NS_PER_HOUR)) == 10
+    series = pair_history(long, short, NOW, NOW + 12 * NS_PER_HOUR)
+    assert [n for n, x in enumerate(series, start=1) if x is None] == [5, 7]
+
+
+def test_an_hour_without_a_record_is_no_neighbour() -> None:
+    """What comes before a hole says nothing of what comes after it; it is no point either."""
+    wave = [D(1), D(-1)] * 8
+    holed: list[Decimal | None] = [x for pair in zip(wave, [None] * 16, strict=True) for x in pair]
+    found = persistence(holed)
+    assert found is not None
+    assert (found.points, found.low, found.high) == (16, D(-1), D(1))
+    assert (found.autocorrelation, found.half_life_hours) == (None, None)
+    unbroken = persistence(wave)
+    assert unbroken is not None
+    assert (unbroken.autocorrelation, unbroken.half_life_hours) == (D(-1), D(0))
+
+
+def test_a_sign_that_changes_by_way_of_zero_has_changed_once() -> None:
+    found = persistence([D(1), D(0), D(-1), D(0), D(-1), D(0), D(1), *[D(1)] * 17])
+    assert found is not None
+    assert found.sign_flips_per_day == 2
+
+
+def test_several_settlements_within_one_hour_all_count_late_stamps_too() -> None:
+    rates = [("0.0001", 30, 0), ("0.0003", 60, 4), ("-0.0001", 90, 1), ("0.0001", 120, 0)]
+    samples = [
+        FundingRateSample(
+            raw_rate=D(rate), interval_hours=D("0.5"), kind=RateKind.SETTLED, settled_at=NOW + (minutes * 60 + late_s) * NS_PER_S
+        )
+        for rate, minutes, late_s in rates
+    ]
+    assert hourly(samples, NOW, NOW + 3 * NS_PER_HOUR) == [D("0.0004"), D(0), None]
 
 
 def test_mean_volatility_flips_and_half_life_of_a_known_series() -> None:

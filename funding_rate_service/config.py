@@ -47,12 +47,11 @@ class VenueConfig(_Settings):
 
 
 class RetentionConfig(_Settings):
-    """Days that rows are kept; None: for ever. Settled rates are always kept."""
+    """Days that samples, opportunities and the log of rounds are kept. Hourly and settled rates stay."""
 
     raw_days: int = Field(default=90, ge=1)
-    hourly_days: int | None = Field(default=None, ge=1)
-    opportunities_days: int = Field(default=30, ge=1)
-    collections_days: int = Field(default=14, ge=1)
+    opportunity_days: int = Field(default=90, ge=1)
+    log_days: int = Field(default=30, ge=1)
 
 
 class ServiceConfig(_Settings):

@@ -7,11 +7,13 @@ from sqlalchemy import BigInteger, Dialect, String, TypeDecorator
 
 from .times import ns_to_text, text_to_ns
 
+LONGEST = 80
+
 
 class DecimalText(TypeDecorator[Decimal]):
     """A finite Decimal kept digit for digit (`1.10` stays `1.10`); arithmetic belongs to Python, not to SQL."""
 
-    impl = String(80)
+    impl = String(LONGEST)
     cache_ok = True
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> str | None:
@@ -21,7 +23,10 @@ class DecimalText(TypeDecorator[Decimal]):
             raise TypeError(f"Decimal expected, got {type(value).__name__}")
         if not value.is_finite():
             raise ValueError(f"not a finite amount: {value}")
-        return format(value, "f")
+        text = format(value, "f")
+        if len(text) > LONGEST:
+            raise ValueError(f"an amount of more than {LONGEST} characters: {value}")
+        return text
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
         return None if value is None else Decimal(value)

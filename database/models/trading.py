@@ -5,7 +5,7 @@ Where orders, fills, payments and ledger lines say `pair_id`, that is their owne
 
 from decimal import Decimal
 
-from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, Integer, PrimaryKeyConstraint, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from database.types import UtcNs
@@ -91,17 +91,17 @@ class FillRow(Base):
     """Executions, once per venue trade id, side and owner: two owners may trade with each other, or share a liquidation."""
 
     __tablename__ = "fills"
-    __table_args__ = (Index(None, "pair_id", "ts_venue"),)
-    venue: Mapped[str] = mapped_column(NAME, primary_key=True)
-    account: Mapped[str] = mapped_column(NAME, primary_key=True)
-    trade_id: Mapped[str] = mapped_column(String(96), primary_key=True)
-    pair_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    __table_args__ = (PrimaryKeyConstraint("venue", "account", "trade_id", "side", "pair_id"), Index(None, "pair_id", "ts_venue"))
+    venue: Mapped[str] = mapped_column(NAME)
+    account: Mapped[str] = mapped_column(NAME)
+    trade_id: Mapped[str] = mapped_column(String(96))
+    pair_id: Mapped[str] = mapped_column(ID)
     leg: Mapped[str] = mapped_column(String(8))
     instrument: Mapped[str] = mapped_column(String(96))
     intent_id: Mapped[str | None] = mapped_column(ForeignKey("intents.intent_id"))
     client_order_id: Mapped[str | None] = mapped_column(String(96))
     order_id: Mapped[str | None] = mapped_column(String(96))
-    side: Mapped[str] = mapped_column(String(8), primary_key=True)
+    side: Mapped[str] = mapped_column(String(8))
     price: Mapped[Decimal]
     quantity: Mapped[Decimal]
     fee: Mapped[Decimal]

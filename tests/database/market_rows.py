@@ -6,7 +6,7 @@ from typing import Any
 from database.market_data import Collection, Market, Outcome, RateSample
 from exchange_clients.model import MarketStatus, RateKind
 
-T0 = 1_795_260_000_000_000_000
+T0 = 1_795_258_800_000_000_000
 """A whole hour."""
 MINUTE = 60_000_000_000
 HOUR = 60 * MINUTE

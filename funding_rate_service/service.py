@@ -284,6 +284,10 @@ class Service:
         finally:
             self._reading -= 1
 
+    async def work(self, fn: Callable[[], T]) -> T:
+        """What takes a while without waiting for anything, away from the loop."""
+        return await self._reads.run(fn, deadline_s=READ_S)
+
     async def _look(self) -> None:
         """Ask the database whether it answers; tell the readers of the stream how everything is."""
         error: str | None = None

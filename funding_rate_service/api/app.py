@@ -15,7 +15,7 @@ from funding_rate_service.api.keygate import KeyGate
 from funding_rate_service.api.metrics import Metrics
 from funding_rate_service.api.openapi import document
 from funding_rate_service.api.problems import Problem
-from funding_rate_service.api.routes import history, opportunities, positions, rates, stream, system
+from funding_rate_service.api.routes import backfill, edge, history, opportunities, positions, rates, stream, system
 from funding_rate_service.service import Service
 
 DESCRIPTION = """Funding rates of perpetual futures on many venues, and the pairs worth holding.
@@ -42,7 +42,7 @@ def create_app(service: Service, config: ServeConfig | None = None, *, local_key
         openapi_url="/openapi.json",
     )
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
-    for made in (rates, opportunities, history, system, positions, stream):
+    for made in (rates, opportunities, edge, history, backfill, system, positions, stream):
         app.include_router(made.routes(api), prefix=PREFIX)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)

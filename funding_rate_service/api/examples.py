@@ -131,8 +131,14 @@ EDGE = {
     "curve": [{"hours": "24", "funding": "0.000348", "net": "-0.000572"}, {"hours": "168", "funding": "0.002436", "net": "0.001516"}],
     "expected": [{"hours": "24", "funding": "0.000331", "net": "-0.000589"}],
     "capacity": [{"usd": "1000", "net": "-0.000572"}, {"usd": "1000000", "net": None}],
-    "break_even_hours": "64",
+    "capacity_usd": "18000",
+    "hourly": "0.0000145",
+    "break_even_hours": "63.448275862069",
+    "settled_break_even_hours": 64,
+    "expected_break_even_hours": 66,
     "costs": COSTS,
+    "cost_source": "books",
+    "unknown": [],
     "price_divergence": "0.0002",
     "oi_ratio": "0.31",
     "persistence": PERSISTENCE,
@@ -208,5 +214,6 @@ TASKS = {
     ],
 }
 STARTED = {"task": "roll-up", "started": True}
+BACKFILLING = {"dexes": ["hyperliquid"]}
 POSITIONS: dict[str, Any] = {"provided": False, "positions": []}
 ONE_POSITION = {"position": {"pair_id": "p-1", "symbol": "BTC", "state": "hedged"}}

@@ -14,6 +14,7 @@ from funding_rate_service.api.shapes import ANSWERS, Problem, Shape
 REF = "#/components/schemas/{name}"
 
 _PROBLEMS = {
+    400: "The body is not JSON, or nests too deeply.",
     401: "A valid key is needed.",
     403: "Not for this host name or web page, or the key may only read.",
     404: "There is no such thing.",

@@ -201,11 +201,11 @@ class Stats(Shape, frozen=True, kw_only=True):
 
 
 class Horizon(Shape, frozen=True, kw_only=True):
-    """What a holding time brings."""
+    """What a holding time brings; `net` is null where costs are unknown."""
 
     hours: Figure
     funding: Figure
-    net: Figure
+    net: Figure | None
 
 
 class Size(Shape, frozen=True, kw_only=True):
@@ -224,22 +224,41 @@ class Difference(Shape, frozen=True, kw_only=True):
     short: Figure
 
 
+class CostSource(StrEnum):
+    """Both live books at the size; best bid and ask; or fees alone, where the true costs are higher."""
+
+    BOOKS = "books"
+    SPREADS = "spreads"
+    FEES = "fees"
+
+
 class Edge(Shape, frozen=True, kw_only=True):
-    """One pair in detail: net value by holding time as quoted (`curve`) and with the edge fading as its history says (`expected`)."""
+    """One pair in detail, in the direction given. `unknown`: what is missing, in words.
+
+    `curve`: net value by holding time with rates as quoted; `expected`: with the edge fading as its history says. `capacity`: net over the
+    horizon by size, `capacity_usd` the largest that still leaves something. Break-even: costs over the difference per hour; `settled_...`
+    and `expected_...`: the first whole hour of `curve` and `expected` that has paid them.
+    """
 
     generated_at: Moment
     pair: str
     symbol: str
     size_usd: Figure
     horizon_hours: Figure
+    hourly: Figure | None
     curve: list[Horizon]
     expected: list[Horizon] | None
     capacity: list[Size] | None
+    capacity_usd: Figure | None
     break_even_hours: Figure | None
+    settled_break_even_hours: Count | None
+    expected_break_even_hours: Count | None
     costs: Costs | None
+    cost_source: CostSource | None
     price_divergence: Figure | None
     oi_ratio: Figure | None
     persistence: Persistence | None
+    unknown: list[str]
     history: list[Difference]
     long: Rate
     short: Rate
@@ -373,6 +392,12 @@ class Started(Shape, frozen=True, kw_only=True):
     started: bool
 
 
+class Backfilling(Shape, frozen=True, kw_only=True):
+    """Venues whose history is being fetched from now on."""
+
+    dexes: list[str]
+
+
 class Positions(Shape, frozen=True, kw_only=True):
     """Open and closed pairs of the bots; `provided` false: this service knows of no bots."""
 
@@ -398,5 +423,5 @@ class Problem(Shape, frozen=True, kw_only=True, omit_defaults=True):
 
 ANSWERS: tuple[type[Shape], ...] = (
     Rates, OneRate, Comparison, Opportunities, BestOpportunity, History, Stats, Edge, Dexes, OneDex, Symbols, Health, Alive,
-    DatabaseHealth, TaskList, Started, Positions, OnePosition, Problem,
+    DatabaseHealth, TaskList, Started, Backfilling, Positions, OnePosition, Problem,
 )  # fmt: skip

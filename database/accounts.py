@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -125,7 +125,28 @@ class Accounts:
         with self._database.read() as connection:
             return self._opened(connection, name, asking=asking)
 
-    def _opened(self, connection: Connection, name: str, *, key: MasterKey | None = None, asking: bool = True) -> Opened | None:
+    def public(self, name: str, venue: str, environment: str, fields: Collection[str]) -> Credentials | None:
+        """These fields of an account at a venue; None where the vault has no credentials of the account. No other field is decrypted."""
+        with self._database.read() as connection:
+            if not self._rows(connection, "account_credentials", account=name):
+                return None
+            opened = self._opened(connection, name, wanted=lambda place: place[1:3] == (venue, environment) and place.field in fields)
+        return Credentials(venue, {}) if opened is None else opened.credentials.get((venue, environment), Credentials(venue, {}))
+
+    def has_proxy(self, name: str) -> bool:
+        """Needs no key, and proves nothing."""
+        with self._database.read() as connection:
+            return bool(self._rows(connection, "proxies", account=name))
+
+    def _opened(
+        self,
+        connection: Connection,
+        name: str,
+        *,
+        key: MasterKey | None = None,
+        asking: bool = True,
+        wanted: Callable[[Place], bool] = lambda _: True,
+    ) -> Opened | None:
         account = next(iter(self._rows(connection, "accounts", name=name)), None)
         credentials, proxies = self._held(connection, name)
         if account is None:
@@ -140,11 +161,12 @@ class Accounts:
         values: dict[tuple[str, str], dict[str, Secret]] = {}
         for row in credentials:
             place = Place(name, row["venue"], row["environment"], row["field"])
-            values.setdefault((row["venue"], row["environment"]), {})[row["field"]] = _box(row).open(key, place)
+            if wanted(place):
+                values.setdefault((row["venue"], row["environment"]), {})[row["field"]] = _box(row).open(key, place)
         return Opened(
             name,
             {of: Credentials(of[0], fields) for of, fields in values.items()},
-            {row["venue"]: _box(row).open(key, Place(name, row["venue"], "", PROXY)) for row in proxies},
+            {row["venue"]: _box(row).open(key, place) for row in proxies if wanted(place := Place(name, row["venue"], "", PROXY))},
         )
 
     # ---- changing

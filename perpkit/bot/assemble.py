@@ -301,7 +301,7 @@ def _build(
         strategy=config.strategy,
         account=config.account,
         environment=environment,
-        config=config.text or msgspec.json.encode(config.model_dump(mode="json")).decode(),
+        config=config.record,
         started_at=now_ns,
         heartbeat_at=now_ns,
     )

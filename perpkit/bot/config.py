@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SECRET_NAME = re.compile(r"(^|_)(secret|private_key|mnemonic|passphrase|password|api_key|seed)(_|$)", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"^(0x)?[0-9a-fA-F]{64,}$")
+_PASSWORD = re.compile(r"(?<=://)[^/\s'\"]*:[^/\s'\"]*(?=@)")
 _MAY_HOLD_ADDRESSES = frozenset({"notifications"})
 """Where tokens are part of an address; their own model hides them."""
 
@@ -102,6 +103,11 @@ class BotConfig(BaseModel):
     def text(self) -> str:
         """As it was written."""
         return self._text
+
+    @property
+    def record(self) -> str:
+        """For the journal: as it was written (or, of a bot that has no file, as JSON), passwords in addresses left out, comments too."""
+        return _PASSWORD.sub("(hidden)", self._text or self.model_dump_json())
 
     @property
     def strategy_class(self) -> type[BaseStrategy[Any]]:
@@ -296,6 +302,9 @@ def _secrets(values: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
             yield from _secrets(value, (*path, str(number)))
     elif isinstance(values, str) and _SECRET_VALUE.match(values.strip()):
         yield f"{'.'.join(path)}: this looks like a private key, which does not belong into this file; {_where_to_put(path)}"
+    elif isinstance(values, str) and _PASSWORD.search(values):
+        what = "keep a proxy with its account: perpkit accounts add --account-name NAME --proxy http://USER@HOST:PORT asks for the password"
+        yield f"{'.'.join(path)}: a password does not belong into this file; {what}"
 
 
 def _where_to_put(path: tuple[str, ...]) -> str:

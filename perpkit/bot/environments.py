@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 Resolver = Callable[[VenueSpec, str, str], Credentials]
 """(venue, its environment, account of the bot) -> the keys to trade with; may give credentials that miss something."""
+SettingsOf = Callable[[str, str, Mapping[str, Any]], dict[str, Any]]
+"""(account of the bot, venue, settings as the file has them) -> with the account's proxy; ValueError where they name another."""
 DEMO_DEPOSIT = Decimal(20_000)
 
 
@@ -105,6 +107,7 @@ async def surroundings(
     home: Path,
     resolve: Resolver,
     names: Resolver | None = None,
+    settings_of: SettingsOf | None = None,
     endpoints: Mapping[str, Mapping[str, Any]] | None = None,
     network: SimNetwork | None = None,
     seed: int = 7,
@@ -112,14 +115,15 @@ async def surroundings(
     """Clients for every bot, ended with the block. Those of live are not connected yet; paper and shadow have connected their data.
 
     `endpoints`: venue -> addresses that replace the venue's own. `resolve` is asked in live only, `names` in shadow only: for fields that
-    are no secret. `network`, `seed`: for the demo, in memory instead of on loopback, and its market.
+    are no secret; `settings_of` everywhere but in the demo. `network`, `seed`: for the demo, in memory instead of on loopback, and its
+    market.
 
     Raises:
         InvalidConfig: two bots want one venue's client set in different ways, or something else that the configuration must say.
         MissingCredentials: live, and a venue's keys are not there.
         VenueError: paper or shadow, and a venue cannot be reached.
     """
-    wanted = _settings(configs, endpoints or {})
+    wanted = _settings(configs, endpoints or {}, None if environment is Environment.DEMO else settings_of)
     async with AsyncExitStack() as stack:
         match environment:
             case Environment.LIVE:
@@ -150,13 +154,18 @@ Wanted = dict[tuple[str, str], dict[str, Any]]
 """(account, venue) -> settings of the client."""
 
 
-def _settings(configs: Sequence[BotConfig], endpoints: Mapping[str, Mapping[str, Any]]) -> Wanted:
+def _settings(configs: Sequence[BotConfig], endpoints: Mapping[str, Mapping[str, Any]], settings_of: SettingsOf | None) -> Wanted:
     wanted: Wanted = {}
     for config in configs:
         for venue in config.venues:
             settings = config.client_settings(venue)
             if venue in endpoints:
                 settings["endpoints"] = dict(endpoints[venue])
+            if settings_of is not None:
+                try:
+                    settings = settings_of(config.account, venue, settings)
+                except ValueError as e:
+                    raise InvalidConfig([f"venues.{e}"]) from None
             if wanted.setdefault((config.account, venue), settings) != settings:
                 raise InvalidConfig([f"venues.{venue}: two bots of account {config.account} share its client and set it differently"])
     return wanted

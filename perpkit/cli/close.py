@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from database.errors import JournalOwned
 from database.journal import Journal
@@ -11,7 +11,11 @@ from perpkit.cli import running
 from perpkit.cli.failure import OK, UNPROVED, WRONG, Failure
 from perpkit.cli.options import Store, Target, user
 from perpkit.cli.output import emit_json, emit_table, number
+from perpkit.cli.vault import account_keys
 from strategies.execution.ledger.owners import Owner, markets, of_leg, owner_id
+
+if TYPE_CHECKING:
+    from perpkit.bot.accounts import AccountKeys
 
 POLL_S = 0.5
 
@@ -24,11 +28,12 @@ def close(
     wait: float = 120.0,
     store: Store | None = None,
     target: Target | None = None,
+    database: str | None = None,
     json: bool = False,
 ) -> int:
     """Close a pair, a holding, or all: reduce-only, own quantity only, the decision on disk before the first order.
 
-    Where a bot runs, it is asked by its control API; else the venues are reached with the keys of the environment. Exit code 1 when
+    Where a bot runs, it is asked by its control API; else the venues are reached with the account's own keys. Exit code 1 when
     something ended in alert, 5 when it is not closed yet after --wait.
 
     Parameters
@@ -39,6 +44,8 @@ def close(
         Why, for the record.
     wait:
         Seconds to wait for the end; the bot goes on after that, this command's own closing does not.
+    database:
+        Where accounts are, as a file or URL; default $PERPKIT_DATABASE, else perpkit.db in the state folder.
     json:
         Print JSON.
     """
@@ -55,7 +62,8 @@ def close(
                 running.ask(bot, "/close", {"owner": name, "reason": reason})
             _wait(place, wanted, wait)
         else:
-            _here(place, where, wanted, reason, wait)
+            with account_keys(place.home, database) as keys:
+                _here(place, where, wanted, reason, wait, keys)
     journal = place.read()
     try:
         ended = [_now(journal, owner) for owner in wanted]
@@ -107,12 +115,13 @@ def _wait(place: Store, wanted: Sequence[Owner], seconds: float) -> None:
         time.sleep(POLL_S)
 
 
-def _here(place: Store, where: Target, wanted: Sequence[Owner], reason: str, wait: float) -> None:
+def _here(place: Store, where: Target, wanted: Sequence[Owner], reason: str, wait: float, keys: "AccountKeys") -> None:
     from exchange_clients.base_client import BaseExchangeClient
-    from exchange_clients.signing import Credentials, require
+    from exchange_clients.signing import require
     from exchange_clients.transport.runtime import Runtime
     from exchange_clients.venues import create_client, get
     from perpkit.bot.closing import Busy, NotReal, alone, check_real, close_here, settings_of_runs
+    from perpkit.cli.clients import named, with_proxy
 
     try:
         journal = place.write()
@@ -134,8 +143,9 @@ def _here(place: Store, where: Target, wanted: Sequence[Owner], reason: str, wai
             spec = get(venue).spec
             given = of_runs.get((venue, account), {})
             settings = {**given, **where.settings(spec, default=given.get("environment"))}
-            keys = require(Credentials.from_env(spec, settings["environment"]), spec, settings["environment"])
-            return create_client(venue, {"state_directory": place.folder() / "ids", **settings}, keys, runtime=runtime)
+            mine = require(keys.keys(spec, named(settings), account), spec, named(settings))
+            settings = with_proxy(keys, account, venue, {"state_directory": place.folder() / "ids", **settings})
+            return create_client(venue, settings, mine, runtime=runtime)
 
         folder = place.folder()
         try:

@@ -11,15 +11,17 @@ from enum import StrEnum
 from importlib.util import find_spec
 from typing import Any
 
+from database.keys import VaultError
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.errors import AuthError, ConfigError, ConnectFailed, MissingCredentials, RateLimited, VenueError
 from exchange_clients.model import NS_PER_HOUR, Instrument, PositionMode
-from exchange_clients.signing import Credentials
 from exchange_clients.venues import get, names
-from perpkit.cli.clients import make
+from perpkit.bot.accounts import AccountKeys, nobody
+from perpkit.cli.clients import MAIN, make, named
 from perpkit.cli.failure import OK, WRONG
 from perpkit.cli.options import Store, Target
 from perpkit.cli.output import emit_json, emit_table, number
+from perpkit.cli.vault import account_keys
 
 SKEW_LIMIT_S = 0.5
 SKEW_FAIL_S = 1.0  # a venue without a clock of its own is measured by whole seconds
@@ -60,13 +62,24 @@ class Report:
         return any(finding.verdict is Verdict.FAIL for finding in self.findings)
 
 
-def doctor(*venue: str, target: Target | None = None, store: Store | None = None, json: bool = False) -> int:
+def doctor(
+    *venue: str,
+    account_name: str = MAIN,
+    target: Target | None = None,
+    store: Store | None = None,
+    database: str | None = None,
+    json: bool = False,
+) -> int:
     """Check keys, clock, latency, streams, account and limits; sends no order. Exit code 1 when something is wrong.
 
     Parameters
     ----------
     venue:
         The venues to check; all of them when left out.
+    account_name:
+        Whose keys and proxy: an account of the vault, else the variables of the environment.
+    database:
+        Where accounts are, as a file or URL; default $PERPKIT_DATABASE, else perpkit.db in the state folder.
     json:
         Print JSON.
     """
@@ -74,7 +87,10 @@ def doctor(*venue: str, target: Target | None = None, store: Store | None = None
     for name in wanted:
         get(name)
     (target or Target()).check(wanted)
-    reports = [machine(store or Store()), *asyncio.run(_all(wanted, target or Target()))]
+    place = store or Store()
+    with account_keys(place.home, database) as keys:
+        keys.tell = nobody
+        reports = [machine(place), *asyncio.run(_all(wanted, target or Target(), keys, account_name))]
     if json:
         emit_json({report.name: report.findings for report in reports})
     else:
@@ -107,17 +123,15 @@ def machine(store: Store) -> Report:
     return report
 
 
-async def _all(wanted: tuple[str, ...], target: Target) -> list[Report]:
-    return await asyncio.gather(*(examine(name, target) for name in wanted))
+async def _all(wanted: tuple[str, ...], target: Target, keys: AccountKeys, account: str) -> list[Report]:
+    return await asyncio.gather(*(examine(name, target, keys, account) for name in wanted))
 
 
-async def examine(venue: str, target: Target) -> Report:
+async def examine(venue: str, target: Target, keys: AccountKeys, account: str = MAIN) -> Report:
     """Everything about one venue. A failed check ends those that stand on it."""
     report = Report(venue)
-    spec = get(venue).spec
-    environment = str(target.settings(spec)["environment"])
-    problem = Credentials.from_env(spec, environment).problem(spec, environment)
-    async with _closing(make(venue, target, signed=problem is None)) as client:
+    problem, source = _own(report, venue, target, keys, account)
+    async with _closing(make(venue, target, signed=None if problem else keys, account=account)) as client:
         if not await _step(report, "reach", lambda: _reach(report, client)):
             return report
         instrument = _favourite(client)
@@ -125,7 +139,7 @@ async def examine(venue: str, target: Target) -> Report:
         _clock(report, client)
         if problem is not None:
             report.add("keys", Verdict.NOTE, f"read-only: {problem}", "needed for orders only")
-        if not await _step(report, "keys" if problem is None else "streams", lambda: _connect(report, client)):
+        if not await _step(report, "keys" if problem is None else "streams", lambda: _connect(report, client, source)):
             return report
         await _step(report, "book", lambda: _book(report, client, instrument))
         if problem is None:
@@ -133,6 +147,19 @@ async def examine(venue: str, target: Target) -> Report:
             await _step(report, "account", lambda: _account(report, client, instrument))
         _limits(report, client)
     return report
+
+
+def _own(report: Report, venue: str, target: Target, keys: AccountKeys, account: str) -> tuple[str | None, str]:
+    """(what keeps the account's keys from being used, where they are from)."""
+    spec = get(venue).spec
+    environment = named(target.settings(spec))
+    try:
+        return keys.keys(spec, environment, account).problem(spec, environment), f"from the {keys.source(account)}"
+    except MissingCredentials as e:
+        return e.message, ""
+    except VaultError as e:
+        report.add("vault", Verdict.FAIL, str(e), "what follows is looked at without keys")
+        return "the vault cannot be opened", ""
 
 
 @asynccontextmanager
@@ -213,13 +240,13 @@ def _clock(report: Report, client: BaseExchangeClient) -> None:
     report.add("clock", verdict, f"venue is {offset_ns / 1e9:+.3f} s from this machine", step)
 
 
-async def _connect(report: Report, client: BaseExchangeClient) -> None:
+async def _connect(report: Report, client: BaseExchangeClient, source: str) -> None:
     clock = client.context.runtime.clock
     before = clock.monotonic()
     await client.connect()
     took = clock.monotonic() - before
     if client.context.signer is not None:
-        report.add("keys", Verdict.OK, "the venue accepts the key for this account")
+        report.add("keys", Verdict.OK, f"the venue accepts the key for this account ({source})")
     report.add("streams", Verdict.OK, f"connected in {took:.2f} s, {client.ws_manager.subscription_count} confirmed subscriptions")
 
 

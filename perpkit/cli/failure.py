@@ -54,6 +54,7 @@ def _words(error: BaseException) -> str:
 def _classify(error: BaseException) -> tuple[str, int, str]:
     """(kind, exit code, next step) of an error that reached the top."""
     from database.errors import JournalError
+    from database.keys import VaultError
     from exchange_clients import errors
 
     match error:
@@ -77,6 +78,8 @@ def _classify(error: BaseException) -> tuple[str, int, str]:
             return "usage", USAGE, ""
         case errors.VenueError():
             return "venue", UNAVAILABLE, "try again; `perpkit doctor` shows which part fails"
+        case VaultError():
+            return "vault", CREDENTIALS, ""
         case JournalError():
             return "journal", UNAVAILABLE, ""
         case TimeoutError():

@@ -139,8 +139,20 @@ class DatabaseOption:
         """As SQLAlchemy reads it; may hold a password."""
         from database.connect import sqlite_url
 
-        place = self.database or os.environ.get("PERPKIT_DATABASE") or str(state_folder(self.home) / DATABASE_FILE)
-        return place if "://" in place else sqlite_url(Path(place).expanduser())
+        return self._place if "://" in self._place else sqlite_url(Path(self._place).expanduser())
+
+    def exists(self) -> bool:
+        """False where a file would have to be made first; of a server it is not known."""
+        if "://" not in self._place:
+            return Path(self._place).expanduser().exists()
+        from database.connect import file_of, parse
+
+        file = file_of(parse(self._place))
+        return file is None or Path(file).exists()
+
+    @property
+    def _place(self) -> str:
+        return self.database or os.environ.get("PERPKIT_DATABASE") or str(state_folder(self.home) / DATABASE_FILE)
 
     def open(self, *, read_only: bool = False) -> "Database":
         """The database; a writer makes it, or brings it forward."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from database.journal import Journal
 from database.records import HoldingState, PairRecord, PairState
@@ -12,20 +12,33 @@ from exchange_clients.errors import VenueError
 from perpkit.cli.failure import OK, WRONG
 from perpkit.cli.options import Store, Target
 from perpkit.cli.output import emit_json, emit_table, iso, number, percent, usd
+from perpkit.cli.vault import account_keys
 from strategies.execution.ledger.owners import Market, Owner, markets, of_leg, owner_id
+
+if TYPE_CHECKING:
+    from perpkit.bot.accounts import AccountKeys
 
 OPEN = tuple(state for state in PairState if state is not PairState.CLOSED)
 VIRTUAL = "a virtual account, asked of nobody"
 HELD = tuple(state for state in HoldingState if state is not HoldingState.CLOSED)
 
 
-def positions(*, store: Store | None = None, target: Target | None = None, offline: bool = False, json: bool = False) -> int:
+def positions(
+    *,
+    store: Store | None = None,
+    target: Target | None = None,
+    database: str | None = None,
+    offline: bool = False,
+    json: bool = False,
+) -> int:
     """What the journal says is open, pairs and holdings, beside what the venues prove.
 
     Exit code 1 when a venue disagrees or could not be asked. No venue is asked about paper, shadow and demo, whose accounts are virtual.
 
     Parameters
     ----------
+    database:
+        Where accounts are, as a file or URL; default $PERPKIT_DATABASE, else perpkit.db in the state folder.
     offline:
         Show the journal only; ask no venue.
     json:
@@ -33,8 +46,8 @@ def positions(*, store: Store | None = None, target: Target | None = None, offli
     """
     from perpkit.cli.clients import worlds_of
 
-    where = target or Target()
-    journal = (store or Store()).read()
+    where, place = target or Target(), store or Store()
+    journal = place.read()
     try:
         owners: list[Owner] = [*journal.pairs(*OPEN), *journal.holdings(*HELD)]
         legs = legs_of(journal, owners)
@@ -47,7 +60,8 @@ def positions(*, store: Store | None = None, target: Target | None = None, offli
         for leg in legs:
             leg.note = f"{virtual}: {VIRTUAL}"
     if not offline:
-        asyncio.run(prove(legs, where, worlds))
+        with account_keys(place.home, database) as keys:
+            asyncio.run(prove(legs, where, worlds, keys))
     if json:
         emit_json({"legs": [leg.as_json() for leg in legs]})
     elif not legs:
@@ -167,17 +181,17 @@ def legs_of(journal: Journal, owners: Sequence[Owner]) -> list[LegReport]:
     return found
 
 
-async def prove(legs: Sequence[LegReport], target: Target, worlds: Mapping[str, str]) -> None:
-    """Ask each venue for each leg; what cannot be proved stays None, with the reason in the note."""
+async def prove(legs: Sequence[LegReport], target: Target, worlds: Mapping[str, str], keys: "AccountKeys") -> None:
+    """Ask each venue for each leg with its account's keys; what cannot be proved stays None, with the reason in the note."""
     from perpkit.cli.clients import opened
 
-    venues = {leg.market.venue for leg in legs}
-    target.check(venues)
+    places = {(leg.owner.account, leg.market.venue) for leg in legs}
+    target.check({venue for _, venue in places})
 
-    async def ask(venue: str) -> None:
-        mine = [leg for leg in legs if leg.market.venue == venue]
+    async def ask(account: str, venue: str) -> None:
+        mine = [leg for leg in legs if (leg.owner.account, leg.market.venue) == (account, venue)]
         try:
-            async with opened(venue, target, signed=True, world=worlds.get(venue)) as client:
+            async with opened(venue, target, signed=keys, account=account, world=worlds.get(venue)) as client:
                 for leg in mine:
                     snapshot = await client.get_position_snapshot(leg.instrument)
                     leg.proved = Decimal(0) if snapshot is None else snapshot.quantity
@@ -189,4 +203,4 @@ async def prove(legs: Sequence[LegReport], target: Target, worlds: Mapping[str, 
                 if leg.proved is None:
                     leg.note = f"not proved: {e}"
 
-    await asyncio.gather(*(ask(venue) for venue in sorted(venues)))
+    await asyncio.gather(*(ask(*place) for place in sorted(places)))

@@ -14,12 +14,14 @@ from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.errors import VenueError
 from exchange_clients.model import OrderInfo
 from exchange_clients.transport.runtime import Runtime
+from perpkit.bot.accounts import AccountKeys
 from perpkit.bot.closing import Busy, NotReal, alone, check_real, open_owners, taken_over
 from perpkit.cli.clients import opened, worlds_of
 from perpkit.cli.failure import OK, UNPROVED, WRONG, Failure
 from perpkit.cli.options import Store, Target, user
 from perpkit.cli.output import emit_json, emit_table, number
 from perpkit.cli.positions import VIRTUAL, virtual_environment
+from perpkit.cli.vault import account_keys
 from strategies.execution.desk import Desk
 from strategies.execution.ledger.owners import Owner, markets, of_leg, owner_id
 from strategies.execution.ownership import Ownership
@@ -28,7 +30,9 @@ APPLY_S = 60.0
 LOOK_S = 0.2
 
 
-def recover(*, apply: bool = False, store: Store | None = None, target: Target | None = None, json: bool = False) -> int:
+def recover(
+    *, apply: bool = False, store: Store | None = None, target: Target | None = None, database: str | None = None, json: bool = False
+) -> int:
     """After a crash: the proved state of every open pair and holding, and the actions that are allowed.
 
     Sends nothing unless --apply is given; then orders of ours are taken off, and pairs are brought to hedged or flat by reducing only.
@@ -39,6 +43,8 @@ def recover(*, apply: bool = False, store: Store | None = None, target: Target |
     ----------
     apply:
         Do it: cancel, reduce, and write the proved state to the journal. No other engine may run.
+    database:
+        Where accounts are, as a file or URL; default $PERPKIT_DATABASE, else perpkit.db in the state folder.
     json:
         Print JSON.
     """
@@ -47,8 +53,8 @@ def recover(*, apply: bool = False, store: Store | None = None, target: Target |
         journal = place.write()
         try:
             _only_real(journal)
-            with alone(place.folder(), f"perpkit recover by {user()}"):
-                asyncio.run(_apply(journal, where, place.folder()))
+            with account_keys(place.home, database) as keys, alone(place.folder(), f"perpkit recover by {user()}"):
+                asyncio.run(_apply(journal, where, place.folder(), keys))
         except Busy as e:
             raise Failure(str(e), hint="ask again when it is done, in a few seconds", kind="watchdog") from e
         finally:
@@ -65,7 +71,8 @@ def recover(*, apply: bool = False, store: Store | None = None, target: Target |
         for one in found:
             one.told_virtual(virtual)
     else:
-        asyncio.run(_prove(found, where, worlds))
+        with account_keys(place.home, database) as keys:
+            asyncio.run(_prove(found, where, worlds, keys))
     if json:
         pairs, holdings = ([one.as_json() for one in found if one.is_pair is pair] for pair in (True, False))
         emit_json({"pairs": pairs, "holdings": holdings})
@@ -253,19 +260,19 @@ def _load(journal: Journal, owner: Owner) -> OwnerReport:
     return OwnerReport(owner, legs)
 
 
-async def _prove(found: list[OwnerReport], target: Target, worlds: Mapping[str, str]) -> None:
+async def _prove(found: list[OwnerReport], target: Target, worlds: Mapping[str, str], keys: AccountKeys) -> None:
     """Ask every venue about its legs; one that fails leaves its legs unproved and holds up no other."""
     legs = [(one, leg) for one in found for leg in one.legs.values()]
     for one, leg in legs:
         place = (one.owner.account, leg.instrument)
         leg.others = [other for of, other in legs if other is not leg and (of.owner.account, other.instrument) == place]
-    venues = {leg.venue for _, leg in legs}
-    target.check(venues)
+    places = {(one.owner.account, leg.venue) for one, leg in legs}
+    target.check({venue for _, venue in places})
 
-    async def ask(venue: str) -> None:
-        mine = [(one, leg) for one, leg in legs if leg.venue == venue]
+    async def ask(account: str, venue: str) -> None:
+        mine = [(one, leg) for one, leg in legs if (one.owner.account, leg.venue) == (account, venue)]
         try:
-            async with opened(venue, target, signed=True, world=worlds.get(venue)) as client:
+            async with opened(venue, target, signed=keys, account=account, world=worlds.get(venue)) as client:
                 for one, leg in mine:
                     await _look(client, one.owner.created_at, leg)
         except VenueError as e:
@@ -273,7 +280,7 @@ async def _prove(found: list[OwnerReport], target: Target, worlds: Mapping[str, 
                 if leg.position is None:
                     leg.reason = str(e)
 
-    await asyncio.gather(*(ask(venue) for venue in sorted(venues)))
+    await asyncio.gather(*(ask(*place) for place in sorted(places)))
 
 
 async def _look(client: BaseExchangeClient, since_ns: int, leg: LegState) -> None:
@@ -301,22 +308,22 @@ def _rests(desk: Desk) -> bool:
     return desk.entry_block() is None and all(h.state is not HoldingState.CLOSING for h in desk.holdings.values())
 
 
-async def _apply(journal: Journal, target: Target, folder: Path) -> None:
+async def _apply(journal: Journal, target: Target, folder: Path, keys: AccountKeys) -> None:
     """Run the engines and desks until everything of the journal rests, then stop them."""
     owners = open_owners(journal)
     groups = {(owner.strategy, owner.account) for owner in owners}
-    venues = {market.venue for owner in owners for market in markets(owner)}
-    target.check(venues)
+    places = {(owner.account, market.venue) for owner in owners for market in markets(owner)}
+    target.check({venue for _, venue in places})
     worlds = worlds_of(journal, owners, target)
     ownership, runtime = Ownership(journal), Runtime.system()
     async with AsyncExitStack() as stack:
         stack.callback(runtime.offload.close)
-        clients: Mapping[str, BaseExchangeClient] = {
-            name: await stack.enter_async_context(opened(name, target, signed=True, state_directory=folder / "ids", world=worlds.get(name)))
-            for name in sorted(venues)
-        }
+        clients: dict[str, dict[str, BaseExchangeClient]] = {}
+        for account, venue in sorted(places):
+            client = opened(venue, target, signed=keys, account=account, state_directory=folder / "ids", world=worlds.get(venue))
+            clients.setdefault(account, {})[venue] = await stack.enter_async_context(client)
         for strategy, account in sorted(groups):
-            async with taken_over(journal, clients, runtime, ownership, strategy, account, folder) as (engine, desk):
+            async with taken_over(journal, clients[account], runtime, ownership, strategy, account, folder) as (engine, desk):
                 try:
                     async with asyncio.timeout(APPLY_S):
                         await asyncio.gather(*(runner.until_rest() for runner in engine.pairs.values()))

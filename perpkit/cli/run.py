@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from perpkit.cli.failure import OK, WRONG, Failure
 from perpkit.cli.options import Store, Target
+from perpkit.cli.vault import account_keys
 
 LOG_FILE = "run.log"
 LOGGERS = ("exchange_clients", "exchange_simulator", "strategies", "database", "funding_rate_service", "perpkit")
@@ -24,6 +25,7 @@ def run(
     endpoint: list[str] | None = None,
     seed: int = 7,
     store: Store | None = None,
+    database: str | None = None,
     json: bool = False,
 ) -> int:
     """Run bots until SIGINT or SIGTERM; then entry orders come off and every pair is left hedged, flat or in alert.
@@ -42,12 +44,14 @@ def run(
         Another address: VENUE=URL, or URL where one venue is used. May be repeated.
     seed:
         Of the demo's market.
+    database:
+        Where accounts are, as a file or URL; default $PERPKIT_DATABASE, else perpkit.db in the state folder.
     json:
         One JSON object per line: events, decisions, positions.
     """
     from perpkit.bot.config import BotConfig, InvalidConfig, load
     from perpkit.bot.connecting import NotAllowed
-    from perpkit.bot.environments import Environment, keys_of_environment, names_of_environment
+    from perpkit.bot.environments import Environment
     from perpkit.bot.notify import NotifyError, targets_of
     from perpkit.bot.runner import Run
 
@@ -64,28 +68,31 @@ def run(
         targets = targets_of([t for bot in bots for t in bot.notifications], os.environ)
         if environment is Environment.LIVE and not yes:
             _confirm(bots)
-        view = _view(json, f"perpkit run, {environment}")
-        plan = Run(
-            configs=bots,
-            environment=environment,
-            home=home,
-            state=place.folder(),
-            view=view,
-            resolve=keys_of_environment(os.environ),
-            names=names_of_environment(os.environ),
-            reload=read,
-            targets=targets,
-            endpoints=_endpoints(bots, endpoint or []),
-            journal_url=_journal(place),
-            seed=seed,
-        )
-        journal = place.journal or str(home / environment.journal_file)
-        view.say(f"starting {', '.join(bot.name for bot in bots)} in {environment}; log {home / LOG_FILE}")
-        try:
-            with _logging(home):
-                calm = asyncio.run(_go(plan))
-        finally:
-            view.close()
+        with account_keys(place.home, database) as keys:
+            view = _view(json, f"perpkit run, {environment}")
+            keys.tell = view.say
+            plan = Run(
+                configs=bots,
+                environment=environment,
+                home=home,
+                state=place.folder(),
+                view=view,
+                resolve=keys.keys,
+                names=keys.names,
+                settings_of=keys.settings,
+                reload=read,
+                targets=targets,
+                endpoints=_endpoints(bots, endpoint or []),
+                journal_url=_journal(place),
+                seed=seed,
+            )
+            journal = place.journal or str(home / environment.journal_file)
+            view.say(f"starting {', '.join(bot.name for bot in bots)} in {environment}; log {home / LOG_FILE}")
+            try:
+                with _logging(home):
+                    calm = asyncio.run(_go(plan))
+            finally:
+                view.close()
         if not json and "://" not in journal:
             print(f"perpkit report --journal {journal} tells what came of it, perpkit why --journal {journal} why")
         return OK if calm else WRONG

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,14 @@ import msgspec
 
 from exchange_clients.errors import VenueError
 from exchange_clients.model import InstrumentId
-from perpkit.cli.clients import opened
+from perpkit.cli.clients import MAIN, opened
 from perpkit.cli.failure import OK, UNPROVED, WRONG, Failure
 from perpkit.cli.options import Store, Target
 from perpkit.cli.output import emit_json, emit_table, number, percent, usd
+from perpkit.cli.vault import account_keys
 
 if TYPE_CHECKING:
+    from perpkit.bot.accounts import AccountKeys
     from strategies.risk.margin import Account, Stress
 
 EXAMPLE = (
@@ -51,8 +53,10 @@ def stress(
     min_distance: Decimal = Decimal("0.12"),
     positions: Path | None = None,
     venue: list[str] | None = None,
+    account_name: str = MAIN,
     store: Store | None = None,
     target: Target | None = None,
+    database: str | None = None,
     json: bool = False,
 ) -> int:
     """Equity, maintenance and liquidation of every account under price moves from -50 % to +100 %, and which leg breaks first.
@@ -70,15 +74,24 @@ def stress(
         JSON file with accounts and positions instead of asking venues.
     venue:
         Ask these instead of the venues of the journal's open pairs and holdings. May be repeated.
+    account_name:
+        Whose account is asked at the venues named.
+    database:
+        Where accounts are, as a file or URL; default $PERPKIT_DATABASE, else perpkit.db in the state folder.
     json:
         Print JSON.
     """
     from strategies.risk.margin import Missing
     from strategies.risk.margin import stress as table
 
-    where = target or Target()
+    where, place = target or Target(), store or Store()
     try:
-        accounts = _from_file(positions) if positions is not None else asyncio.run(_ask(_venues(venue, store, where), where))
+        if positions is not None:
+            accounts = _from_file(positions)
+        else:
+            asked = {(account_name, name): None for name in venue} if venue else _places(place, where)
+            with account_keys(place.home, database) as keys:
+                accounts = asyncio.run(_ask(asked, where, keys))
     except Missing as e:
         raise Failure(f"no forecast without every figure: {e}", code=UNPROVED, kind="unproved") from e
     if not any(one.held for one in accounts):
@@ -127,15 +140,13 @@ def _from_file(path: Path) -> "list[Account]":
         raise Failure(f"{path} is not what --positions wants: {e}", hint=f"for example {EXAMPLE}") from e
 
 
-def _venues(named: Sequence[str] | None, store: Store | None, target: Target) -> dict[str, str | None]:
-    """Venue -> its environment where the journal knows it."""
+def _places(store: Store, target: Target) -> Mapping[tuple[str, str], str | None]:
+    """(account, venue) of what is open -> its environment, as far as the journal knows it."""
     from perpkit.bot.closing import NotReal, check_real, open_owners
     from perpkit.cli.clients import worlds_of
     from strategies.execution.ledger.owners import markets
 
-    if named:
-        return dict.fromkeys(named)
-    journal = (store or Store()).read()
+    journal = store.read()
     try:
         owners = open_owners(journal)
         check_real(journal, owners)
@@ -144,17 +155,18 @@ def _venues(named: Sequence[str] | None, store: Store | None, target: Target) ->
         raise Failure(str(e), hint="no venue knows it: write its positions into a file and give it as --positions FILE") from None
     finally:
         journal.close()
-    return {market.venue: worlds.get(market.venue) for owner in owners for market in markets(owner)}
+    return {(owner.account, market.venue): worlds.get(market.venue) for owner in owners for market in markets(owner)}
 
 
-async def _ask(venues: Mapping[str, str | None], target: Target) -> "list[Account]":
-    """Every venue about its account. Raises Missing."""
+async def _ask(places: Mapping[tuple[str, str], str | None], target: Target, keys: "AccountKeys") -> "list[Account]":
+    """Every venue about these accounts; several on one venue are told apart by their names. Raises Missing."""
     from strategies.risk.margin import Account, account
 
-    target.check(venues)
+    target.check({venue for _, venue in places})
+    names = [venue for _, venue in places]
 
-    async def one(venue: str) -> Account:
-        async with opened(venue, target, signed=True, world=venues[venue]) as client:
+    async def one(name: str, venue: str) -> Account:
+        async with opened(venue, target, signed=keys, account=name, world=places[name, venue]) as client:
             state = await client.account_manager.fetch_account()
             held = await client.position_manager.open_positions()
             leverage, marks = {}, {}
@@ -164,9 +176,10 @@ async def _ask(venues: Mapping[str, str | None], target: Target) -> "list[Accoun
                     leverage[str(instrument.id)] = await client.account_manager.fetch_leverage(instrument)
                 if position.mark_price is None:
                     marks[str(instrument.id)] = await client.fetch_mark_price(instrument.id)
-            return account(venue, state, held, lambda p: client.instruments.get(p.instrument), leverage, marks.get)
+            label = venue if names.count(venue) == 1 else f"{venue} ({name})"
+            return account(label, state, held, lambda p: client.instruments.get(p.instrument), leverage, marks.get)
 
-    return list(await asyncio.gather(*(one(venue) for venue in sorted(venues))))
+    return list(await asyncio.gather(*(one(*place) for place in sorted(places, key=lambda place: place[::-1]))))
 
 
 def _as_json(found: "Stress") -> dict[str, Any]:

@@ -47,8 +47,8 @@ RETRY_S = 10.0
 OPEN_PAIRS = tuple(state for state in PairState if state is not PairState.CLOSED)
 OPEN_HOLDINGS = tuple(state for state in HoldingState if state is not HoldingState.CLOSED)
 
-OpenClients = Callable[[set[str]], AbstractAsyncContextManager[Mapping[str, "BaseExchangeClient"]]]
-"""Connected clients of the venues named, for as long as the watchdog acts."""
+OpenClients = Callable[[str, set[str]], AbstractAsyncContextManager[Mapping[str, "BaseExchangeClient"]]]
+"""(account of the bot, venues) -> connected clients of these, for as long as the watchdog acts."""
 
 
 class Withdrawn(Exception):
@@ -201,7 +201,7 @@ class Watchdog:
 
     async def _recover(self, heart: Heartbeat, beat: Beat, venues: set[str], still_silent: Callable[[], bool]) -> list[str]:
         """Bring the bot's pairs to hedged, flat or a proved wait; stop at once when it is back."""
-        async with self._clients(venues) as clients:
+        async with self._clients(beat.account, venues) as clients:
             require_same(heart, beat.accounts, clients)
             scratch = self._copy(beat.account, still_silent)
             engine = ExecutionEngine(

@@ -52,7 +52,7 @@ class Dog:
         self.told.append((event, facts))
 
     @asynccontextmanager
-    async def clients(self, venues: set[str]) -> AsyncIterator[Mapping[str, BaseExchangeClient]]:
+    async def clients(self, account: str, venues: set[str]) -> AsyncIterator[Mapping[str, BaseExchangeClient]]:
         made: dict[str, BaseExchangeClient] = {}
         try:
             for name in sorted(venues):
@@ -368,7 +368,7 @@ def test_a_watchdog_that_cannot_act_does_not_fence_the_living_in(tmp_path: Path)
         dog, taken, fence = Dog(s.stack, tmp_path), 0, Fence(tmp_path)
 
         @asynccontextmanager
-        async def keyless(venues: set[str]) -> AsyncIterator[Mapping[str, BaseExchangeClient]]:
+        async def keyless(account: str, venues: set[str]) -> AsyncIterator[Mapping[str, BaseExchangeClient]]:
             if venues:
                 raise MissingCredentials("no key", venue=LONG)
             yield {}

@@ -14,6 +14,7 @@ COMMANDS = {
     "funding": "Funding rates of all venues side by side, and where they differ most.",
     "record": "The public streams of a venue as they come off the wire, for replay and backtests.",
     "replay": "A recording through the venue's own decoder, books and sequence rules: what a client would have seen.",
+    "serve": "The funding-rate service: web page, HTTP API and stream over all venues.",
     "demo": "The main job end to end on simulated venues: no account, no key, no network.",
     "config": "The file of a bot: write one, or have one explained.",
     "run": "Run bots from their files: paper, shadow, demo or live.",

@@ -15,6 +15,7 @@ COMMANDS = {
     "record": "The public streams of a venue as they come off the wire, for replay and backtests.",
     "replay": "A recording through the venue's own decoder, books and sequence rules: what a client would have seen.",
     "serve": "The funding-rate service: web page, HTTP API and stream over all venues.",
+    "opportunities": "Pairs of venues that pay for holding them, net of what they cost: live, from a service, or as of a past moment.",
     "demo": "The main job end to end on simulated venues: no account, no key, no network.",
     "config": "The file of a bot: write one, or have one explained.",
     "run": "Run bots from their files: paper, shadow, demo or live.",

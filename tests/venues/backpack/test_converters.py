@@ -476,6 +476,13 @@ def test_an_event_without_a_trade_is_no_fill() -> None:
     assert (c.order_event(event, SOL).status, c.order_event(event, SOL).cancel_reason) == (OrderStatus.CANCELED, "ImmediateOrCancel")
 
 
+def test_a_trade_is_not_told_without_its_fee() -> None:
+    """A fee of 0 would stay in the ledger. What the venue closed itself is told at once all the same."""
+    assert c.fill_event(an_event(n=None), SOL) is None
+    assert c.order_event(an_event(n=None), SOL).filled_size == D("0.1")
+    assert c.fill_event(an_event(n=None, O="ADL_AUTOCLOSE"), SOL) is not None
+
+
 @pytest.mark.parametrize(
     ("origin", "kind"),
     [

@@ -469,8 +469,9 @@ def _order(
 
 
 def fill_event(data: m.OrderEvent, instrument: Instrument) -> Fill | None:
-    """The execution that an order event tells, None where it tells none."""
-    if data.kind != "orderFill" or data.fill_quantity is None:
+    """The execution that an order event tells, None where it tells none, or not what a trade cost: then the records do."""
+    kind = _ORIGINS.get(data.origin, FillKind.TRADE)
+    if data.kind != "orderFill" or data.fill_quantity is None or (data.fee is None and kind is FillKind.TRADE):
         return None
     return Fill(
         instrument=instrument.id,
@@ -484,7 +485,7 @@ def fill_event(data: m.OrderEvent, instrument: Instrument) -> Fill | None:
         fee_asset=data.fee_asset or instrument.settle,
         liquidity=Liquidity.UNKNOWN if data.is_maker is None else Liquidity.MAKER if data.is_maker else Liquidity.TAKER,
         ts_venue_ns=data.time_us * NS_PER_US,
-        kind=_ORIGINS.get(data.origin, FillKind.TRADE),
+        kind=kind,
     )
 
 

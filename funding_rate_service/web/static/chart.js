@@ -19,15 +19,16 @@ export class Chart {
   #at = null;
   #draw = null;
 
-  constructor({ label, horizontal = "time", told, axis, height = 260, zero = true, range = null }) {
-    Object.assign(this, { label, told, axis: axis ?? told, height, zero, range });
+  /** `readout(words, values)` takes the place of the legend; `values` by series, null while nothing is pointed at. */
+  constructor({ label, horizontal = "time", told, axis, height = 260, zero = true, readout = null }) {
+    Object.assign(this, { label, told, axis: axis ?? told, height, zero, readout });
     this.horizontal = HORIZONTAL[horizontal];
     this.timed = horizontal === "time";
     this.legend = h("div", { class: "legend" });
     this.svg = s("svg", { "aria-hidden": "true" });
     this.pad = h("div", { class: "pad", tabindex: "0", role: "slider", "aria-label": `${label}: move through the values with the arrow keys`, "aria-valuemin": 0 });
     this.box = h("div", { class: "chart" }, this.svg, this.pad);
-    this.element = h("div", null, this.legend, this.box);
+    this.element = h("div", null, readout ? null : this.legend, this.box);
     this.pad.addEventListener("pointermove", (event) => this.#point(event));
     this.pad.addEventListener("pointerdown", (event) => this.#point(event));
     this.pad.addEventListener("pointerleave", () => this.#show(null));
@@ -48,6 +49,7 @@ export class Chart {
     this.#at = null;
     this.pad.setAttribute("aria-valuemax", Math.max(0, this.#stops.length - 1));
     this.#keys();
+    this.legend.hidden = this.#stops.length === 0;
     this.#paint();
     this.#show(null);
   }
@@ -93,7 +95,7 @@ export class Chart {
       parts.push(s("text", { x: left - 8, y: at + 3.5, "text-anchor": "end" }, this.axis(tick, step)));
     }
     let free = -Infinity;
-    for (const mark of this.horizontal.marks(from, to, Math.max(2, Math.floor(width / 95)))) {
+    for (const mark of this.horizontal.marks(from, to, Math.max(2, Math.floor(width / 80)))) {
       const at = x(mark.x);
       if (at < free || at > right - 8) continue;
       parts.push(s("text", { x: at, y: this.height - 6, "text-anchor": at < left + 20 ? "start" : "middle" }, mark.words));
@@ -156,6 +158,7 @@ export class Chart {
     const when = this.horizontal.words(stop);
     text(this.when, when);
     if (this.timed) this.when.title = utc(stop);
+    this.readout?.(when, at === null ? null : values);
     this.pad.setAttribute("aria-valuenow", n);
     this.pad.setAttribute("aria-valuetext", `${when}: ${this.#data.series.map((line, k) => `${line.name} ${values[k] === null ? "no record" : this.told(values[k])}`).join(", ")}`);
     if (at === null) return;

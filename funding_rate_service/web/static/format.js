@@ -84,6 +84,9 @@ export function age(seconds) {
   return `${Math.round(found / 86400)} d`;
 }
 
+/** The same where there is little room. */
+export const shortAge = (seconds) => age(seconds).replace(/ (s|m|h|d)\w*$/, "$1");
+
 export function countdown(seconds) {
   if (seconds === null || !Number.isFinite(seconds)) return NONE;
   if (seconds <= 0) return "now";
@@ -101,6 +104,21 @@ export const minute = (ms) => new Date(ms).toLocaleTimeString("en-GB", TIME);
 export const day = (ms) => new Date(ms).toLocaleDateString("en-GB", DAY);
 export const moment = (ms) => `${day(ms)} ${minute(ms)}`;
 export const utc = (ms) => `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+
+/** Dollars in full. */
+export function dollars(value, signed = false) {
+  const found = number(value);
+  if (found === null) return NONE;
+  const digits = Math.abs(found) >= 1000 && found % 1 === 0 ? 0 : 2;
+  const body = `$${fixed(Math.abs(found), digits)}`;
+  return found < 0 ? MINUS + body : signed && found > 0 ? `+${body}` : body;
+}
+
+/** A quantity as it was given, with a true minus. */
+export const quantity = (value) => (value === null || value === undefined ? NONE : String(value).replace(/^-/, MINUS));
+
+/** Names from venues may be long. */
+export const clip = (name, most = 24) => (name.length > most ? `${name.slice(0, most - 1)}\u2026` : name);
 
 export function bytes(value) {
   const found = number(value);

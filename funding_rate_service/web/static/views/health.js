@@ -34,7 +34,7 @@ export function create(context) {
       { class: "columns" },
       h("section", { class: "w12", "aria-label": "Venues" }, h("div", { class: "head" }, h("h2", null, "Venues")), scroll("Venues", [["Venue", true], ["State", true], ["Last answer"], ["Took"], ["Markets"], ["Failures in a row"], ["Next"], ["What went wrong last", true]], venues)),
       h("section", { class: "w8", "aria-label": "Tasks" }, h("div", { class: "head" }, h("h2", null, "Tasks")), scroll("Tasks", [["Task", true], ["State", true], ["Last run"], ["Took"], ["Runs"], ["Failures"], ["Next"], ["Last error", true]], tasks)),
-      h("div", { class: "w4" }, h("section", { class: "card", "aria-label": "Database" }, h("header", null, h("h2", null, "Database")), base), h("section", { class: "card", "aria-label": "This page" }, h("header", null, h("h2", null, "This page")), stream)),
+      h("div", { class: "w4 stack" }, h("section", { class: "card", "aria-label": "Database" }, h("header", null, h("h2", null, "Database")), base), h("section", { class: "card", "aria-label": "This page" }, h("header", null, h("h2", null, "This page")), stream)),
     ),
   );
 
@@ -73,7 +73,7 @@ export function create(context) {
           h("td", null, count(venue.markets)),
           h("td", { class: venue.consecutive_failures ? "warn" : null }, count(venue.consecutive_failures)),
           h("td", null, ahead(venue.next_collection_at)),
-          h("td", { class: "errors" }, venue.last_error ?? ""),
+          h("td", { class: venue.state === "ok" ? "words past" : "words errors" }, venue.last_error ?? ""),
         ),
       ),
     );
@@ -87,7 +87,7 @@ export function create(context) {
           h("td", { class: "l" }, h("i", { class: `dot ${task.consecutive_failures ? "down" : "ok"}`, "aria-hidden": "true" }), task.state),
           h("td", null, ago(task.last_run_at)), h("td", null, task.last_duration_ms === null ? NONE : `${count(task.last_duration_ms)} ms`),
           h("td", null, count(task.runs)), h("td", { class: task.failures ? "warn" : null }, count(task.failures)),
-          h("td", null, ahead(task.next_run_at)), h("td", { class: "errors" }, task.last_error ?? ""),
+          h("td", null, ahead(task.next_run_at)), h("td", { class: "words errors" }, task.last_error ?? ""),
         ),
       ),
     );

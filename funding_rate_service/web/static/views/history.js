@@ -11,6 +11,7 @@ const PERIODS = { "24h": "24 h", "3d": "3 d", "7d": "7 d", "30d": "30 d", "90d":
 const HOUR = 3600000;
 const SLACK = 120000;
 const ROWS = 400;
+const FIRST = 4;
 const AGAIN_MS = 60000;
 
 export function create(context) {
@@ -19,7 +20,7 @@ export function create(context) {
   const state = {
     period: Object.hasOwn(PERIODS, asked.period) ? asked.period : "7d",
     unit: Object.hasOwn(UNITS, asked.unit) ? asked.unit : "hourly",
-    venues: asked.dex ? asked.dex.split(",") : null, // null: all that list the symbol
+    venues: asked.dex ? asked.dex.split(",") : null, // null: not chosen yet
     predicted: asked.predicted !== "no",
   };
   const latest = new Map(); // instrument -> loaded history
@@ -28,8 +29,10 @@ export function create(context) {
   const lead = h("p");
   const names = h("datalist", { id: "symbols" });
   const pick = h("input", { class: "input", type: "search", list: "symbols", value: symbol, autocomplete: "off", placeholder: "BTC", "aria-label": "Symbol" });
-  const chips = h("div", { class: "chips", role: "group", "aria-label": "Venues in the chart" });
-  const chart = new Chart({ label: `Funding of ${symbol || "a symbol"}`, told: (value) => `${told(value)} %`, axis: percentAxis, height: 380 });
+  const side = h("tbody");
+  const when = h("p", { class: "when" });
+  const atHead = h("th", { scope: "col" }, h("span"));
+  const chart = new Chart({ label: `Funding of ${symbol || "a symbol"}`, told: (value) => `${told(value)} %`, axis: percentAxis, height: innerWidth < 760 ? 320 : Math.max(300, Math.min(620, innerHeight - 290)), readout });
   const table = h("tbody");
   const caption = h("caption", { class: "sr" });
   const unitHead = h("th", { scope: "col" }, h("span"));
@@ -47,10 +50,15 @@ export function create(context) {
     h("summary", null, "The same as a table"),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Settlements and predictions" }, h("table", { class: "data" }, caption, h("thead", null, h("tr", null, ...["Time", "Venue"].map((name) => h("th", { scope: "col", class: "l" }, h("span", null, name))), ...["Kind", "Interval", "Rate per interval, %"].map((name) => h("th", { scope: "col" }, h("span", null, name))), unitHead)), table)),
   );
-  const stage = h("div", { class: "card fades" }, chart.element);
-  const facts = h("div", { class: "tiles" });
+  const panel = h(
+    "section",
+    { class: "card side", "aria-label": "Venues in the chart" },
+    when,
+    h("div", { class: "scroll" }, h("table", { class: "data" }, h("thead", null, h("tr", null, h("th", { scope: "col", class: "l" }, h("span", null, "Venue")), atHead, ...["Mean", "Every"].map((name) => h("th", { scope: "col" }, h("span", null, name))))), side)),
+  );
+  const stage = h("div", { class: "past fades" }, h("div", { class: "card" }, chart.element), panel);
   const message = h("div");
-  const element = h("section", { "aria-labelledby": "title" }, h("div", { class: "head" }, title, lead), tools, chips, message, facts, stage, details);
+  const element = h("section", { "aria-labelledby": "title" }, h("div", { class: "head" }, title, lead), tools, message, stage, details);
   details.addEventListener("toggle", () => details.open && fillTable());
 
   function told(value) {
@@ -66,7 +74,7 @@ export function create(context) {
 
   function saved() {
     remember("history", symbol ? [symbol] : [], {
-      dex: state.venues?.join(","), period: state.period === "7d" ? null : state.period, unit: state.unit === "hourly" ? null : state.unit, predicted: state.predicted ? null : "no",
+      dex: state.venues?.length ? state.venues.join(",") : null, period: state.period === "7d" ? null : state.period, unit: state.unit === "hourly" ? null : state.unit, predicted: state.predicted ? null : "no",
     });
   }
 
@@ -78,8 +86,15 @@ export function create(context) {
     if (known && known !== symbol) location.hash = link("history", [known], { period: state.period === "7d" ? null : state.period, unit: state.unit === "hourly" ? null : state.unit });
   }
 
-  const markets = () => [...store.rates.values()].filter((rate) => rate.symbol === symbol).sort((a, b) => (a.instrument < b.instrument ? -1 : 1));
-  const drawn = () => markets().filter((rate) => !state.venues || state.venues.includes(rate.dex));
+  const markets = () => [...store.rates.values()].filter((rate) => rate.symbol === symbol).sort((a, b) => (a.dex === b.dex ? (a.instrument < b.instrument ? -1 : 1) : a.dex < b.dex ? -1 : 1));
+  const drawn = () => markets().filter((rate) => chosen().includes(rate.dex));
+
+  /** The venues in the chart: those asked for, else the few with the most open interest. */
+  function chosen() {
+    if (state.venues) return state.venues;
+    const largest = markets().toSorted((a, b) => (number(b.open_interest_usd) ?? -1) - (number(a.open_interest_usd) ?? -1));
+    return (state.venues = [...new Set(largest.map((rate) => rate.dex))].slice(0, FIRST));
+  }
   const tone = (instrument) => markets().findIndex((rate) => rate.instrument === instrument) % 11;
 
   function nameOf(rate) {
@@ -87,32 +102,44 @@ export function create(context) {
     return same.length > 1 ? `${rate.dex} ${rate.instrument.replace(/\.[^.]*$/, "")}` : rate.dex;
   }
 
-  function drawChips() {
-    const dexes = [...new Set(markets().map((rate) => rate.dex))];
+  const drawnRows = new Map(); // instrument -> {row, at, mean}
+
+  function drawSide() {
+    drawnRows.clear();
     replace(
-      chips,
-      dexes.map((dex) => {
-        const on = !state.venues || state.venues.includes(dex);
-        const first = markets().find((rate) => rate.dex === dex);
-        return h("button", { type: "button", class: "chip", "aria-pressed": on ? "true" : "false", dataset: { dex }, onclick: () => toggle(dex, dexes) }, h("i", { class: `key s${tone(first.instrument)}` }), dex);
+      side,
+      markets().map((rate) => {
+        const on = chosen().includes(rate.dex);
+        const box = h("input", { type: "checkbox", checked: on, dataset: { dex: rate.dex }, onchange: () => toggle(rate.dex) });
+        const [at, mean] = [h("td"), h("td")];
+        const row = h("tr", { class: on ? null : "off" }, h("th", { scope: "row" }, h("label", { class: "check" }, box, h("i", { class: `key s${tone(rate.instrument)}` }), nameOf(rate))), at, mean, h("td", { class: "sub" }, hours(rate.interval_hours)));
+        drawnRows.set(rate.instrument, { row, at, mean });
+        return row;
       }),
     );
-    chips.hidden = dexes.length === 0;
+    panel.hidden = drawnRows.size === 0;
   }
 
-  function toggle(dex, all) {
-    const now = new Set(state.venues ?? all);
+  function toggle(dex) {
+    const now = new Set(chosen());
     if (now.has(dex)) now.delete(dex);
     else now.add(dex);
-    if (now.size === 0) return;
-    set({ venues: now.size === all.length ? null : all.filter((name) => now.has(name)) });
-    drawChips();
-    chips.querySelector(`[data-dex="${CSS.escape(dex)}"]`)?.focus();
+    set({ venues: markets().map((rate) => rate.dex).filter((name, n, all) => now.has(name) && all.indexOf(name) === n) });
+    drawSide();
+    tellFacts();
+    side.querySelector(`[data-dex="${CSS.escape(dex)}"]`)?.focus();
+  }
+
+  /** Beside the chart: the values where somebody points, else the rates of now. */
+  let pointed = null;
+  function readout(words, values) {
+    pointed = values && { words, values };
+    tellFacts();
   }
 
   async function load() {
     const wanted = drawn();
-    if (!wanted.length) return;
+    if (!wanted.length) return draw();
     if (!latest.size) replace(message, h("p", { class: "sub" }, "Loading records…"));
     try {
       const period = state.period;
@@ -151,6 +178,8 @@ export function create(context) {
     });
   }
 
+  let current = [];
+
   function draw() {
     const series = [];
     let records = 0;
@@ -163,11 +192,12 @@ export function create(context) {
       records += settled.length;
       cut ||= found.settled.truncated || Boolean(found.predicted?.truncated);
       range = [Date.parse(found.settled.start), Date.parse(found.settled.end)];
-      if (settled.length) series.push({ name: nameOf(rate), tone: tone(rate.instrument), steps: settled });
+      if (settled.length) series.push({ name: nameOf(rate), instrument: rate.instrument, tone: tone(rate.instrument), steps: settled });
       const predicted = state.predicted && found.predicted ? predictions(found.predicted) : [];
-      if (predicted.length) series.push({ name: `${nameOf(rate)} predicted`, tone: tone(rate.instrument), steps: predicted, dashed: true });
+      if (predicted.length) series.push({ name: `${nameOf(rate)} predicted`, instrument: rate.instrument, tone: tone(rate.instrument), steps: predicted, dashed: true });
     }
     if (range) for (const line of series) for (const step of line.steps) step.from = Math.max(step.from, range[0]);
+    current = series;
     chart.set({ series, range, empty: latest.size ? "No records in this period" : "" });
     stage.hidden = !symbol;
     const parts = range ? [UNITS[state.unit].long, plural(records, "settlement")] : [];
@@ -178,22 +208,24 @@ export function create(context) {
   }
 
   function tellFacts() {
-    const tiles = drawn().map((rate) => {
+    const scale = UNITS[state.unit].hours;
+    replace(when, h("span", null, pointed ? "At the pointer" : "Now, and mean of the settled rates"), h("b", null, pointed ? pointed.words : ""));
+    text(atHead.firstChild, pointed ? "Then" : "Now");
+    for (const rate of markets()) {
+      const row = drawnRows.get(rate.instrument);
+      if (!row) continue;
       const found = latest.get(rate.instrument);
-      const values = found && found.period === state.period ? found.settled.points.map((point) => [number(point.hourly), number(point.interval_hours)]) : [];
+      const shown = chosen().includes(rate.dex) && found?.period === state.period;
+      const values = shown ? found.settled.points.map((point) => [number(point.hourly), number(point.interval_hours)]) : [];
       const covered = values.reduce((sum, [, length]) => sum + length, 0);
       const mean = covered ? values.reduce((sum, [hourly, length]) => sum + hourly * length, 0) / covered : null;
-      const scale = UNITS[state.unit].hours;
-      return h(
-        "div",
-        { class: "tile" },
-        h("span", null, h("i", { class: `key s${tone(rate.instrument)}` }), " ", nameOf(rate)),
-        h("b", null, mean === null ? "\u2013" : `${told(mean * scale)} %`, h("small", null, " mean")),
-        h("em", null, `now ${told(number(rate[state.unit]))} % ${rate.kind}${store.stale(rate) ? ", stale" : ""} · every ${hours(rate.interval_hours)}`),
-      );
-    });
-    replace(facts, tiles);
-    facts.hidden = tiles.length === 0;
+      text(row.mean, mean === null ? "\u2013" : told(mean * scale));
+      if (pointed) {
+        const lines = current.map((line, n) => [line, pointed.values[n]]).filter(([line]) => line.instrument === rate.instrument);
+        const value = lines.find(([line, y]) => !line.dashed && y !== null) ?? lines.find(([, y]) => y !== null);
+        text(row.at, value ? `${told(value[1])}${value[0].dashed ? " pred." : ""}` : "\u2013");
+      } else text(row.at, `${told(number(rate[state.unit]))}${store.stale(rate) ? " stale" : ""}`);
+    }
   }
 
   function fillTable() {
@@ -228,7 +260,7 @@ export function create(context) {
     const now = markets().map((rate) => rate.instrument).join();
     if (now !== listed) {
       listed = now;
-      drawChips();
+      drawSide();
       load();
     }
     if (!symbol) replace(message, notice("", "Choose a symbol", "Type one above, or follow a cell of the rates."));
@@ -243,9 +275,8 @@ export function create(context) {
     chart.watch.disconnect();
   });
   store.on("rates", arrive, context.signal);
-  drawChips();
+  drawSide();
   stage.hidden = !symbol;
-  facts.hidden = true;
   queueMicrotask(arrive);
   return { title: symbol ? `${symbol} history` : "Funding history", element };
 }

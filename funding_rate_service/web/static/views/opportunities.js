@@ -30,7 +30,7 @@ function costs(found) {
   const words = `Fees ${bare(fees, 3)} %, ${found.slippage_known ? `slippage ${bare(slip, 3)} %` : "slippage unknown and not counted"}`;
   return [
     h("span", { title: words }, found.slippage_known ? "" : h("span", { class: "warn", "aria-hidden": "true" }, "≥ "), bare(found.total, 3), h("span", { class: "sr" }, `. ${words}`)),
-    s("svg", { class: "costbar", viewBox: "0 0 46 8", "aria-hidden": "true" }, s("rect", { class: "fees", x: 0, y: 0, width: (fees / all) * 46, height: 8 }), s("rect", { class: "slip", x: (fees / all) * 46, y: 0, width: (slip / all) * 46, height: 8 })),
+    s("svg", { class: "costbar", viewBox: "0 0 46 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { class: "fees", x: 0, y: 0, width: (fees / all) * 46, height: 8 }), s("rect", { class: "slip", x: (fees / all) * 46, y: 0, width: (slip / all) * 46, height: 8 })),
   ];
 }
 
@@ -48,6 +48,10 @@ const COLUMNS = [
   { key: "oi", label: "Open int.", sort: "oi", hint: "Of the leg that has less, one-sided, USD", cell: (o) => usd(least(o.long.open_interest_usd, o.short.open_interest_usd)), quiet: true },
   { key: "persistence", label: "Last 48 h", left: true, hint: "Hourly difference that was settled, with its mean", cell: persistence, same: (o) => JSON.stringify(o.persistence), quiet: true },
 ];
+
+/** On a phone the figures that decide come first; the venues stand under the symbol. */
+const NARROW = ["net", "hourly", "break_even", "costs", "long", "short"];
+const shownColumns = () => (innerWidth > 760 ? COLUMNS : [...COLUMNS].sort((a, b) => (NARROW.indexOf(a.key) + 99) % 99 - (NARROW.indexOf(b.key) + 99) % 99));
 
 function persistence(o) {
   const found = o.persistence;
@@ -74,17 +78,18 @@ export function create(context) {
   let failed = null;
   let fetched = -Infinity;
   let timer = 0;
+  const columns = shownColumns();
   const drawn = new Map(); // pair -> {line, cells, same}
 
   const lead = h("p");
-  const held = h("p", { class: "held push", "aria-live": "off" });
+  const held = h("p", { class: "held" });
   const head = h("thead");
   const body = h("tbody", { class: "fades" });
   const table = h("table", { class: "data opps", "aria-label": "Opportunities" }, head, body);
   const scroller = h("div", { class: "scroll", role: "region", "aria-label": "Opportunities, table", tabindex: "0" }, table);
   const message = h("div");
   const controls = new Map();
-  const primary = h("div", { class: "filters" });
+  const primary = h("div", { class: "filters closed" });
   const extra = h("div", { class: "filters more", id: "more", hidden: true });
   const more = h("button", { type: "button", class: "button", "aria-expanded": "false", "aria-controls": "more", onclick: () => toggleMore() }, "More filters");
   const clear = h("button", { type: "button", class: "button", onclick: () => (location.hash = link("opportunities")) }, "Clear");
@@ -93,7 +98,7 @@ export function create(context) {
     "section",
     { "aria-labelledby": "title" },
     h("div", { class: "head" }, h("h1", { id: "title" }, "Opportunities"), lead),
-    h("form", { "aria-label": "Filters", onsubmit: (event) => event.preventDefault() }, primary, h("div", { class: "toolbar" }, more, clear, file, held), extra),
+    h("form", { "aria-label": "Filters", onsubmit: (event) => event.preventDefault() }, h("div", { class: "filterbar" }, primary, h("div", { class: "toolbar" }, more, clear, file), held), extra),
     message,
     scroller,
   );
@@ -172,6 +177,7 @@ export function create(context) {
   function toggleMore() {
     extra.hidden = !extra.hidden;
     more.setAttribute("aria-expanded", String(!extra.hidden));
+    primary.classList.toggle("closed", extra.hidden);
     text(more, extra.hidden ? "More filters" : "Fewer filters");
   }
 
@@ -193,7 +199,7 @@ export function create(context) {
   }
 
   function drawHead() {
-    const cells = COLUMNS.map((column) => (column.sort ? heading(column.sort, column.label, sorting, sort, column) : plain(column.label, column)));
+    const cells = columns.map((column) => (column.sort ? heading(column.sort, column.label, sorting, sort, column) : plain(column.label, column)));
     replace(head, h("tr", null, heading("symbol", "Symbol", sorting, sort, { left: true }), cells));
   }
 
@@ -270,13 +276,13 @@ export function create(context) {
     let row = drawn.get(o.pair);
     if (!row) {
       const anchor = h("a", { href: link("pair", [o.long.instrument, o.short.instrument], { horizon: typed.horizon_hours }) }, o.symbol);
-      const cells = COLUMNS.map((column) => h("td", { class: `${column.left ? "l" : ""} ${column.key}`.trim(), dataset: { column: column.key } }));
-      row = { line: h("tr", { dataset: { pair: o.pair } }, h("th", { scope: "row" }, anchor), cells), anchor, cells, same: [] };
+      const cells = columns.map((column) => h("td", { class: `${column.left ? "l" : ""} ${column.key}`.trim(), dataset: { column: column.key } }));
+      row = { line: h("tr", { dataset: { pair: o.pair } }, h("th", { scope: "row" }, anchor, h("small", { class: "via", "aria-hidden": "true" }, `${o.long.dex} / ${o.short.dex}`)), cells), anchor, cells, same: [] };
       drawn.set(o.pair, row);
     }
     row.anchor.href = link("pair", [o.long.instrument, o.short.instrument], { horizon: typed.horizon_hours });
     row.line.classList.toggle("stale", store.stale(fresh(o.long)) || store.stale(fresh(o.short)));
-    COLUMNS.forEach((column, n) => {
+    columns.forEach((column, n) => {
       const content = column.cell(o);
       const same = column.same ? column.same(o) : content;
       if (row.same[n] === same) return;

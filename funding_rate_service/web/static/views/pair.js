@@ -3,7 +3,7 @@
 import { Latest, aborted } from "../api.js";
 import { Chart, percentAxis } from "../chart.js";
 import { debounce, field, h, notice, replace, s, text } from "../dom.js";
-import { NONE, UNITS, age, countdown, hours, minute, number, percent, price, rate as shownRate, usd, utc } from "../format.js";
+import { NONE, UNITS, age, countdown, dollars, hours, minute, number, percent, price, rate as shownRate, usd, utc } from "../format.js";
 import { link, remember } from "../router.js";
 import { store } from "../store.js";
 import { HORIZONS } from "./filters.js";
@@ -99,7 +99,7 @@ export function create(context) {
   }
 
   const at = (curve, wanted) => curve?.find((point) => number(point.hours) === wanted) ?? null;
-  const dollars = (share) => (share === null ? NONE : usd(share * Number(state.size), true));
+  const gain = (share) => (share === null ? NONE : dollars(share * number(found.size_usd), true));
 
   function draw() {
     tiles.hidden = body.hidden = !found;
@@ -112,8 +112,8 @@ export function create(context) {
     replace(
       tiles,
       tile("Edge per hour", `${percent(hourly, 4)} %`, `${percent(hourly * UNITS.annual.hours, 1)} % a year before costs`),
-      tile(`Net after ${hours(held)}`, straight ? `${percent(straight.net, 3)} %` : NONE, straight ? `${dollars(number(straight.net))} on ${usd(found.size_usd)} per leg` : "not in the curve", tone(straight?.net ?? null)),
-      tile("With mean reversion", faded ? `${percent(faded.net, 3)} %` : NONE, faded ? dollars(number(faded.net)) : "too little history", tone(faded?.net ?? null)),
+      tile(`Net after ${hours(held)}`, straight ? `${percent(straight.net, 3)} %` : NONE, straight ? `${gain(number(straight.net))} on ${dollars(found.size_usd)} per leg` : "not in the curve", tone(straight?.net ?? null)),
+      tile("With mean reversion", faded ? `${percent(faded.net, 3)} %` : NONE, faded ? gain(number(faded.net)) : "too little history", tone(faded?.net ?? null)),
       tile("Break-even", found.break_even_hours === null ? "never" : hours(found.break_even_hours), "at the rates of now"),
       tile("Price difference", found.price_divergence === null ? NONE : `${bare(found.price_divergence, 3)} %`, "between the mark prices"),
       tile("Open interest", found.oi_ratio === null ? NONE : `${Number(found.oi_ratio).toFixed(2)} ×`, "long leg over short leg"),
@@ -162,10 +162,10 @@ export function create(context) {
               h("th", { scope: "row" }, name),
               h("td", { class: "bar" }, unknown(key) ? "" : s("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", class: key.endsWith("fees") ? "s8" : "s1", "aria-hidden": "true" }, s("rect", { x: 0, y: 0, height: 8, width: (number(parts[key]) / total) * 100, fill: "currentColor" }))),
               h("td", null, unknown(key) ? "unknown" : `${bare(parts[key], 3)} %`),
-              h("td", { class: "soft" }, unknown(key) ? NONE : usd(number(parts[key]) * Number(state.size))),
+              h("td", { class: "soft" }, unknown(key) ? NONE : dollars(number(parts[key]) * number(found.size_usd))),
             ),
           ),
-          h("tr", null, h("th", { scope: "row" }, "Total"), h("td"), h("td", null, `${parts.slippage_known ? "" : "≥ "}${bare(parts.total, 3)} %`), h("td", null, usd(number(parts.total) * Number(state.size)))),
+          h("tr", null, h("th", { scope: "row" }, "Total"), h("td"), h("td", null, `${parts.slippage_known ? "" : "≥ "}${bare(parts.total, 3)} %`), h("td", null, dollars(number(parts.total) * number(found.size_usd)))),
         ),
       ),
     );
@@ -177,7 +177,7 @@ export function create(context) {
     text(capacityNote, found.capacity === null ? "" : `Net after ${hours(found.horizon_hours)} by size per leg, from the order books`);
     const over = points.length - known.length;
     const size_ = number(found.size_usd);
-    const marks = known.length && size_ >= known[0][0] && size_ <= known.at(-1)[0] ? [{ x: size_, words: usd(size_) }] : [];
+    const marks = known.length && size_ >= known[0][0] && size_ <= known.at(-1)[0] ? [{ x: size_, words: dollars(size_) }] : [];
     if (over && known.length) marks.push({ x: known.at(-1)[0], words: "books end" });
     capacity.set({ series: [{ name: "Net", tone: 2, points: known, area: true }], marks, empty: found.capacity === null ? "The order books of the legs are not known" : "The books hold less than the smallest size" });
   }

@@ -2,7 +2,7 @@
 
 import { Latest, aborted } from "../api.js";
 import { h, notice, replace, s } from "../dom.js";
-import { NONE, cents, moment, number, plural, price, usd, utc } from "../format.js";
+import { NONE, cents, moment, number, plural, price, quantity, usd, utc } from "../format.js";
 import { link } from "../router.js";
 import { plain } from "../table.js";
 
@@ -41,8 +41,7 @@ export function create(context) {
     }
     if (!answer.positions.length) return replace(body, notice("", "No pairs yet", "A pair that a bot opens appears here, with its result split into price, funding, fees and slippage."));
     const open = answer.positions.filter((p) => !p.closed_at);
-    const closed = answer.positions.filter((p) => p.closed_at);
-    replace(body, totals(answer.positions, open), table("Open", open), closed.length ? table("Closed", closed) : null);
+    replace(body, totals(answer.positions, open), table([...open, ...answer.positions.filter((p) => p.closed_at)]));
   }
 
   function totals(positions, open) {
@@ -60,15 +59,9 @@ export function create(context) {
     );
   }
 
-  function table(name, positions) {
-    if (!positions.length) return h("p", { class: "sub" }, `No ${name.toLowerCase()} pair.`);
-    const heads = [["Pair", true], ["State", true], ["Long", true], ["Short", true], ["Size, USD"], ["Opened"], ...PARTS.map(([, label]) => [label]), ["Result, USD"], [""]];
-    return h(
-      "section",
-      { "aria-label": `${name} pairs` },
-      h("div", { class: "head" }, h("h2", null, name), h("p", null, plural(positions.length, "pair"))),
-      h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${name} pairs, table` }, h("table", { class: "data" }, h("thead", null, h("tr", null, heads.map(([label, left]) => plain(label, { left })))), h("tbody", null, positions.map(row)))),
-    );
+  function table(positions) {
+    const heads = [["Pair", true], ["State", true], ["Long", true], ["Short", true], ["Size, USD"], ["Opened"], ["Closed"], ...PARTS.map(([, label]) => [label]), ["Result, USD"], [""]];
+    return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Pairs, table" }, h("table", { class: "data", "aria-label": "Pairs" }, h("thead", null, h("tr", null, heads.map(([label, left]) => plain(label, { left })))), h("tbody", null, positions.map(row))));
   }
 
   function row(p) {
@@ -77,8 +70,8 @@ export function create(context) {
       { dataset: { pair: p.pair_id } },
       h("th", { scope: "row" }, h("a", { href: link("positions", [p.pair_id]) }, p.symbol)),
       h("td", { class: "l" }, h("span", { class: "tag" }, p.state)),
-      h("td", { class: "l long" }, p.long?.dex ?? NONE), h("td", { class: "l short" }, p.short?.dex ?? NONE),
-      h("td", null, usd(p.long?.notional_usd)), h("td", null, time(p.opened_at)),
+      h("td", { class: "l" }, p.long?.dex ?? NONE), h("td", { class: "l" }, p.short?.dex ?? NONE),
+      h("td", null, usd((p.long ?? p.short)?.notional_usd)), h("td", null, time(p.opened_at)), h("td", null, p.closed_at ? time(p.closed_at) : ""),
       PARTS.map(([key]) => h("td", { class: key === "unexplained" && number(p.pnl?.[key]) ? "warn" : null }, cents(p.pnl?.[key]))),
       h("td", { class: tone(p.pnl?.total) }, h("b", null, cents(p.pnl?.total))),
       h("td", null, bar(p.pnl)),
@@ -96,7 +89,7 @@ export function create(context) {
       const width = (Math.abs(value) / most) * 58;
       const x = sign > 0 ? ends[1] : ends[-1] - width;
       ends[sign] += sign * width;
-      return s("rect", { x, y: 1, width, height: 8, fill: "currentColor", class: `s${[0, 2, 4, 1, 3, 6][n]}` });
+      return s("rect", { x, y: 1, width: Math.max(0, width - 1), height: 8, fill: "currentColor", class: sign > 0 ? "up" : "down", opacity: 1 - n * 0.13 });
     });
     return s("svg", { class: "pnlbar", viewBox: "0 0 120 10", "aria-hidden": "true" }, rects, s("line", { x1: 60, x2: 60, y1: 0, y2: 10, stroke: "currentColor" }));
   }
@@ -106,7 +99,7 @@ export function create(context) {
     context.retitle(`${p.symbol} position`);
     const cells = [...PARTS, ["total", "Result"]].map(([key, name]) => h("div", { class: "tile" }, h("span", null, name), h("b", { class: tone(p.pnl?.[key]) || null }, cents(p.pnl?.[key])), h("em", null, number(p.pnl?.[key]) === null ? "not known yet" : "USD")));
     const fact = (name, tell) => [h("dt", { class: "n" }, name), [p.long, p.short].map((side) => h("dd", null, side ? tell(side) : NONE))];
-    const legs = h("dl", { class: "legs" }, h("dt", { class: "n" }, ""), h("dd", { class: "h long" }, "Long"), h("dd", { class: "h short" }, "Short"), fact("Market", (side) => side.instrument), fact("Quantity", (side) => side.quantity ?? NONE), fact("Entry price", (side) => price(side.entry_price)), fact("Mark", (side) => price(side.mark)), fact("Notional", (side) => usd(side.notional_usd)));
+    const legs = h("dl", { class: "legs" }, h("dt", { class: "n" }, ""), h("dd", { class: "h long" }, "Long"), h("dd", { class: "h short" }, "Short"), fact("Market", (side) => side.instrument), fact("Quantity", (side) => quantity(side.quantity)), fact("Entry price", (side) => price(side.entry_price)), fact("Mark", (side) => price(side.mark)), fact("Notional", (side) => usd(side.notional_usd)));
     const list = (name, rows, heads, cellsOf) => h("section", { class: "card w12", "aria-label": name }, h("header", null, h("h2", null, name), h("p", null, plural(rows.length, "entry", "entries"))), rows.length ? h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${name}, table` }, h("table", { class: "data" }, h("thead", null, h("tr", null, heads.map(([label, left]) => plain(label, { left })))), h("tbody", null, rows.map((entry) => h("tr", null, cellsOf(entry)))))) : h("p", { class: "sub" }, "Nothing on record."));
     replace(
       body,
@@ -116,8 +109,8 @@ export function create(context) {
         { class: "columns" },
         h("section", { class: "card w6", "aria-label": "The two legs" }, h("header", null, h("h2", null, "The two legs")), legs),
         h("section", { class: "card w6", "aria-label": "Life" }, h("header", null, h("h2", null, "Life")), h("dl", { class: "facts" }, [["State", p.state], ["Opened", time(p.opened_at)], ["Closed", time(p.closed_at)], ["Bot", p.bot ?? p.run ?? NONE], ["Id", p.pair_id]].map(([name, shown]) => [h("dt", null, name), h("dd", null, shown)]))),
-        list("Ledger", p.ledger ?? [], [["Time"], ["Venue", true], ["Kind", true], ["USD"], ["Note", true]], (entry) => [h("td", null, time(entry.time)), h("td", { class: "l" }, entry.dex ?? NONE), h("td", { class: "l" }, entry.kind), h("td", { class: tone(entry.amount) }, cents(entry.amount)), h("td", { class: "errors soft" }, entry.note ?? "")]),
-        list("Decisions", p.decisions ?? [], [["Time"], ["Kind", true], ["Why", true]], (entry) => [h("td", null, time(entry.time)), h("td", { class: "l" }, entry.kind), h("td", { class: "errors soft" }, entry.text ?? "")]),
+        list("Ledger", p.ledger ?? [], [["Time", true], ["Venue", true], ["Kind", true], ["USD"], ["Note", true]], (entry) => [h("td", { class: "l" }, time(entry.time)), h("td", { class: "l" }, entry.dex ?? NONE), h("td", { class: "l" }, entry.kind), h("td", { class: tone(entry.amount) }, cents(entry.amount)), h("td", { class: "words soft" }, entry.note ?? "")]),
+        list("Decisions", p.decisions ?? [], [["Time", true], ["Kind", true], ["Why", true]], (entry) => [h("td", { class: "l" }, time(entry.time)), h("td", { class: "l" }, entry.kind), h("td", { class: "words soft" }, entry.text ?? "")]),
       ),
     );
   }

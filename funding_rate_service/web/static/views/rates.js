@@ -1,7 +1,7 @@
 // The heat map: symbols by venues. Only the rows in sight exist; the table tells its true size to those who hear it.
 
 import { flash, h, replace, segmented, text } from "../dom.js";
-import { MINUS, UNITS, age, number, plural, rate as shownRate, usd } from "../format.js";
+import { MINUS, UNITS, age, clip, number, plural, rate as shownRate, shortAge, usd } from "../format.js";
 import { scale, level } from "../palette.js";
 import { Peek } from "../peek.js";
 import { link, remember } from "../router.js";
@@ -9,6 +9,7 @@ import { store } from "../store.js";
 import { Hold, compare, heading, keepOrder } from "../table.js";
 
 const SPARE = 6;
+const WIDTHS = { wide: { name: 104, gap: 92, venue: 97, oi: 78 }, narrow: { name: 84, gap: 90, venue: 88, oi: 80 } };
 const PAINT_MS = 200;
 
 export function create(context) {
@@ -26,7 +27,7 @@ export function create(context) {
   let active = { row: 0, column: 0 };
   let painted = 0;
 
-  const search = h("input", { type: "search", class: "input", placeholder: "Symbol  /", "aria-label": "Find a symbol", value: state.search });
+  const search = h("input", { type: "search", class: "input", placeholder: "Find a symbol", title: "Press / to come here", "aria-label": "Find a symbol", value: state.search });
   const lead = h("p", { id: "lead" }, "");
   const legend = h("div", { class: "scale push" });
   const table = h("table", { role: "grid", "aria-label": "Funding rates by symbol and venue" });
@@ -86,16 +87,19 @@ export function create(context) {
 
   function drawLegend() {
     const boxes = scale(state.unit).map((step) => h("li", { dataset: { level: step.level }, title: step.words }, h("span", { class: "sr" }, step.words)));
-    replace(legend, h("span", null, `${MINUS} shorts pay`), h("ol", { "aria-label": "Shades of the rates" }, boxes), h("span", null, "longs pay +"));
+    replace(legend, h("span", { class: "end" }, `${MINUS} shorts pay`), h("ol", { "aria-label": "Shades of the rates" }, boxes), h("span", { class: "end" }, "longs pay +"));
   }
 
   function drawHead() {
     const unit = UNITS[state.unit];
     const name = heading("symbol", "Symbol", state, sort, { left: true });
     name.classList.add("name");
-    const gap = heading("gap", "Widest gap", state, sort, { hint: `Highest minus lowest current rate, ${unit.long}` });
+    const gap = heading("gap", "Gap", state, sort, { hint: `Highest minus lowest current rate, ${unit.long}` });
     const oi = heading("oi", "Open int.", state, sort, { hint: "Open interest of all venues, one-sided, USD" });
-    replace(columns, h("col", { class: "name" }), h("col", { class: "gap" }), venues.map(() => h("col", { class: "venue" })), h("col", { class: "oi" }));
+    const widths = WIDTHS[innerWidth > 760 ? "wide" : "narrow"];
+    const kinds = ["name", "gap", ...venues.map(() => "venue"), "oi"];
+    replace(columns, kinds.map((kind) => sized(h("col"), widths[kind])));
+    sized(table, kinds.reduce((sum, kind) => sum + widths[kind], 0));
     const heads = venues.map((dex) => {
       const cell = heading(`dex:${dex}`, dex, state, sort, { hint: `${dex}, ${unit.long}` });
       cell.dataset.dex = dex;
@@ -184,7 +188,7 @@ export function create(context) {
     const parts = [plural(rows.size, "symbol"), plural(markets, "market")];
     if (health.length) parts.push(`${well} of ${plural(health.length, "venue")} current`);
     const best = [...rows.values()].reduce((top, row) => (row.gap !== null && (top === null || row.gap > top.gap) ? row : top), null);
-    if (best) parts.push(`widest gap ${best.symbol} ${inUnit(best.gap)} ${UNITS[state.unit].long}, long ${best.low.dex}, short ${best.high.dex}`);
+    if (best) parts.push(`widest gap ${clip(best.symbol)} ${inUnit(best.gap)} ${UNITS[state.unit].long}, long ${best.low.dex}, short ${best.high.dex}`);
     text(lead, markets ? parts.join(" · ") : "");
   }
 
@@ -258,7 +262,7 @@ export function create(context) {
   }
 
   function blankRow(symbol) {
-    const anchor = h("a", { href: link("history", [symbol]), tabindex: "-1" }, symbol);
+    const anchor = h("a", { href: link("history", [symbol]), tabindex: "-1", title: symbol }, symbol);
     const name = h("th", { scope: "row", class: "name", "aria-colindex": 1 }, anchor);
     const gap = h("td", { class: "gap", tabindex: "-1", role: "gridcell", "aria-colindex": 2 });
     const cells = venues.map((dex, n) => h("td", { tabindex: "-1", role: "gridcell", "aria-colindex": n + 3, dataset: { dex } }));
@@ -288,11 +292,11 @@ export function create(context) {
       cell.classList.toggle("low", main === row.low);
       cell.classList.toggle("high", main === row.high);
       const more = markets.length > 1 ? `+${markets.length - 1}` : "";
-      const old = stale ? age(store.age(main)) : "";
+      const old = stale ? shortAge(store.age(main)) : "";
       const key = `${figure}|${more}|${old}`;
       if (cell.dataset.key !== key) {
         cell.dataset.key = key;
-        replace(cell, figure, more ? h("sup", null, more) : null, old ? h("small", null, h("span", { class: "sr" }, "stale, "), old) : null);
+        replace(cell, old ? h("small", null, h("span", { class: "sr" }, "stale, "), old, " ") : null, figure, more ? h("sup", null, more) : null);
       }
       if (!fresh && drawn.values[n] !== undefined && drawn.values[n] !== main.rate && !stale) flash(cell);
       drawn.values[n] = main.rate;
@@ -386,6 +390,11 @@ export function create(context) {
   drawHead();
   queueMicrotask(() => refresh(true));
   return { title: "Funding rates", element };
+}
+
+function sized(node, width) {
+  node.style.width = `${width}px`;
+  return node;
 }
 
 const inverse = (rate) => (/-PERP-INV(?:[.@]|$)/.test(rate.instrument) ? 1 : 0);

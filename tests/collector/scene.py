@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,23 @@ from database.funding_store import FundingStore
 from exchange_simulator import dialects
 from exchange_simulator.conformance.bench import Hands
 from exchange_simulator.ready import ReadyVenue, ready_venue
-from exchange_simulator.simloop import Simulation
+from exchange_simulator.simloop import Simulation, run
 from funding_rate_service.board import Board, VenueHealth
 from funding_rate_service.collector import Collector
 from funding_rate_service.config import ServiceConfig
 
 ALL = dialects.names()
+
+
+def virtual(main: Callable[[Simulation], Coroutine[Any, Any, None]], seed: int = 5) -> None:
+    """Run it on virtual time."""
+    run(main, seed=seed)
+
+
+async def until(true: Callable[[], bool], step_s: float = 0.5) -> None:
+    """Let time pass until it is true."""
+    while not true():  # noqa: ASYNC110 - what is waited for happens by time alone
+        await asyncio.sleep(step_s)
 
 
 @dataclass(slots=True)

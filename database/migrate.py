@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 HEAD = "0003"
 
 
-def _config(connection: "Connection") -> "Config":
+def _config(connection: "Connection | None") -> "Config":
     from alembic.config import Config
 
     config = Config()
@@ -64,8 +64,35 @@ def upgrade(connection: "Connection", revision: str = "head") -> None:
         raise JournalBroken(f"schema version {at!r} is not known to this version: {e}") from e
 
 
+def losses(at: str, revision: str) -> list[str]:
+    """What each step back from `at` to `revision` loses, newest first.
+
+    Raises:
+        JournalBroken: there is no such version below `at`.
+    """
+    from alembic.script import ScriptDirectory
+    from alembic.script.revision import RevisionError
+    from alembic.util import CommandError
+
+    steps = ScriptDirectory.from_config(_config(None))
+    try:
+        below = [step for step in steps.iterate_revisions(at, revision) if step.revision != revision]
+    except (CommandError, RevisionError) as e:
+        known = ", ".join(step.revision for step in steps.walk_revisions())
+        raise JournalBroken(f"there is no version {revision!r} below {at}; versions: {known}, base") from e
+    return [f"{step.revision}: {(step.module.downgrade.__doc__ or '').removeprefix('Back. ')}" for step in below]
+
+
 def downgrade(connection: "Connection", revision: str) -> None:
-    """Take the schema back to `revision` ("base" for none). Data of dropped tables is lost."""
+    """Take the schema back to `revision` ("base" for none). Data of dropped tables is lost (`losses`).
+
+    Raises:
+        JournalBroken: there is no such version below the present one.
+    """
     from alembic import command
 
+    at = current(connection)
+    if at is None:
+        raise JournalBroken("the database has no tables of ours")
+    losses(at, revision)
     command.downgrade(_config(connection), revision)

@@ -30,6 +30,8 @@ COMMANDS = {
     "recover": "After a crash: the proven state of every open pair, and the actions that are allowed.",
     "why": "The story of one pair: every decision with its inputs.",
     "report": "What pairs, holdings and runs earned, from the venues' own records: tables, JSON, CSV.",
+    "db": "The database of market data and accounts: version, size, copies, upkeep.",
+    "accounts": "Keys of venues, encrypted in the database, by account name: add, list, verify, remove, rotate.",
     "keys": "Keys of the control API: add, list, revoke.",
     "new-venue": "Write the skeleton of a venue: client, dialect, tests, page, examples.",
 }

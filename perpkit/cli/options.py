@@ -154,14 +154,25 @@ class DatabaseOption:
     def _place(self) -> str:
         return self.database or os.environ.get("PERPKIT_DATABASE") or str(state_folder(self.home) / DATABASE_FILE)
 
+    @property
+    def shown(self) -> str:
+        """For human eyes, without a password."""
+        from database.connect import parse, shown
+
+        return shown(parse(self.url))
+
+    def must_exist(self) -> None:
+        if not self.exists():
+            raise Failure(
+                f"there is no database at {self.shown}", hint="name another with --home or --database, or make it: perpkit db upgrade"
+            )
+
     def open(self, *, read_only: bool = False) -> "Database":
         """The database; a writer makes it, or brings it forward."""
-        from database.connect import file_of, parse
         from database.database import Database
 
-        file = file_of(parse(self.url))
-        if read_only and file is not None and not Path(file).exists():
-            raise Failure(f"there is no database at {file}", hint="name another with --home or --database, or make it: perpkit db upgrade")
+        if read_only:
+            self.must_exist()
         return Database.open(self.url, read_only=read_only)
 
 

@@ -308,6 +308,13 @@ class Accounts:
         self._sealed(connection, account.name, key, touch=False)
         return count
 
+    @property
+    def source(self) -> Source | None:
+        """Where the key is kept; None in an empty vault."""
+        with self._database.read() as connection:
+            row = self.vault.active(connection)
+        return None if row is None else Source(row["source"])
+
     # ---- rows
 
     def _key(self, connection: Connection, source: Source | None) -> MasterKey:

@@ -66,6 +66,12 @@ class KeyTable:
         with self._database.write() as connection:
             connection.execute(table("api_keys").insert().values(**msgspec.structs.asdict(record)))
 
+    def revoke(self, name: str, now_ns: int) -> None:
+        """Take a key back."""
+        rows = table("api_keys")
+        with self._database.write() as connection:
+            connection.execute(rows.update().where(rows.c.name == name, rows.c.revoked_at.is_(None)).values(revoked_at=now_ns))
+
     def audit(self, record: AuditRecord) -> None:
         """Write down what somebody is about to have done."""
         with self._database.write() as connection:

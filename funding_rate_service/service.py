@@ -88,17 +88,21 @@ class Service:
         depths: Depths | None,
         rng: random.Random,
         version: str,
+        writes: bool | None = None,
         reads: Offload | None = None,
         positions: PositionsProvider | None = None,
     ) -> None:
         """`collector` None: somebody else feeds the board, or nobody. `depths` None: no order books.
 
-        `reads`: workers of their own for answers that need the database, so that slow ones never keep the collection from writing.
+        `writes`: whether this service keeps the database (rolls up, deletes what is old, writes opportunities down): if it collects, unless
+        told otherwise. `reads`: workers of their own for answers that need the database, so that slow ones never keep the collection from writing.
         """
         self.config, self.runtime, self.clock = config, runtime, runtime.clock
+        self.database = database
         self.store, self.keys, self.board, self.ranker = FundingStore(database), KeyTable(database), board, ranker
         self.collector, self.depths, self.positions, self.version = collector, depths, positions, version
         self.fees = config.fees()
+        self._writes = collector is not None if writes is None else writes
         self.boot = secrets.token_hex(4)
         self.renderer = render.Renderer(board.is_fresh)
         self.hub = StreamHub(self._render, self._snapshot, lambda: iso(self.now_ns()))
@@ -162,9 +166,10 @@ class Service:
         self.tasks.every("health", HEALTH_S, self._look, deadline_s=READ_S + 5)
         self.tasks.every("figures", 300, self._count, deadline_s=120)
         self.tasks.every("persistence", 600, self._persistence, deadline_s=120)
-        self.tasks.every("record", RECORD_S, self._record, deadline_s=30)
-        self.tasks.every("roll-up", 3600, self._roll_up, deadline_s=600)
-        self.tasks.every("retention", 3600, self._retain, deadline_s=600)
+        if self._writes:
+            self.tasks.every("record", RECORD_S, self._record, deadline_s=30)
+            self.tasks.every("roll-up", 3600, self._roll_up, deadline_s=600)
+            self.tasks.every("retention", 3600, self._retain, deadline_s=600)
 
     # ---- rates
 

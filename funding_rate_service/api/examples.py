@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from funding_rate_service.api import shapes
+
 _NOW = "2026-11-21T20:48:06.123Z"
 
 RATE: dict[str, Any] = {
@@ -86,7 +88,7 @@ OPPORTUNITY = {
     "long": OTHER,
     "short": RATE,
 }
-OPPORTUNITIES = {"generated_at": _NOW, "horizon_hours": "168", "total": 1, "count": 1, "opportunities": [OPPORTUNITY]}
+OPPORTUNITIES = {"generated_at": _NOW, "horizon_hours": "168", "total": 1, "count": 1, "at": None, "opportunities": [OPPORTUNITY]}
 BEST = {"generated_at": _NOW, "horizon_hours": "168", "opportunity": OPPORTUNITY}
 HISTORY = {
     "dex": "hyperliquid",
@@ -217,3 +219,25 @@ STARTED = {"task": "roll-up", "started": True}
 BACKFILLING = {"dexes": ["hyperliquid"]}
 POSITIONS: dict[str, Any] = {"provided": False, "positions": []}
 ONE_POSITION = {"position": {"pair_id": "p-1", "symbol": "BTC", "state": "hedged"}}
+
+EXAMPLES: dict[type[shapes.Shape], dict[str, Any]] = {
+    shapes.Rates: RATES,
+    shapes.OneRate: ONE_RATE,
+    shapes.Comparison: COMPARISON,
+    shapes.Opportunities: OPPORTUNITIES,
+    shapes.BestOpportunity: BEST,
+    shapes.History: HISTORY,
+    shapes.Stats: STATS,
+    shapes.Edge: EDGE,
+    shapes.Dexes: DEXES,
+    shapes.OneDex: ONE_DEX,
+    shapes.Symbols: SYMBOLS,
+    shapes.Health: HEALTH,
+    shapes.Alive: ALIVE,
+    shapes.DatabaseHealth: DATABASE,
+    shapes.TaskList: TASKS,
+    shapes.Started: STARTED,
+    shapes.Backfilling: BACKFILLING,
+    shapes.Positions: POSITIONS,
+    shapes.OnePosition: ONE_POSITION,
+}

@@ -8,6 +8,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from funding_rate_service.api.examples import EXAMPLES
 from funding_rate_service.api.problems import MEDIA_TYPE
 from funding_rate_service.api.shapes import ANSWERS, Problem, Shape
 
@@ -30,10 +31,13 @@ _PROBLEMS = {
 _ALWAYS = (403, 414, 422, 500)
 
 
-def answers(shape: type[Shape], example: dict[str, Any], *problems: int, status: int = 200) -> dict[int | str, dict[str, Any]]:
+_BY_NAME = {shape.__name__: example for shape, example in EXAMPLES.items()}
+
+
+def answers(shape: type[Shape], *problems: int, status: int = 200) -> dict[int | str, dict[str, Any]]:
     """What a route may answer: one shape, and these problems besides those that any route has."""
     name = shape.__name__
-    content = {"application/json": {"schema": {"$ref": REF.format(name=name)}, "example": example}}
+    content = {"application/json": {"schema": {"$ref": REF.format(name=name)}, "example": EXAMPLES[shape]}}
     told: dict[int | str, dict[str, Any]] = {status: {"description": (shape.__doc__ or "").splitlines()[0], "content": content}}
     for code in sorted({*problems, *_ALWAYS}):
         schema = {"schema": {"$ref": REF.format(name=Problem.__name__)}}
@@ -52,5 +56,11 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas.update(components)
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
+        for methods in made["paths"].values():
+            for told in methods.values():
+                for answer in told["responses"].values():
+                    for content in answer.get("content", {}).values():
+                        if "example" in content:  # what FastAPI leaves of an example has lost its nulls
+                            content["example"] = _BY_NAME[content["schema"]["$ref"].rpartition("/")[2]]
         app.openapi_schema = made
     return app.openapi_schema

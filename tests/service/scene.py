@@ -73,7 +73,16 @@ async def service(runtime: Runtime, folder: Path, *, filled: bool = True, **more
     database = more.pop("database", None) or Database.open(sqlite_url(folder / "service.db"))
     board = Board(runtime.clock, CONFIG.limits(), VENUES)
     made = Service(
-        CONFIG, runtime, database, board=board, ranker=Ranker(), collector=None, depths=None, rng=random.Random(1), version="0", **more
+        CONFIG,
+        runtime,
+        database,
+        board=board,
+        ranker=Ranker(),
+        collector=None,
+        depths=None,
+        rng=random.Random(1),
+        version="0",
+        **{"writes": True, **more},
     )
     try:
         async with made:

@@ -1,6 +1,7 @@
 """Tasks on virtual time: turns, backoff, deadlines, what is told of them."""
 
 import asyncio
+import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -41,7 +42,7 @@ def test_a_task_takes_its_turn_each_interval_whatever_a_turn_takes() -> None:
         assert status.next_run_ns is not None
 
     play(add, during)
-    assert [round(b - a, 6) for a, b in zip(turns, turns[1:], strict=False)] == [10, 10, 10]
+    assert [round(b - a, 6) for a, b in itertools.pairwise(turns)] == [10, 10, 10]
 
 
 def test_a_failing_task_is_tried_again_with_growing_pauses_is_seen_and_recovers(caplog: pytest.LogCaptureFixture) -> None:
@@ -73,7 +74,7 @@ def test_a_failing_task_is_tried_again_with_growing_pauses_is_seen_and_recovers(
 
     with caplog.at_level(logging.INFO):
         play(add, during)
-    pauses = [b - a for a, b in zip(turns, turns[1:], strict=False)][:5]
+    pauses = [b - a for a, b in itertools.pairwise(turns)][:5]
     for place, pause in enumerate(pauses):
         assert 0.25 * 2**place <= pause <= 0.5 * 2**place
     logged = [record.getMessage() for record in caplog.records if "name=bad" in record.getMessage()]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from funding_rate_service.api import examples, shapes
+from funding_rate_service.api import shapes
 from funding_rate_service.api.api import Api
 from funding_rate_service.api.bodies import once
 from funding_rate_service.api.body import given
@@ -27,7 +27,7 @@ def routes(api: Api) -> APIRouter:
         summary="Fetch settled history from the venues",
         status_code=202,
         dependencies=[Depends(scheme)],
-        responses=answers(shapes.Backfilling, examples.BACKFILLING, 400, 401, 404, 409, 413, 415, 429, 503, status=202),
+        responses=answers(shapes.Backfilling, 400, 401, 404, 409, 413, 415, 429, 503, status=202),
         openapi_extra={"requestBody": {"required": False, "content": {"application/json": {"schema": BackfillBody.model_json_schema()}}}},
     )
     async def backfill(request: Request, query: Annotated[NoQuery, Query()]) -> Response:

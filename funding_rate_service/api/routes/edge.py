@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Response
 
 from database.errors import JournalError
 from exchange_clients.model import NS_PER_HOUR, InstrumentId
-from funding_rate_service.api import examples, shapes
+from funding_rate_service.api import shapes
 from funding_rate_service.api.api import Api
 from funding_rate_service.api.bodies import once
 from funding_rate_service.api.openapi import answers
@@ -46,7 +46,7 @@ def routes(api: Api) -> APIRouter:
             return None
         return found[long, short]
 
-    @router.get("/edge", summary="One pair in detail", responses=answers(shapes.Edge, examples.EDGE, 404, 503))
+    @router.get("/edge", summary="One pair in detail", responses=answers(shapes.Edge, 404, 503))
     async def edge(query: Annotated[EdgeQuery, Query()]) -> Response:
         """Net value by holding time, capacity from the live books where they can be had, history; `unknown` says what is missing."""
         first, _, second = query.pair.partition("/")

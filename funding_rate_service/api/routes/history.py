@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from exchange_clients.model import HOURS_PER_YEAR, InstrumentId
-from funding_rate_service.api import examples, shapes
+from funding_rate_service.api import shapes
 from funding_rate_service.api.api import Api
 from funding_rate_service.api.bodies import once
 from funding_rate_service.api.openapi import answers
@@ -41,7 +41,7 @@ def routes(api: Api) -> APIRouter:
     @router.get(
         "/history/funding-rates/{dex}/{symbol}",
         summary="A market's rates over time",
-        responses=answers(shapes.History, examples.HISTORY, 404, 503),
+        responses=answers(shapes.History, 404, 503),
     )
     async def history(dex: Dex, symbol: Symbol, query: Annotated[HistoryQuery, Query()]) -> Response:
         """Settled rates unless asked otherwise; kinds are never mixed. When there are more than `limit`, the newest."""
@@ -75,7 +75,7 @@ def routes(api: Api) -> APIRouter:
     @router.get(
         "/stats/funding-rates/{symbol}",
         summary="Statistics of a symbol's settled funding per venue",
-        responses=answers(shapes.Stats, examples.STATS, 404, 503),
+        responses=answers(shapes.Stats, 404, 503),
     )
     async def stats(symbol: Symbol, query: Annotated[StatsQuery, Query()]) -> Response:
         """Each settlement counts for the hours of its own interval; hours without a record are left out and not guessed."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from funding_rate_service.api import examples, shapes
+from funding_rate_service.api import shapes
 from funding_rate_service.api.api import Api
 from funding_rate_service.api.bodies import once, send
 from funding_rate_service.api.openapi import answers
@@ -54,13 +54,13 @@ def routes(api: Api) -> APIRouter:
 
         return send(request, api.bodies.get(("opportunities", query), service.board.generation, make))
 
-    @router.get("", summary="Pairs that pass every filter", responses=answers(shapes.Opportunities, examples.OPPORTUNITIES, 404, 503))
+    @router.get("", summary="Pairs that pass every filter", responses=answers(shapes.Opportunities, 404, 503))
     async def opportunities(request: Request, query: Annotated[OpportunitiesQuery, Query()]) -> Response:
         """Long where the rate is lower, short where it is higher, net of costs over the horizon. With `at` from stored rates."""
         wanted = engine_query(query, query.symbol, query.limit, query.sort_by, query.sort_desc.value == "true")
         return await answer(request, query, wanted)
 
-    @router.get("/best", summary="The best pair", responses=answers(shapes.BestOpportunity, examples.BEST, 404, 503))
+    @router.get("/best", summary="The best pair", responses=answers(shapes.BestOpportunity, 404, 503))
     async def best(query: Annotated[BestQuery, Query()]) -> Response:
         """By net over the horizon."""
         wanted = engine_query(query, query.symbol, 1, SortBy.NET, True)
@@ -74,9 +74,7 @@ def routes(api: Api) -> APIRouter:
         head = encode({"generated_at": iso(now_ns), "horizon_hours": plain(wanted.horizon_hours)})
         return once(b'%s,"opportunity":%s}' % (head[:-1], found[0] if found else b"null"))
 
-    @router.get(
-        "/symbol/{symbol}", summary="Pairs of one symbol", responses=answers(shapes.Opportunities, examples.OPPORTUNITIES, 404, 503)
-    )
+    @router.get("/symbol/{symbol}", summary="Pairs of one symbol", responses=answers(shapes.Opportunities, 404, 503))
     async def of_symbol(request: Request, symbol: Symbol, query: Annotated[SymbolOpportunitiesQuery, Query()]) -> Response:
         """As `/opportunities`; a symbol that nobody has gives an empty list."""
         wanted = engine_query(query, symbol, query.limit, query.sort_by, query.sort_desc.value == "true")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from funding_rate_service.api import examples, shapes
+from funding_rate_service.api import shapes
 from funding_rate_service.api.api import Api
 from funding_rate_service.api.bodies import once
 from funding_rate_service.api.openapi import answers
@@ -22,13 +22,13 @@ def routes(api: Api) -> APIRouter:
     router = APIRouter(prefix="/positions", tags=["positions"])
     provider = api.service.positions
 
-    @router.get("", summary="Pairs of the bots", responses=answers(shapes.Positions, examples.POSITIONS, 503))
+    @router.get("", summary="Pairs of the bots", responses=answers(shapes.Positions, 503))
     async def positions(query: Annotated[NoQuery, Query()]) -> Response:
         """`provided` false: this service was not told of any bot."""
         found = [] if provider is None else await provider.positions()
         return once(encode(shapes.Positions(provided=provider is not None, positions=found)))
 
-    @router.get("/{pair_id}", summary="One pair", responses=answers(shapes.OnePosition, examples.ONE_POSITION, 404, 503))
+    @router.get("/{pair_id}", summary="One pair", responses=answers(shapes.OnePosition, 404, 503))
     async def one(pair_id: PairId, query: Annotated[NoQuery, Query()]) -> Response:
         """With its ledger and decisions."""
         found = None if provider is None else await provider.pair(pair_id)

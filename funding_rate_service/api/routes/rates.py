@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from exchange_clients.model import HOURS_PER_YEAR
-from funding_rate_service.api import examples, shapes
+from funding_rate_service.api import shapes
 from funding_rate_service.api.api import Api
 from funding_rate_service.api.bodies import once, send
 from funding_rate_service.api.openapi import answers
@@ -36,12 +36,12 @@ def routes(api: Api) -> APIRouter:
         api.check_dexes([] if dex is None else [dex])
         return send(request, api.bodies.get(("rates", dex, symbol), service.board.generation, lambda: body(dex, symbol)))
 
-    @router.get("", summary="Newest rates of all markets", responses=answers(shapes.Rates, examples.RATES, 404))
+    @router.get("", summary="Newest rates of all markets", responses=answers(shapes.Rates, 404))
     async def rates(request: Request, query: Annotated[RatesQuery, Query()]) -> Response:
         """Stale rates are shown too, and marked. A symbol that nobody has gives an empty list."""
         return kept(request, query.dex, query.symbol)
 
-    @router.get("/compare", summary="One symbol on all venues", responses=answers(shapes.Comparison, examples.COMPARISON, 404))
+    @router.get("/compare", summary="One symbol on all venues", responses=answers(shapes.Comparison, 404))
     async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> Response:
         """Lowest hourly rate first, with the widest difference between fresh rates, before costs."""
         dexes = None if query.dexes is None else frozenset(query.dexes.split(","))
@@ -65,12 +65,12 @@ def routes(api: Api) -> APIRouter:
 
         return send(request, api.bodies.get(("compare", query.symbol, dexes), service.board.generation, make))
 
-    @router.get("/{dex}", summary="Newest rates of one venue", responses=answers(shapes.Rates, examples.RATES, 404))
+    @router.get("/{dex}", summary="Newest rates of one venue", responses=answers(shapes.Rates, 404))
     async def of_dex(request: Request, dex: Dex, query: Annotated[NoQuery, Query()]) -> Response:
         """Stale rates are shown too, and marked."""
         return kept(request, dex, None)
 
-    @router.get("/{dex}/{symbol}", summary="Newest rate of one market", responses=answers(shapes.OneRate, examples.ONE_RATE, 404))
+    @router.get("/{dex}/{symbol}", summary="Newest rate of one market", responses=answers(shapes.OneRate, 404))
     async def one(dex: Dex, symbol: Symbol, query: Annotated[NoQuery, Query()]) -> Response:
         """By canonical base or full instrument id; of several markets with one base that of the most open interest."""
         now_ns, quote = service.now_ns(), api.market(dex, symbol)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from funding_rate_service.api import examples, shapes
+from funding_rate_service.api import shapes
 from funding_rate_service.api.api import Api
 from funding_rate_service.api.bodies import once, send
 from funding_rate_service.api.keygate import scheme
@@ -28,7 +28,7 @@ def routes(api: Api) -> APIRouter:
     router = APIRouter()
     service = api.service
 
-    @router.get("/dexes", summary="All venues", tags=["dexes"], responses=answers(shapes.Dexes, examples.DEXES))
+    @router.get("/dexes", summary="All venues", tags=["dexes"], responses=answers(shapes.Dexes))
     async def dexes(request: Request, query: Nothing) -> Response:
         """As the collector sees them."""
 
@@ -38,14 +38,12 @@ def routes(api: Api) -> APIRouter:
 
         return send(request, api.bodies.get("dexes", service.board.generation, make))
 
-    @router.get("/dexes/{dex}", summary="One venue", tags=["dexes"], responses=answers(shapes.OneDex, examples.ONE_DEX, 404))
+    @router.get("/dexes/{dex}", summary="One venue", tags=["dexes"], responses=answers(shapes.OneDex, 404))
     async def one_dex(dex: Dex, query: Nothing) -> Response:
         """As the collector sees it."""
         return once(encode(shapes.OneDex(generated_at=iso(service.now_ns()), dex=one(dex))))
 
-    @router.get(
-        "/dexes/{dex}/symbols", summary="Markets of a venue", tags=["dexes"], responses=answers(shapes.Symbols, examples.SYMBOLS, 404)
-    )
+    @router.get("/dexes/{dex}/symbols", summary="Markets of a venue", tags=["dexes"], responses=answers(shapes.Symbols, 404))
     async def symbols(request: Request, dex: Dex, query: Nothing) -> Response:
         """All that have a rate, stale ones too."""
         api.check_dexes([dex])
@@ -76,24 +74,24 @@ def routes(api: Api) -> APIRouter:
         api.check_dexes([dex])
         return next(found for found in service.dexes() if found.dex == dex)
 
-    @router.get("/health", summary="Whether everything works", tags=["health"], responses=answers(shapes.Health, examples.HEALTH))
+    @router.get("/health", summary="Whether everything works", tags=["health"], responses=answers(shapes.Health))
     async def health(request: Request, query: Nothing) -> Response:
         """Answers 200 while the process lives, whatever it has to tell; /health/ready is for those who want a status code."""
         return send(request, api.bodies.get("health", service.board.generation, lambda: encode(service.health())))
 
-    @router.get("/health/live", summary="The process answers", tags=["health"], responses=answers(shapes.Alive, examples.ALIVE))
+    @router.get("/health/live", summary="The process answers", tags=["health"], responses=answers(shapes.Alive))
     async def live(query: Nothing) -> Response:
         """Nothing is looked at."""
         return once(encode(shapes.Alive(status="ok")))
 
-    @router.get("/health/ready", summary="There are fresh rates", tags=["health"], responses=answers(shapes.Alive, examples.ALIVE, 503))
+    @router.get("/health/ready", summary="There are fresh rates", tags=["health"], responses=answers(shapes.Alive, 503))
     async def ready(query: Nothing) -> Response:
         """503 until the first venue answered, and when no rate is fresh any more."""
         if not service.ready:
             raise Problem(503, "no fresh rate", "/api/v1/health says which venues are missing", headers={"Retry-After": "5"})
         return once(encode(shapes.Alive(status="ok")))
 
-    @router.get("/health/database", summary="The store", tags=["health"], responses=answers(shapes.DatabaseHealth, examples.DATABASE, 503))
+    @router.get("/health/database", summary="The store", tags=["health"], responses=answers(shapes.DatabaseHealth, 503))
     async def database(query: Nothing) -> Response:
         """As last looked at, some seconds ago; 503 when it did not answer then."""
         found = service.database_health()
@@ -101,12 +99,12 @@ def routes(api: Api) -> APIRouter:
             raise Problem(503, "the database cannot be used now", found.error or "", headers={"Retry-After": "5"})
         return once(encode(found))
 
-    @router.get("/health/dex/{dex}", summary="One venue", tags=["health"], responses=answers(shapes.OneDex, examples.ONE_DEX, 404))
+    @router.get("/health/dex/{dex}", summary="One venue", tags=["health"], responses=answers(shapes.OneDex, 404))
     async def dex_health(dex: Dex, query: Nothing) -> Response:
         """As the collector sees it."""
         return once(encode(shapes.OneDex(generated_at=iso(service.now_ns()), dex=one(dex))))
 
-    @router.get("/tasks/status", summary="The service's own tasks", tags=["tasks"], responses=answers(shapes.TaskList, examples.TASKS))
+    @router.get("/tasks/status", summary="The service's own tasks", tags=["tasks"], responses=answers(shapes.TaskList))
     async def tasks(query: Nothing) -> Response:
         """Each with its last and next turn, and what went wrong."""
         return once(encode(shapes.TaskList(generated_at=iso(service.now_ns()), tasks=[_task(t) for t in service.task_status()])))
@@ -117,7 +115,7 @@ def routes(api: Api) -> APIRouter:
         tags=["tasks"],
         status_code=202,
         dependencies=[Depends(scheme)],
-        responses=answers(shapes.Started, examples.STARTED, 401, 404, 409, 429, 503, status=202),
+        responses=answers(shapes.Started, 401, 404, 409, 429, 503, status=202),
     )
     async def run(request: Request, task: TaskName, query: Nothing) -> Response:
         """Needs a key that may write."""

@@ -1,6 +1,7 @@
 """`perpkit accounts`: credentials in the vault, encrypted, by account name."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -86,7 +87,7 @@ def add(
         specs = given.specs(place, proxy_only=bool(proxy))
         place.check([spec.name for spec in specs])
         new = {spec.name: given.values(spec, _world(place, spec), _held(held, spec, _world(place, spec))) for spec in specs}
-        proxies = entering.proxies_of(given.proxies, held, given.environ, given.ask)
+        proxies = entering.proxies_of(given.proxies, given.surroundings, given.ask)
         _known({venue for venue in proxies if venue})
         asked = [_asked(account_name, spec, place, held, new[spec.name], proxies) for spec in specs]
         _refuse([problem for one in asked for problem in entering.check(one.spec, one.environment, one.credentials)])
@@ -104,7 +105,10 @@ def add(
         notes = [f"proxy of {venue}: {address}" for venue, address in shown.items()]
         notes += [f"{one.venue} {one.environment}: {one.text}" for one in verdicts]
         _warn(verdicts)
-        emit_table(f"Account {account_name}", ("venue", "environment", "field", "", "value"), rows, notes=notes)
+        if rows:
+            emit_table(f"Account {account_name}", ("venue", "environment", "field", "", "value"), rows, notes=notes)
+        else:
+            print("\n".join([f"account {account_name}", *notes]))
     return OK
 
 
@@ -286,12 +290,10 @@ class _Given:
         if self.interactive and not sys.stdin.isatty():
             hint = "--from-env or --env-file FILE where nobody can be asked"
             raise Failure("there is no terminal to ask in", hint=hint, code=CREDENTIALS, kind="credentials")
-        real, told_file = entering.real_environ() if from_env else {}, entering.env_file(file) if file is not None else {}
-        self.environ: Mapping[str, str] = entering.Variables(
-            {name: Secret(source[name]) for source in (real, told_file) for name in source}  # the file goes before the environment
-        )
-        if not self.from_variables:
-            self.environ = entering.real_environ()
+        real = entering.Variables.of(os.environ)
+        told_file = entering.env_file(file) if file is not None else entering.Variables({})
+        self.environ = (real if from_env else entering.Variables({})).below(told_file)
+        self.surroundings = real.below(told_file)
         self.ask = ask_hidden if sys.stdin.isatty() else None
         self.venues = venues
         self.proxies = proxies

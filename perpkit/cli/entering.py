@@ -4,12 +4,10 @@ What a venue wants is its spec's business; no venue is named here. No value is i
 be in the shell's history and in the list of processes.
 """
 
-import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from exchange_clients.config import proxy_problem
@@ -17,9 +15,6 @@ from exchange_clients.secret import Secret
 from exchange_clients.signing import Credentials, is_placeholder
 from exchange_clients.spec import CredentialField, VenueSpec
 from perpkit.cli.failure import CREDENTIALS, Failure
-
-if TYPE_CHECKING:
-    from database.accounts import Opened
 
 PROXY_PASSWORD = "PERPKIT_PROXY_PASSWORD"  # noqa: S105 - the name of a variable
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
@@ -45,6 +40,15 @@ class Variables(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"Variables({', '.join(self._values)})"
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> "Variables":
+        """Those of a process, covered."""
+        return cls({name: Secret(environ[name]) for name in environ})
+
+    def below(self, other: "Variables") -> "Variables":
+        """With `other`'s, which go first."""
+        return Variables({**self._values, **other._values})
 
 
 def env_file(path: Path) -> Variables:
@@ -143,7 +147,7 @@ def check(spec: VenueSpec, environment: str, credentials: Credentials) -> list[s
 # ---- proxies
 
 
-def proxies_of(given: Sequence[str], held: "Opened | None", environ: Mapping[str, str], ask: Ask | None) -> dict[str, Secret | None]:
+def proxies_of(given: Sequence[str], environ: Mapping[str, str], ask: Ask | None) -> dict[str, Secret | None]:
     """Venue ("": all) -> address, None to take it out. `given` as on the command line: ADDRESS or VENUE=ADDRESS, `none` for none.
 
     A password has no place there: for `http://USER@HOST:PORT` it comes from a variable, or is asked for.
@@ -184,8 +188,3 @@ def _joined(address: Secret, password: Secret) -> Secret:
     """`http://user@host` with a password."""
     user, _, rest = (Secret(part) for part in address.reveal().partition("@"))
     return Secret(f"{user.reveal()}:{quote(password.reveal(), safe='')}@{rest.reveal()}")
-
-
-def real_environ() -> Mapping[str, str]:
-    """The process's own variables, shown by name only."""
-    return Variables({name: Secret(value) for name, value in os.environ.items()})

@@ -2,8 +2,10 @@
 
 import asyncio
 import errno
+import gc
 import logging
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -105,6 +107,7 @@ def serve(
     told = _Told(json)
     with _logging(home / LOG_FILE):
         asyncio.run(_serve(plan, where, home, told, collect=collect, demo=_Demo(seed, data) if demo else None))
+    gc.freeze()  # everything is closed: the interpreter's last look for garbage would go through all of it once more
     return OK
 
 
@@ -140,6 +143,7 @@ async def _serve(plan: "Settings", where: DatabaseOption, home: Path, told: "_To
     from funding_rate_service.api.server import serving
     from perpkit.service.compose import composed
 
+    _try_port(plan)
     runtime = Runtime.system()
     ended = asyncio.Event()
     try:
@@ -149,8 +153,6 @@ async def _serve(plan: "Settings", where: DatabaseOption, home: Path, told: "_To
                 database = stack.enter_context(_database(where, collect, world))
                 config = world.config if world is not None else plan.service
                 make = _positions(plan, config, home, runtime, world)
-                if world is not None:
-                    await world.fill(database)
                 service = await stack.enter_async_context(composed(config, runtime, database, collect=collect, positions=make))
                 try:
                     serves = await stack.enter_async_context(serving(service, plan.listen))
@@ -161,11 +163,23 @@ async def _serve(plan: "Settings", where: DatabaseOption, home: Path, told: "_To
                 for name in service.board.names:
                     told.venue(name, service)
                 if world is not None:
+                    await stack.enter_async_context(world.past(database, lambda: service.tasks.run_now("persistence")))
                     await stack.enter_async_context(world.bot())
                 await ended.wait()
                 told.ending()
     finally:
         runtime.offload.close()
+
+
+def _try_port(plan: "Settings") -> None:
+    """Before anything is built: whether the address can be had."""
+    family = socket.AF_INET6 if ":" in plan.listen.host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((plan.listen.host, plan.listen.port))
+    except OSError as e:
+        raise _cannot_listen(e, plan) from e
 
 
 def _cannot_listen(error: OSError, plan: "Settings") -> Failure:

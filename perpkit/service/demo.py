@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import shutil
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -18,23 +18,25 @@ from database.connect import sqlite_url
 from database.database import Database
 from database.funding_store import FundingStore
 from database.journal import Journal
-from database.market_data import Collection, Outcome, RateSample, SettledRate
+from database.market_data import RateSample, SettledRate
 from exchange_clients.base_client import BaseExchangeClient
-from exchange_clients.model import NS_PER_HOUR, NS_PER_S, RateKind
+from exchange_clients.model import NS_PER_HOUR, RateKind
 from exchange_clients.transport.runtime import Runtime
 from exchange_simulator import dialects
+from exchange_simulator.core.types import UNIT
 from exchange_simulator.ready import ReadyVenue, build_venue
 from exchange_simulator.world.profiles import FundingEdge, Listing, Scenario, VenueProfile
 from exchange_simulator.world.world import World
 from funding_rate_service.config import ServiceConfig
 from perpkit.service.assets import ASSETS, CHARACTERS, Asset, Character, grid, parameters
-from perpkit.service.market import Moved, SlowMarket, give_past, settled_before
+from perpkit.service.market import Moved, SlowMarket, give_past
 
 log = logging.getLogger("perpkit.service")
 
 PAST_DAYS = 7
 SAMPLES_DAYS = 2
-SAMPLE_EVERY_NS = NS_PER_HOUR // 2
+SAMPLE_EVERY_NS = NS_PER_HOUR
+MARKETS_AT_ONCE = 5
 COLLECT_EVERY_S = 10.0
 DEPOSIT = Decimal(50_000)
 CROWD_DEPOSIT = Decimal(10) ** 12
@@ -72,13 +74,35 @@ class DemoWorld:
 
     # ---- the past
 
+    @asynccontextmanager
+    async def past(self, database: Database, written: Callable[[], object]) -> AsyncIterator[None]:
+        """Beside the block, write the days before into the database, as a collector would have; `written` is called at the end of it."""
+
+        async def fill() -> None:
+            try:
+                await self.fill(database)
+            except Exception:
+                log.exception("demo.past_failed")
+            else:
+                written()
+
+        task = asyncio.create_task(fill(), name="demo-past")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
     async def fill(self, database: Database) -> None:
-        """Write the days before into the database, as a collector would have: settled rates, samples, rounds."""
+        """Settled rates and samples of every market."""
         now_ns = self.runtime.clock.time_ns()
         store = FundingStore(database)
         for name in self.venues:
             instruments = await self._instruments(name)
-            await self.runtime.offload.run(self._fill, store, name, instruments, now_ns, deadline_s=60.0)
+            mine = [m for m in self.market.markets if m.venue == name and m.symbol in instruments]
+            for first in range(0, len(mine), MARKETS_AT_ONCE):  # in pieces, so that the end of the service waits for none of it
+                piece = [(market, *instruments[market.symbol]) for market in mine[first : first + MARKETS_AT_ONCE]]
+                await self.runtime.offload.run(self._fill, store, piece, now_ns, deadline_s=60.0)
 
     async def _instruments(self, name: str) -> dict[str, tuple[str, str]]:
         """The venue's own name of a market -> (id, canonical base), as the client reads them."""
@@ -88,23 +112,16 @@ class DemoWorld:
         finally:
             await client.disconnect()
 
-    def _fill(self, store: FundingStore, name: str, instruments: dict[str, tuple[str, str]], now_ns: int) -> None:
-        mine = [m for m in self.market.markets if m.venue == name and m.symbol in instruments]
+    def _fill(self, store: FundingStore, markets: Sequence[tuple[Moved, str, str]], now_ns: int) -> None:
         settled: list[SettledRate] = []
         samples: list[RateSample] = []
-        for market in mine:
-            key, base = instruments[market.symbol]
+        for market, key, base in markets:
             hours = Decimal(market.interval_ns) / NS_PER_HOUR
-            for ts, rate in settled_before(market, now_ns - PAST_DAYS * 24 * NS_PER_HOUR, now_ns):
-                settled.append(SettledRate(venue=name, instrument=key, symbol=base, settled_at=ts, rate=_rate(rate), interval_hours=hours))
+            about: dict[str, Any] = {"venue": market.venue, "instrument": key, "symbol": base, "interval_hours": hours}
+            settled += [SettledRate(settled_at=ts, rate=_rate(rate), **about) for ts, rate in market.settled]
             samples += self._samples(market, key, base, hours, now_ns)
         store.add_settled(settled)
         store.add_samples(samples)
-        last_ns = now_ns // SAMPLE_EVERY_NS * SAMPLE_EVERY_NS
-        store.record_collection(
-            Collection(venue=name, started_at=last_ns, ended_at=last_ns + NS_PER_S, outcome=Outcome.OK, markets=len(mine), latency_ms=120),
-            (),
-        )
 
     def _samples(self, market: Moved, key: str, base: str, hours: Decimal, now_ns: int) -> Iterator[RateSample]:
         interval = market.interval_ns
@@ -190,8 +207,6 @@ class DemoWorld:
 
 
 def _rate(units: int) -> Decimal:
-    from exchange_simulator.core.types import UNIT
-
     return Decimal(units) / UNIT
 
 

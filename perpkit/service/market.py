@@ -34,6 +34,8 @@ class Moved:
     funding: WorldFunding
     hot: bool = False
     due_s: float = 0.0
+    settled: tuple[tuple[int, int], ...] = ()
+    """(time, rate in fraction units) of its past."""
 
     @property
     def symbol(self) -> str:
@@ -81,11 +83,11 @@ class SlowMarket:
             await clock.sleep(STEP_S)
 
 
-def settled_before(market: Moved, from_ns: int, until_ns: int) -> list[tuple[int, int]]:
+def settled_before(market: Moved, from_ns: int, until_ns: int) -> tuple[tuple[int, int], ...]:
     """(time, rate in fraction units) of every settlement in [from, until)."""
     interval = market.interval_ns
     first = -(-from_ns // interval) * interval
-    return [(ts, market.funding.settle(market.symbol, ts, interval)) for ts in range(first, until_ns, interval)]
+    return tuple((ts, market.funding.settle(market.symbol, ts, interval)) for ts in range(first, until_ns, interval))
 
 
 def give_past(market: Moved, crowd: int, interest_usd: Decimal, volume_usd: Decimal, from_ns: int, now_ns: int, rng: random.Random) -> None:
@@ -93,7 +95,8 @@ def give_past(market: Moved, crowd: int, interest_usd: Decimal, volume_usd: Deci
     exchange = market.dialect.exchange
     state = exchange.markets[market.symbol]
     spec = state.spec
-    past = [PastFunding(ts, rate, state.index, spec.funding_interval_ns) for ts, rate in settled_before(market, from_ns, now_ns)]
+    market.settled = settled_before(market, from_ns, now_ns)
+    past = [PastFunding(ts, rate, state.index, spec.funding_interval_ns) for ts, rate in market.settled]
     bid, ask = exchange.best(market.symbol)
     price = (bid + ask) // 2
     hours = [now_ns // NS_PER_HOUR * NS_PER_HOUR - n * NS_PER_HOUR for n in range(DAY_HOURS, 0, -1)]

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from database.connect import parse, shown, sqlite_url
+from database.connect import file_of, parse, shown, sqlite_url
 from database.errors import JournalError
 from database.journal import Journal
 from database.records import FillRecord, HoldingRecord, HoldingState, LedgerKind, PairRecord, PairState, RunRecord
@@ -117,6 +117,9 @@ class JournalPositions:
     def _open(self) -> Iterable[tuple[Source, Journal]]:
         """Each journal, open for the length of the loop's turn."""
         for source in self._sources():
+            file = file_of(parse(source.url))
+            if file is not None and not Path(file).exists():
+                continue  # a bot may begin one later
             try:
                 journal = Journal.open(source.url, read_only=True)
             except JournalError as e:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MOST_DOUBTS = 3
 LISTS = ("dexes", "whitelist_dexes", "exclude_dexes")
 UNSURE = "+"
+SPARKS = 24
 
 
 @Parameter(name="*")
@@ -158,30 +159,36 @@ def opportunities(
         where.check(chosen)
         source = from_venues(chosen, where, history=history)
     with suppress(*((KeyboardInterrupt,) if watch is not None else ())):  # the usual end of watching
-        return asyncio.run(_run(source, query, watch, every, json))
+        return asyncio.run(_run(source, query, watch, every, _Form(json, history)))
     return OK
 
 
-async def _run(source: "AbstractAsyncContextManager[Source]", query: Query, watch: float | None, every: float, json: bool) -> int:
+@dataclass(frozen=True)
+class _Form:
+    json: bool
+    history: bool
+
+
+async def _run(source: "AbstractAsyncContextManager[Source]", query: Query, watch: float | None, every: float, form: _Form) -> int:
     async with source as opened:
         if watch is None:
             answer = await opened.ask(query)
-            if json:
+            if form.json:
                 emit_json(as_json(answer))
             else:
-                show(answer, query)
+                show(answer, query, history=form.history)
             return WRONG if answer.broken else OK
         ends = time.monotonic() + watch
         while True:
             started = time.monotonic()
             answer = await opened.ask(query)
-            if json:
+            if form.json:
                 emit_json_line(as_json(answer))
             else:
                 console = terminal()
                 if console.is_terminal:
                     console.clear()
-                show(answer, query)
+                show(answer, query, history=form.history)
             if (next_at := max(started + every, time.monotonic())) >= ends:
                 return WRONG if answer.broken else OK
             await asyncio.sleep(next_at - time.monotonic())
@@ -195,13 +202,13 @@ def as_json(answer: "Answer") -> dict[str, Any]:
     return {**told, "broken": dict(answer.broken), "doubts": list(answer.doubts)}
 
 
-def show(answer: "Answer", query: Query) -> None:
+def show(answer: "Answer", query: Query, *, history: bool) -> None:
     """The table."""
     found = answer.found.opportunities
-    past = any(o.persistence is not None for o in found)
+    past = history or any(o.persistence is not None for o in found)
     hours = f"{query.horizon_hours.normalize():f} h"
     columns = ["symbol", "long at", "short at", ">per h", ">a year", f">net {hours}", ">costs", ">break-even", ">volume", ">open interest"]
-    columns += [">spread", ">prices apart", ">settles", ">age", *(["past hours", ">flips a day", ">half-life"] if past else [])]
+    columns += [">spread", ">prices apart", ">settles", ">age", *([f"past {SPARKS} h", ">flips a day", ">half-life"] if past else [])]
     notes = [f"{name} could not be asked: {reason}" for name, reason in answer.broken.items()]
     notes += list(answer.doubts[:MOST_DOUBTS])
     if len(answer.doubts) > MOST_DOUBTS:
@@ -240,7 +247,7 @@ def _row(o: "shapes.Opportunity", *, past: bool) -> list[str]:
         told = o.persistence
         half_life = None if told is None else told.half_life_hours
         cells += [
-            "" if told is None else sparkline([None if x is None else Decimal(x) for x in told.series]),
+            "" if told is None else sparkline([None if x is None else Decimal(x) for x in told.series[-SPARKS:]]),
             "-" if told is None else f"{Decimal(told.sign_flips_per_day):.1f}",
             "-" if half_life is None else f"{Decimal(half_life):.1f} h",
         ]

@@ -70,8 +70,8 @@ FUNDING_MUTANTS = (
         "E25",
         "history is read as if every settlement were hourly",
         f"{OPPORTUNITY}/persistence.py",
-        "hours[hour - first] = sample.hourly_rate\n",
-        "hours[hour - first] = sample.raw_rate\n",
+        "hours[hour] = sample.hourly_rate\n",
+        "hours[hour] = sample.raw_rate\n",
         f"{STATISTICS} -k pains_7",
     ),
     Mutant(

@@ -76,6 +76,7 @@ export function create(context) {
   let answer = null;
   let order = [];
   let failed = null;
+  let anew = true; // the next answer may bring rows in any order
   let fetched = -Infinity;
   let timer = 0;
   const columns = shownColumns();
@@ -102,7 +103,7 @@ export function create(context) {
     message,
     scroller,
   );
-  const hold = new Hold(scroller, () => draw());
+  const hold = new Hold(body, () => draw());
   const changed = debounce(350, () => apply());
 
   function buildFilters() {
@@ -184,7 +185,7 @@ export function create(context) {
   function apply() {
     changed.cancel();
     remember("opportunities", [], typed);
-    order = [];
+    anew = true;
     load();
   }
 
@@ -218,6 +219,8 @@ export function create(context) {
     try {
       answer = await request.get("/opportunities", parameters);
       failed = null;
+      if (anew) order = [];
+      anew = false;
       fetched = performance.now();
       store.heard(answer.generated_at);
     } catch (error) {

@@ -26,7 +26,7 @@ export function create(context) {
   const title = h("h1", { id: "title" }, base, " ", h("span", { class: "soft" }, "long "), h("span", { class: "long" }, venue(long)), h("span", { class: "soft" }, " short "), h("span", { class: "short" }, venue(short)));
   const tiles = h("div", { class: "tiles fades" });
   const message = h("div");
-  const signed = (digits) => (value) => `${percent(value, digits)} %`;
+  const signed = (digits) => (value) => (number(value) === null ? NONE : `${percent(value, digits)} %`);
   const value = new Chart({ label: "Net value by holding time", horizontal: "hours", told: signed(3), axis: percentAxis, height: 280 });
   const capacity = new Chart({ label: "Net value by size", horizontal: "usd", told: signed(3), axis: percentAxis, height: 220 });
   const past = new Chart({ label: "Settled difference per hour", told: signed(4), axis: percentAxis, height: 220 });
@@ -112,8 +112,8 @@ export function create(context) {
     replace(
       tiles,
       tile("Edge per hour", `${percent(hourly, 4)} %`, `${percent(hourly * UNITS.annual.hours, 1)} % a year before costs`),
-      tile(`Net after ${hours(held)}`, straight ? `${percent(straight.net, 3)} %` : NONE, straight ? `${gain(number(straight.net))} on ${dollars(found.size_usd)} per leg` : "not in the curve", tone(straight?.net ?? null)),
-      tile("With mean reversion", faded ? `${percent(faded.net, 3)} %` : NONE, faded ? gain(number(faded.net)) : "too little history", tone(faded?.net ?? null)),
+      tile(`Net after ${hours(held)}`, signed(3)(straight?.net), number(straight?.net) !== null ? `${gain(number(straight.net))} on ${dollars(found.size_usd)} per leg` : "not known: a fee or a rate is missing", tone(straight?.net ?? null)),
+      tile("With mean reversion", signed(3)(faded?.net), number(faded?.net) !== null ? gain(number(faded.net)) : "too little history", tone(faded?.net ?? null)),
       tile("Break-even", found.break_even_hours === null ? "never" : hours(found.break_even_hours), "at the rates of now"),
       tile("Price difference", found.price_divergence === null ? NONE : `${bare(found.price_divergence, 3)} %`, "between the mark prices"),
       tile("Open interest", found.oi_ratio === null ? NONE : `${Number(found.oi_ratio).toFixed(2)} ×`, "long leg over short leg"),

@@ -46,7 +46,7 @@ export function create(context) {
     blank,
   );
   const peek = new Peek(element, context.signal);
-  const hold = new Hold(scroller, () => schedule());
+  const hold = new Hold(body, () => schedule());
   const rowHeight = () => Number.parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row")) || 30;
 
   search.addEventListener("input", () => {

@@ -1,26 +1,35 @@
 """Funding histories from the database of the funding-rate service, where there is one.
 
-What a run needs of it is `FundingReader`; `SqlFunding` reads the table `funding_rates` (columns venue, symbol, settled_at as UTC
-nanoseconds or ISO text with a zone, rate as text, interval_hours) of any database that SQLAlchemy opens.
+What a run needs of it is `FundingReader`; `SqlFunding` reads the settled rates that the service backfilled, or that `perpkit db import`
+brought in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Protocol
 
+from msgspec import structs
 from pydantic import BaseModel, ConfigDict, Field
 
+from database.connect import sqlite_url
+from database.database import Database
+from database.errors import JournalError
+from database.funding_store import FundingStore
 from perpkit.backtest.data.funding import FundingHistory, FundingTable, settled
 from perpkit.backtest.data.tables import Cells, DataError
 
-TABLE = "funding_rates"
-COLUMNS = ("venue", "symbol", "settled_at", "rate", "interval_hours")
+COLUMNS = ("settled_at", "rate", "interval_hours")
+FAR_NS = 2**62
+HINT = "perpkit db import brings histories in; perpkit serve backfills them"
 
 
 class FundingDatabase(BaseModel):
-    """Settlements of one market in the service's database; `database` is an SQLAlchemy URL. `offset_hours` as in FundingTable."""
+    """Settlements of one market in the service's database; `database` is a file or an SQLAlchemy URL. `offset_hours` as in FundingTable.
+
+    `symbol`: the asset, or the full id of a market where the venue has several of it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,40 +61,43 @@ class FundingReader(Protocol):
 
 
 class SqlFunding:
-    """Reads a database by its SQLAlchemy URL.
+    """Reads a database by its file or SQLAlchemy URL; nothing is kept open.
 
     Raises:
-        DataError: it cannot be opened, or has no such table: the service has not written here.
+        DataError: it is not there, or is none of the service's.
     """
 
     def __init__(self, url: str) -> None:
-        from sqlalchemy import create_engine, inspect
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            self._engine = create_engine(url)
-            self.name = self._engine.url.render_as_string(hide_password=True)
-            columns: Sequence[str] = ()
-            if inspect(self._engine).has_table(TABLE):
-                columns = [c["name"] for c in inspect(self._engine).get_columns(TABLE)]
-        except SQLAlchemyError as e:
-            raise DataError(url.partition("://")[0], f"the database cannot be read: {type(e).__name__}") from e
-        missing = [name for name in COLUMNS if name not in columns]
-        if missing:
-            what = f"there is no table {TABLE}" if not columns else f"{TABLE} has no column {', '.join(missing)}"
-            raise DataError(self.name, f"{what}: the funding-rate service has not written here", "give CSV or Parquet files")
+        self._url = url if "://" in url else sqlite_url(Path(url).expanduser())
+        self.name = url.rpartition("@")[2] if "://" in url else url
+        with self._opened() as database:
+            self.name = database.shown
 
     def read(self, venue: str, symbol: str, *, offset_hours: Decimal = Decimal(0)) -> FundingHistory:
-        from sqlalchemy import column, select, table
-
-        rates = table(TABLE, *(column(name) for name in COLUMNS))
-        query = select(rates).where(rates.c.venue == venue, rates.c.symbol == symbol).order_by(rates.c.settled_at)
         wanted = FundingTable(file=f"{self.name} {venue} {symbol}", columns={"time": "settled_at"}, offset_hours=offset_hours)
         names = {name: name for name in COLUMNS}
-        with self._engine.connect() as connection:
-            cells = [
-                Cells(wanted, f"{wanted.file}:{line}", dict(row._mapping), names) for line, row in enumerate(connection.execute(query), 1)
-            ]
-        if not cells:
-            raise DataError(wanted.file, "no settlements")
-        return settled(wanted, cells)
+        with self._opened() as database:
+            store = FundingStore(database)
+            try:
+                market = self._market(store, venue, symbol)
+                rows = store.settled(market, -FAR_NS, FAR_NS)
+            except JournalError as e:
+                raise DataError(self.name, f"the database cannot be read: {e}") from e
+        if not rows:
+            raise DataError(wanted.file, "no settlements", HINT)
+        return settled(wanted, [Cells(wanted, f"{wanted.file}:{line}", structs.asdict(row), names) for line, row in enumerate(rows, 1)])
+
+    def _opened(self) -> Database:
+        try:
+            return Database.open(self._url, read_only=True)
+        except JournalError as e:
+            raise DataError(self.name, f"the database cannot be read: {e}", HINT) from e
+
+    def _market(self, store: FundingStore, venue: str, symbol: str) -> str:
+        found = [m.instrument for m in store.markets(venue) if symbol in (m.symbol, m.instrument)]
+        if not found:
+            raise DataError(f"{self.name} {venue} {symbol}", "no such market in the database", HINT)
+        charged = [name for name in found if name in store.newest_settled()]
+        if len(charged) > 1:
+            raise DataError(f"{self.name} {venue} {symbol}", f"{venue} has several markets of it", f"name one: {', '.join(charged)}")
+        return (charged or found)[0]

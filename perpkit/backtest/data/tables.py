@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from exchange_clients.model import NS_PER_S
 
 _OFFSET = re.compile(r"^(?:UTC)?([+-])(\d{2}):?(\d{2})$")
+_BEYOND_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = ((10**17, 1), (10**14, 10**3), (10**11, 10**6), (10**8, 10**9))
 """Numbers from the first figure on are times in units of the second (ns): the four scales do not meet between 1973 and 5138."""
@@ -132,7 +133,8 @@ class Cells:
             moment = datetime.fromisoformat(text)
         except ValueError:
             raise DataError(self.place, f"{name} {text!r} is no time", "epoch seconds, ms, us or ns, or ISO 8601") from None
-        return self._aware(moment)
+        rest = _BEYOND_MICROSECONDS.search(text)
+        return self._aware(moment) + (int(rest[1].ljust(3, "0")) if rest is not None else 0)
 
     def _aware(self, moment: datetime) -> int:
         if moment.tzinfo is None:
@@ -197,6 +199,7 @@ def _csv(path: Path, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 def _parquet(path: Path, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
+        import pyarrow as pa  # type: ignore[import-untyped]
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
     except ImportError as e:
         raise DataError(name, "Parquet needs pyarrow", 'pip install "perpkit[backtest]"') from e
@@ -204,6 +207,10 @@ def _parquet(path: Path, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         file = pq.ParquetFile(path)
         line = 0
         for batch in file.iter_batches():
+            for place, column in enumerate(batch.schema):
+                if pa.types.is_timestamp(column.type) and column.type.tz is not None:  # to the nanosecond, which datetime cannot hold
+                    exact = batch.column(place).cast(pa.timestamp("ns", tz="UTC")).cast(pa.int64())
+                    batch = batch.set_column(place, column.name, exact)
             for values in batch.to_pylist():
                 line += 1
                 yield line, values

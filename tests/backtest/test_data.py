@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from database.database import Database
+from database.funding_store import FundingStore
+from database.market_data import SettledRate
 from perpkit.backtest.data.candles import CandleTable, QuoteTable, read_candles, read_quotes
 from perpkit.backtest.data.funding import FundingTable, read_funding
 from perpkit.backtest.data.service import FundingDatabase, SqlFunding
@@ -182,15 +185,34 @@ def test_the_services_database_is_read_where_it_is_and_missed_in_words(tmp_path:
     import sqlite3
 
     url = f"sqlite:///{tmp_path / 'service.db'}"
-    with pytest.raises(DataError, match=r"there is no table funding_rates: the funding-rate service has not written here; give CSV"):
+    with pytest.raises(DataError, match="perpkit db import brings histories in"):
         SqlFunding(url)
-    with sqlite3.connect(tmp_path / "service.db") as db:
-        db.execute("create table funding_rates (venue, symbol, settled_at, rate, interval_hours)")
-        rows = [("a", "BTC", 1_704_096_000 * 10**9 + n * 8 * H, "0.0001", "8") for n in range(3)]
-        db.executemany("insert into funding_rates values (?, ?, ?, ?, ?)", [*rows, ("b", "BTC", 1_704_096_000 * 10**9, "0.5", "8")])
-    db.close()
-    found = SqlFunding(url).read("a", "BTC")
+    sqlite3.connect(tmp_path / "other.db").execute("create table funding_rates (a)").connection.close()
+    with pytest.raises(DataError, match="has no tables of ours"):
+        SqlFunding(str(tmp_path / "other.db"))
+    with Database.open(url) as database:
+        store = FundingStore(database)
+
+        def row(instrument: str, n: int, rate: str) -> SettledRate:
+            at_ns = 1_704_096_000 * 10**9 + n * 8 * H
+            return SettledRate(venue="a", instrument=instrument, symbol="BTC", settled_at=at_ns, rate=D(rate), interval_hours=D(8))
+
+        store.add_settled([*(row("BTC-USDT-PERP.a", n, "0.0001") for n in range(3)), row("BTC-USDC-PERP.a", 0, "0.5")])
+    with pytest.raises(DataError, match=r"several markets of it; name one: BTC-USDC-PERP\.a, BTC-USDT-PERP\.a"):
+        SqlFunding(url).read("a", "BTC")
+    found = SqlFunding(url).read("a", "BTC-USDT-PERP.a")
     assert [(s.ts_ns // H % 24, s.rate) for s in found.settlements] == [(8, D("0.0001")), (16, D("0.0001")), (0, D("0.0001"))]
-    assert FundingDatabase(database=url, venue="a", symbol="BTC").read().settlements == found.settlements
-    with pytest.raises(DataError, match="no settlements"):
+    by_file = FundingDatabase(database=str(tmp_path / "service.db"), venue="a", symbol="BTC-USDT-PERP.a").read()
+    assert by_file.settlements == found.settlements
+    with pytest.raises(DataError, match="no such market"):
         SqlFunding(url).read("a", "ETH")
+
+
+def test_a_moment_is_exact_to_the_nanosecond(tmp_path: Path) -> None:
+    found = list(rows_of(tmp_path, [("2024-01-01T08:00:00.123456789Z",), ("2024-01-01T08:00:00.1234567Z",), ("2024-01-01T08:00:00Z",)]))
+    assert [ns % 10**9 for ns in found] == [123456789, 123456700, 0]
+
+
+def rows_of(folder: Path, lines: list[tuple[object, ...]]) -> list[int]:
+    write(folder / "t.csv", "time", lines)
+    return [cells.time_ns() for cells in rows(folder, FundingTable(file="t.csv", interval_hours=D(8)))]

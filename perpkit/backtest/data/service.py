@@ -80,7 +80,7 @@ class SqlFunding:
             store = FundingStore(database)
             try:
                 market = self._market(store, venue, symbol)
-                rows = store.settled(market, -FAR_NS, FAR_NS)
+                rows = store.settled(market, 0, FAR_NS)
             except JournalError as e:
                 raise DataError(self.name, f"the database cannot be read: {e}") from e
         if not rows:

@@ -1,128 +1,224 @@
 """`perpkit funding`: the rates of all venues side by side, and where they differ most."""
 
 import asyncio
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
 
-from exchange_clients.errors import ConfigError, VenueError
-from exchange_clients.model import NS_PER_HOUR, FundingRateSample
+from exchange_clients.model import FundingRateSample
 from exchange_clients.venues import get, names
-from perpkit.cli.clients import opened
 from perpkit.cli.failure import OK, UNAVAILABLE, WRONG, Failure
 from perpkit.cli.options import Target
-from perpkit.cli.output import emit_json, emit_table, iso, percent, sparkline, usd
+from perpkit.cli.output import emit_json, emit_json_line, emit_table, iso, percent, sparkline, terminal, usd
 
-HISTORY_HOURS = 72
 SPARKS = 24
+STALE = "*"
+UNITS: dict[str, tuple[Decimal, str, int]] = {
+    "hourly": (Decimal(1), "per h", 4),
+    "8h": (Decimal(8), "per 8 h", 4),
+    "annual": (Decimal(8760), "a year", 1),
+}
+"""What an hourly rate is multiplied by, its name, digits."""
+
+
+class SortBy(StrEnum):
+    """What the table is ordered by, highest first; names in their alphabet."""
+
+    DIFFERENCE = "difference"
+    RATE = "rate"
+    INTEREST = "oi"
+    VOLUME = "volume"
+    SYMBOL = "symbol"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Wanted:
+    """Which symbols. A figure that a filter needs and no venue tells fails it."""
+
+    symbol: str | None = None
+    "Only this one, BTC for example."
+    sort: SortBy = SortBy.DIFFERENCE
+    "difference between venues, size of rate, oi, volume (of the smaller venue), or symbol."
+    min_oi: Annotated[Decimal | None, Parameter(validator=validators.Number(gte=0))] = None
+    "Open interest at two venues at least (at one, where one is asked), one-sided, USD."
+    min_volume: Annotated[Decimal | None, Parameter(validator=validators.Number(gte=0))] = None
+    "Volume of 24 hours at as many, USD."
+    limit: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 20
+    "How many symbols to show."
 
 
 def funding(
     *,
-    symbol: str | None = None,
+    wanted: Wanted | None = None,
     venue: list[str] | None = None,
-    limit: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 20,
+    unit: Literal["hourly", "8h", "annual"] = "hourly",
     history: bool = False,
+    service: str | None = None,
+    watch: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None,
+    every: Annotated[float, Parameter(validator=validators.Number(gte=1))] = 15.0,
     target: Target | None = None,
     json: bool = False,
 ) -> int:
     """Funding rates of all venues side by side, widest difference first. Positive: longs pay shorts.
 
-    Exit code 1 when a venue could not be asked, 4 when none could.
+    Asks the venues, or a running service with --service. Exit code 1 when a venue could not be asked, 4 when none could.
 
     Parameters
     ----------
-    symbol:
-        Only this one, BTC for example.
     venue:
         Only these venues; may be repeated.
-    limit:
-        How many symbols to show.
+    unit:
+        Rates per hour, per 8 hours or a year (simple, not compounded); each comes from the venue's own interval.
     history:
         Draw the settled rates of the last three days (one request per symbol and venue).
+    service:
+        Address of a running `perpkit serve`, http://127.0.0.1:8786 for example.
+    watch:
+        Ask again for so many seconds (Ctrl-C ends it sooner).
+    every:
+        Seconds between two looks with --watch.
     json:
-        Print JSON.
+        Print JSON; with --watch one document per line.
     """
-    wanted = tuple(venue or names())
-    for name in wanted:
-        get(name)
-    (target or Target()).check(wanted)
-    found = asyncio.run(_collect(wanted, target or Target(), symbol, limit, history))
-    if not found.rates:
-        raise Failure(
-            "; ".join(f"{name}: {reason}" for name, reason in found.broken.items()) or "no venue is installed",
-            hint="check the network, or the address given with --endpoint",
-            code=UNAVAILABLE,
-            kind="unreachable",
-        )
-    if symbol is not None and not found.symbols:
-        raise Failure(f"no venue has a rate for {symbol!r}", hint="`perpkit funding` lists the symbols", kind="symbol")
-    if json:
-        emit_json(found.as_json())
+    from perpkit.cli.funding_sources import FromService, FromVenues, Source
+
+    asked, where = wanted or Wanted(), target or Target()
+    chosen = tuple(venue or (names() if service is None else ()))
+    source: Source
+    if service is not None:
+        if where != Target():
+            raise Failure("--environment, --endpoint and --config are for asking the venues", hint="leave them out, or --service")
+        source = FromService(service, chosen)
     else:
-        found.show(wanted)
-    return WRONG if found.broken else OK
+        for name in chosen:
+            get(name)
+        where.check(chosen)
+        source = FromVenues(chosen, where)
+    with suppress(*((KeyboardInterrupt,) if watch is not None else ())):  # the usual end of watching
+        return asyncio.run(_run(source, asked, unit, history, watch, every, json))
+    return OK
+
+
+async def _run(source: Any, asked: Wanted, unit: str, history: bool, watch: float | None, every: float, json: bool) -> int:
+    ends = time.monotonic() + (watch or 0)
+    while True:
+        started = time.monotonic()
+        found: Rates = await source.rates()
+        if not found.rates:
+            raise Failure(
+                "; ".join(f"{name}: {reason}" for name, reason in found.broken.items()) or source.nothing,
+                hint=source.hint,
+                code=UNAVAILABLE,
+                kind="unreachable",
+            )
+        found.choose(asked)
+        if asked.symbol is not None and not found.symbols:
+            raise Failure(f"no venue has a rate for {asked.symbol!r}", hint="`perpkit funding` lists the symbols", kind="symbol")
+        if history:
+            await source.settled(found)
+        if json:
+            (emit_json if watch is None else emit_json_line)(found.as_json())
+        else:
+            console = terminal()
+            if watch is not None and console.is_terminal:
+                console.clear()
+            found.show(unit)
+        code = WRONG if found.broken else OK
+        if watch is None or (next_at := max(started + every, time.monotonic())) >= ends:
+            return code
+        await asyncio.sleep(next_at - time.monotonic())
 
 
 @dataclass(slots=True)
 class Rates:
-    """What the venues said: rates by venue and symbol, the symbols to show, and who could not be asked."""
+    """What the venues said: rates by venue and symbol, the symbols to show, and who could not be asked. `stale`: what is too old."""
 
     rates: dict[str, dict[str, FundingRateSample]] = field(default_factory=dict)
     figures: dict[str, dict[str, dict[str, Decimal]]] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     symbols: list[str] = field(default_factory=list)
     settled: dict[tuple[str, str], list[FundingRateSample]] = field(default_factory=dict)
+    stale: set[tuple[str, str]] = field(default_factory=set)
 
     def of(self, symbol: str) -> dict[str, FundingRateSample]:
         return {name: rates[symbol] for name, rates in self.rates.items() if symbol in rates}
 
+    def fresh(self, symbol: str) -> dict[str, FundingRateSample]:
+        """Without what is too old to be compared."""
+        return {name: sample for name, sample in self.of(symbol).items() if (name, symbol) not in self.stale}
+
     def difference(self, symbol: str) -> Decimal | None:
         """Highest less lowest rate per hour; None with fewer than two venues."""
-        hourly = [sample.hourly_rate for sample in self.of(symbol).values()]
+        hourly = [sample.hourly_rate for sample in self.fresh(symbol).values()]
         return max(hourly) - min(hourly) if len(hourly) > 1 else None
 
-    def choose(self, symbol: str | None, limit: int) -> None:
-        """The symbols to show: the one asked for, else those that differ most, then those of one venue by size of rate."""
-        known = {one for rates in self.rates.values() for one in rates}
-        if symbol is not None:
-            self.symbols = [symbol] if symbol in known else []
-            return
+    def figure(self, symbol: str, name: str) -> Decimal | None:
+        """Of the venues that tell it the second largest, which is as much as a pair of them has; of one venue its own."""
+        known = sorted((f[symbol][name] for f in self.figures.values() if symbol in f and name in f[symbol]), reverse=True)
+        return None if not known else known[min(1, len(known) - 1)]
 
-        def rank(one: str) -> tuple[int, Decimal, str]:
+    def choose(self, asked: Wanted) -> None:
+        """The symbols to show: those that pass the filters, in order; symbols of one venue alone come after those of several."""
+        known = {one for rates in self.rates.values() for one in rates}
+        if asked.symbol is not None:
+            known &= {asked.symbol}
+        for name, least in (("open_interest", asked.min_oi), ("volume_24h", asked.min_volume)):
+            if least is not None:
+                known = {one for one in known if (self.figure(one, name) or -1) >= least}
+
+        def rank(one: str) -> tuple[Any, ...]:
             gap = self.difference(one)
             size = max(abs(sample.hourly_rate) for sample in self.of(one).values())
+            match asked.sort:
+                case SortBy.SYMBOL:
+                    return (one,)
+                case SortBy.RATE:
+                    return (-size, one)
+                case SortBy.INTEREST | SortBy.VOLUME:
+                    figure = self.figure(one, "open_interest" if asked.sort is SortBy.INTEREST else "volume_24h")
+                    return (figure is None, -(figure or 0), one)
             return (1, -size, one) if gap is None else (0, -gap, one)
 
-        self.symbols = sorted(known, key=rank)[:limit]
+        self.symbols = sorted(known, key=rank)[: asked.limit]
 
-    def show(self, venues: tuple[str, ...]) -> None:
-        shown = [name for name in venues if name in self.rates]
+    def show(self, unit: str) -> None:
+        factor, per, digits = UNITS[unit]
         columns = ["symbol"]
-        for name in shown:
-            columns += [f">{name} per h", *([f"{name} 3 days"] if self.settled else [])]
-        columns += [">difference per h", ">a year", "long at", "short at", ">open interest"]
+        for name in self.rates:
+            columns += [f">{name} {per}", *([f"{name} 3 days"] if self.settled else [])]
+        columns += [f">difference {per}", *([">a year"] if unit != "annual" else []), "long at", "short at", ">open interest"]
         notes = [f"{name} could not be asked: {reason}" for name, reason in self.broken.items()]
+        if any(symbol in self.symbols for _, symbol in self.stale):
+            notes.append(f"{STALE} too old to count in the difference")
+        if not self.symbols:
+            notes.append("no symbol passes the filters")
         notes.append(
-            "rates per hour, each from its own interval; the difference is before fees and slippage; a year is simple, not compounded"
+            f"rates {per}, each from its own interval; the difference is before fees and slippage; a year is simple, not compounded; "
+            "open interest of the second largest venue"
         )
-        emit_table("Funding", columns, [self._row(symbol, shown) for symbol in self.symbols], notes=notes)
+        emit_table("Funding", columns, [self._row(symbol, factor, digits, unit) for symbol in self.symbols], notes=notes)
 
-    def _row(self, symbol: str, shown: list[str]) -> list[str]:
+    def _row(self, symbol: str, factor: Decimal, digits: int, unit: str) -> list[str]:
         samples = self.of(symbol)
         cells = [symbol]
-        for name in shown:
-            cells.append(percent(samples[name].hourly_rate if name in samples else None))
+        for name in self.rates:
+            mark = STALE if (name, symbol) in self.stale else ""
+            cells.append(percent(samples[name].hourly_rate * factor, digits) + mark if name in samples else percent(None))
             if self.settled:
                 cells.append(sparkline([s.hourly_rate for s in self.settled.get((name, symbol), [])][-SPARKS:]))
-        gap = self.difference(symbol)
-        order = sorted(samples, key=lambda name: samples[name].hourly_rate)
-        interest = [figures[symbol].get("open_interest") for figures in self.figures.values() if symbol in figures]
-        known = [value for value in interest if value is not None]
+        gap, fresh = self.difference(symbol), self.fresh(symbol)
+        order = sorted(fresh, key=lambda name: fresh[name].hourly_rate)
         ends = ("-", "-") if gap is None else (order[0], order[-1])
-        return [*cells, percent(gap), percent(None if gap is None else gap * 8760, 1), *ends, usd(min(known)) if known else "-"]
+        cells.append(percent(None if gap is None else gap * factor, digits))
+        if unit != "annual":
+            cells.append(percent(None if gap is None else gap * 8760, 1))
+        return [*cells, *ends, usd(self.figure(symbol, "open_interest"))]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -130,59 +226,24 @@ class Rates:
                 {
                     "symbol": symbol,
                     "difference_per_hour": self.difference(symbol),
-                    "rates": {
-                        name: {
-                            "rate": sample.raw_rate,
-                            "interval_hours": sample.interval_hours,
-                            "kind": sample.kind,
-                            "hourly": sample.hourly_rate,
-                            "annual": sample.annual_rate,
-                            "next_funding_time": iso(sample.next_funding_time),
-                            **self.figures.get(name, {}).get(symbol, {}),
-                            **(
-                                {"settled": [{"time": iso(s.settled_at), "rate": s.raw_rate} for s in self.settled[name, symbol]]}
-                                if (name, symbol) in self.settled
-                                else {}
-                            ),
-                        }
-                        for name, sample in self.of(symbol).items()
-                    },
+                    "rates": {name: self._sample(name, symbol, sample) for name, sample in self.of(symbol).items()},
                 }
                 for symbol in self.symbols
             ],
             "broken": self.broken,
         }
 
-
-async def _collect(wanted: tuple[str, ...], target: Target, symbol: str | None, limit: int, history: bool) -> Rates:
-    """All venues at once; one that fails is named and holds up no other."""
-    found = Rates()
-
-    async def ask(name: str) -> None:
-        try:
-            venue = get(name)
-            async with venue.funding(target.settings(venue.spec)) as adapter:
-                rates, figures = await adapter.fetch_funding_rates(), await adapter.fetch_market_data()
-        except ConfigError:
-            raise
-        except VenueError as e:
-            found.broken[name] = e.message
-        else:
-            found.rates[name], found.figures[name] = rates, figures
-
-    async def settled(name: str) -> None:
-        try:
-            async with opened(name, target, streams=False) as client:
-                start_ns = client.context.runtime.clock.time_ns() - HISTORY_HOURS * NS_PER_HOUR
-                for one in found.symbols:
-                    if one in found.rates[name]:
-                        found.settled[name, one] = await client.fetch_funding_history(one, start_ns=start_ns)
-        except VenueError as e:
-            found.broken[name] = f"history: {e.message}"
-
-    await asyncio.gather(*(ask(name) for name in wanted))
-    found.rates = {name: found.rates[name] for name in wanted if name in found.rates}
-    found.choose(symbol, limit)
-    if history:
-        await asyncio.gather(*(settled(name) for name in found.rates))
-    return found
+    def _sample(self, name: str, symbol: str, sample: FundingRateSample) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            "rate": sample.raw_rate,
+            "interval_hours": sample.interval_hours,
+            "kind": sample.kind,
+            "hourly": sample.hourly_rate,
+            "annual": sample.annual_rate,
+            "next_funding_time": iso(sample.next_funding_time),
+            "stale": (name, symbol) in self.stale,
+            **self.figures.get(name, {}).get(symbol, {}),
+        }
+        if (name, symbol) in self.settled:
+            told["settled"] = [{"time": iso(s.settled_at), "rate": s.raw_rate} for s in self.settled[name, symbol]]
+        return told

@@ -10,7 +10,7 @@ from .edge import HORIZONS, Edge, Horizon, annual, break_even, curve, edge, per_
 from .persistence import Persistence, expected_hours, pair_history, persistence
 from .query import BadQuery, Query, Ranked, SortBy, rank
 from .quotes import Costs, FundingQuote
-from .ranking import Filters, Opportunity, Rejection, Scan, judge_pair, oi_ratio, price_divergence, round_trip_costs, scan
+from .ranking import Filters, Opportunity, Rejection, Scan, judge_pair, oi_ratio, price_divergence, round_trip_costs, scan, widest
 
 __all__ = [
     "HORIZONS",
@@ -58,4 +58,5 @@ __all__ = [
     "round_trip_costs",
     "scan",
     "settlements",
+    "widest",
 ]

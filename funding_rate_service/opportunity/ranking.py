@@ -1,13 +1,13 @@
 """All venue pairs per asset, filtered and ranked; whatever a filter needs and does not know fails it (E22)."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from itertools import permutations
 
 import msgspec
 
-from exchange_clients.model import NS_PER_S
+from exchange_clients.model import NS_PER_S, FundingRateSample, InstrumentId
 
 from .clock import SHORTEST_HOURS, disbelief
 from .edge import Edge, edge
@@ -108,6 +108,23 @@ def scan(quotes: Iterable[FundingQuote], filters: Filters, *, now_ns: int) -> Sc
                 left.append(Rejection(symbol=base, long=long, short=short, rules=tuple(rules), edge=result))
     found.sort(key=lambda o: (-o.edge.horizon.net, o.symbol, str(o.long.instrument), str(o.short.instrument)))
     return Scan(tuple(found), tuple(left))
+
+
+def widest(samples: Mapping[InstrumentId, FundingRateSample], symbols: frozenset[str] | None = None) -> list[tuple[Decimal, str]]:
+    """(difference per hour, asset) of every asset on two venues or more, widest first: what rates alone promise, before anything costs.
+
+    The difference is that of the best pair of markets on two venues; inverse markets and rates that nobody believes are left aside.
+    """
+    by_base: dict[str, dict[str, list[Decimal]]] = defaultdict(lambda: defaultdict(list))
+    for instrument, sample in samples.items():
+        if not instrument.inverse and (symbols is None or instrument.base in symbols) and disbelief(sample) is None:
+            by_base[instrument.base][instrument.venue].append(sample.hourly_rate)
+    found = []
+    for base, venues in by_base.items():
+        ends = [(min(rates), max(rates)) for rates in venues.values()]
+        if len(ends) >= 2:
+            found.append((max(short[1] - long[0] for long, short in permutations(ends, 2)), base))
+    return sorted(found, key=lambda item: (-item[0], item[1]))
 
 
 def faces(long: FundingQuote, short: FundingQuote) -> bool:

@@ -162,9 +162,9 @@ def test_history_and_statistics_as_the_api_tells_them(series: dict[str, list[rec
 
     async def main(ask: asking.Asking) -> None:
         for venue in TOLD:
-            kept = [s for s in series[venue] if s.ms / HOUR_MS > last - 400 * 24]
+            kept = [s for s in series[venue] if s.ms / HOUR_MS > last - 40 * 24]
             ask.service.store.add_settled(stored(kept, venue))
-        for period, hours in (("7d", 168), ("30d", 720), ("365d", 8760)):
+        for period, hours in (("7d", 168), ("30d", 720)):
             answer = (await ask(f"/api/v1/stats/funding-rates/BTC?period={period}&until={until}")).as_(shapes.Stats)
             told = {market.dex: market for market in answer.markets}
             assert set(told) >= set(TOLD)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchange_clients.model import FundingRateSample, RateKind
-from funding_rate_service.opportunity import Costs, Filters, annual, edge, per_hour, scan
+from exchange_clients.model import FundingRateSample, InstrumentId, RateKind
+from funding_rate_service.opportunity import Costs, Filters, annual, edge, per_hour, scan, widest
 from tests.strategies.quotes import NOW, quote
 
 D = Decimal
@@ -107,3 +107,22 @@ def test_a_rate_beyond_the_venues_cap_is_not_believed() -> None:
 def test_equal_input_gives_equal_output_in_any_order() -> None:
     quotes = [quote(v, r) for v, r in (("a", "0.0001"), ("b", "0.0002"), ("c", "0.0002"), ("d", "0.0003"))]
     assert scan(quotes, Filters(), now_ns=NOW) == scan(list(reversed(quotes)), Filters(), now_ns=NOW)
+
+
+def test_the_widest_asset_is_that_of_the_best_pair_on_two_venues() -> None:
+    """Two markets of one venue are no pair, however far they are apart."""
+    quotes = [
+        quote("a", "0.0009", instrument=InstrumentId("ETH", "USDC", "a")),
+        quote("a", "-0.0009", instrument=InstrumentId("ETH", "USDT", "a")),
+        quote("b", "0", base="ETH"),
+        quote("a", "0", base="BTC"),
+        quote("b", "0.008", "8", base="BTC"),
+        quote("a", "0.04", base="SOL"),
+        quote("a", "0", base="PEPE"),
+        quote("b", "0.06", base="PEPE"),
+        quote("c", "0.0001", base="PEPE"),
+        quote("b", "0.01", instrument=InstrumentId("BTC", "USD", "b", inverse=True)),
+    ]
+    rates = {q.instrument: q.sample for q in quotes}
+    assert widest(rates) == [(D("0.001"), "BTC"), (D("0.0009"), "ETH"), (D("0.0001"), "PEPE")]
+    assert widest(rates, frozenset({"ETH", "SOL"})) == [(D("0.0009"), "ETH")]

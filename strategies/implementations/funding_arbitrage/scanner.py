@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import msgspec
 from exchange_clients.errors import VenueError
 from exchange_clients.model import NS_PER_HOUR, FundingRateSample, Instrument, InstrumentId
 from exchange_clients.transport.clock import Clock
-from funding_rate_service.opportunity import FundingQuote, Persistence, disbelief, pair_history, persistence
+from funding_rate_service.opportunity import FundingQuote, Persistence, disbelief, pair_history, persistence, widest
 
 if TYPE_CHECKING:
     from exchange_clients.base_client import BaseExchangeClient
@@ -42,7 +41,9 @@ class Scanner:
         for found in await asyncio.gather(*(self._rates(venue) for venue in self._clients)):
             rates.update(found)
         self.rates = {instrument: sample for instrument, (sample, _) in rates.items()}
-        wanted = self._promising(rates, symbols) | (held & set(rates))
+        best = {base for _, base in widest(self.rates, symbols)[:CANDIDATES]}
+        promising = {i for i, sample in self.rates.items() if i.base in best and not i.inverse and disbelief(sample) is None}
+        wanted = promising | (held & set(rates))
         detailed = await asyncio.gather(*(self._detail(i, *rates[i]) for i in sorted(wanted, key=str)))
         return [quote for quote in detailed if quote is not None]
 
@@ -82,21 +83,6 @@ class Scanner:
             return {}
         now_ns = self._clock.time_ns()
         return {instrument: (msgspec.structs.replace(sample, metadata={}), now_ns) for instrument, sample in samples.items()}
-
-    @staticmethod
-    def _promising(rates: Mapping[InstrumentId, tuple[FundingRateSample, int]], symbols: frozenset[str] | None) -> set[InstrumentId]:
-        """Markets of the assets with the widest difference between venues, rates that nobody believes left aside."""
-        by_base: dict[str, list[InstrumentId]] = defaultdict(list)
-        for instrument, (sample, _) in rates.items():
-            if not instrument.inverse and (symbols is None or instrument.base in symbols) and disbelief(sample) is None:
-                by_base[instrument.base].append(instrument)
-        spreads = []
-        for base, markets in by_base.items():
-            hourly = [rates[m][0].hourly_rate for m in markets]
-            if len({m.venue for m in markets}) >= 2:
-                spreads.append((max(hourly) - min(hourly), base))
-        best = sorted(spreads, key=lambda item: (-item[0], item[1]))[:CANDIDATES]
-        return {m for _, base in best for m in by_base[base]}
 
     async def _detail(self, instrument_id: InstrumentId, sample: FundingRateSample, observed_ns: int) -> FundingQuote | None:
         client = self._clients[instrument_id.venue]

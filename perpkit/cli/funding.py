@@ -16,7 +16,8 @@ from perpkit.cli.failure import OK, UNAVAILABLE, WRONG, Failure
 from perpkit.cli.options import Target
 from perpkit.cli.output import emit_json, emit_json_line, emit_table, iso, percent, sparkline, terminal, usd
 
-SPARKS = 24
+SPARKS = 12
+"""Marks of a sparkline; each is the mean of its part of the three days."""
 STALE = "*"
 UNITS: dict[str, tuple[Decimal, str, int]] = {
     "hourly": (Decimal(1), "per h", 4),
@@ -31,7 +32,7 @@ class SortBy(StrEnum):
 
     DIFFERENCE = "difference"
     RATE = "rate"
-    INTEREST = "oi"
+    OI = "oi"
     VOLUME = "volume"
     SYMBOL = "symbol"
 
@@ -180,8 +181,8 @@ class Rates:
                     return (one,)
                 case SortBy.RATE:
                     return (-size, one)
-                case SortBy.INTEREST | SortBy.VOLUME:
-                    figure = self.figure(one, "open_interest" if asked.sort is SortBy.INTEREST else "volume_24h")
+                case SortBy.OI | SortBy.VOLUME:
+                    figure = self.figure(one, "open_interest" if asked.sort is SortBy.OI else "volume_24h")
                     return (figure is None, -(figure or 0), one)
             return (1, -size, one) if gap is None else (0, -gap, one)
 
@@ -189,29 +190,29 @@ class Rates:
 
     def show(self, unit: str) -> None:
         factor, per, digits = UNITS[unit]
-        columns = ["symbol"]
-        for name in self.rates:
-            columns += [f">{name} {per}", *([f"{name} 3 days"] if self.settled else [])]
-        columns += [f">difference {per}", *([">a year"] if unit != "annual" else []), "long at", "short at", ">open interest"]
+        columns = ["symbol", *(f">{name}" for name in self.rates), ">difference"]
+        columns += [*([">a year"] if unit != "annual" else []), "long at", "short at", ">open interest"]
         notes = [f"{name} could not be asked: {reason}" for name, reason in self.broken.items()]
         if any(symbol in self.symbols for _, symbol in self.stale):
             notes.append(f"{STALE} too old to count in the difference")
         if not self.symbols:
             notes.append("no symbol passes the filters")
+        if self.settled:
+            notes.append("below each rate: what was settled in the last three days, lowest to highest of that market")
         notes.append(
-            f"rates {per}, each from its own interval; the difference is before fees and slippage; a year is simple, not compounded; "
+            "each rate from its own interval; the difference is before fees and slippage; a year is simple, not compounded; "
             "open interest of the second largest venue"
         )
-        emit_table("Funding", columns, [self._row(symbol, factor, digits, unit) for symbol in self.symbols], notes=notes)
+        emit_table(f"Funding {per}", columns, [self._row(symbol, factor, digits, unit) for symbol in self.symbols], notes=notes)
 
     def _row(self, symbol: str, factor: Decimal, digits: int, unit: str) -> list[str]:
         samples = self.of(symbol)
         cells = [symbol]
         for name in self.rates:
             mark = STALE if (name, symbol) in self.stale else ""
-            cells.append(percent(samples[name].hourly_rate * factor, digits) + mark if name in samples else percent(None))
-            if self.settled:
-                cells.append(sparkline([s.hourly_rate for s in self.settled.get((name, symbol), [])][-SPARKS:]))
+            cell = percent(samples[name].hourly_rate * factor, digits) + mark if name in samples else percent(None)
+            past = self.settled.get((name, symbol))
+            cells.append(f"{cell}\n{_spark(past)}" if past else cell)
         gap, fresh = self.difference(symbol), self.fresh(symbol)
         order = sorted(fresh, key=lambda name: fresh[name].hourly_rate)
         ends = ("-", "-") if gap is None else (order[0], order[-1])
@@ -247,3 +248,12 @@ class Rates:
         if (name, symbol) in self.settled:
             told["settled"] = [{"time": iso(s.settled_at), "rate": s.raw_rate} for s in self.settled[name, symbol]]
         return told
+
+
+def _spark(past: list[FundingRateSample]) -> str:
+    """Means of equally many settlements each, oldest first."""
+    rates = [sample.hourly_rate for sample in past]
+    if len(rates) <= SPARKS:
+        return sparkline(rates)
+    parts = [rates[n * len(rates) // SPARKS : (n + 1) * len(rates) // SPARKS] for n in range(SPARKS)]
+    return sparkline([sum(part, Decimal(0)) / len(part) for part in parts])

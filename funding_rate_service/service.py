@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple
 
@@ -55,6 +56,9 @@ STALE_S = 5.0
 HEALTH_S = 5.0
 RECORD_S = 60.0
 """Opportunities are written down so often."""
+PERSISTENCE_S = 5.0
+HISTORY_S = 600.0
+"""The history of a shown pair is read so often; venues settle each hour at most."""
 MOST_ENDED = 1_000
 """Markets that ended while a reader of the stream may still show them."""
 DEFAULT = Query(limit=100)
@@ -95,7 +99,8 @@ class Service:
         """`collector` None: somebody else feeds the board, or nobody. `depths` None: no order books.
 
         `writes`: whether this service keeps the database (rolls up, deletes what is old, writes opportunities down): if it collects, unless
-        told otherwise. `reads`: workers of their own for answers that need the database, so that slow ones never keep the collection from writing.
+        told otherwise. `reads`: workers of their own for answers that need the database, so that slow ones never keep the collection from
+        writing.
         """
         self.config, self.runtime, self.clock = config, runtime, runtime.clock
         self.database = database
@@ -108,7 +113,8 @@ class Service:
         self.hub = StreamHub(self._render, self._snapshot, lambda: iso(self.now_ns()))
         self.tasks = Tasks(self.clock, rng)
         self.histories: dict[Pair, PairHistory] = {}
-        """Of the pairs that are shown; read anew each ten minutes."""
+        """Of the pairs that are shown."""
+        self._read_at: dict[Pair, float] = {}
         self._reads = reads or runtime.offload
         self._reading = 0
         self._shown: tuple[Opportunity, ...] = ()
@@ -165,7 +171,7 @@ class Service:
         self.tasks.every("stale-marking", STALE_S, self._mark_stale)
         self.tasks.every("health", HEALTH_S, self._look, deadline_s=READ_S + 5)
         self.tasks.every("figures", 300, self._count, deadline_s=120)
-        self.tasks.every("persistence", 600, self._persistence, deadline_s=120)
+        self.tasks.every("persistence", PERSISTENCE_S, self._persistence, deadline_s=120)
         if self._writes:
             self.tasks.every("record", RECORD_S, self._record, deadline_s=30)
             self.tasks.every("roll-up", 3600, self._roll_up, deadline_s=600)
@@ -233,8 +239,17 @@ class Service:
         return render.filled(answer, self.renderer.opportunities(ranked.opportunities, self.histories, now_ns))
 
     async def _persistence(self) -> None:
-        pairs = [(o.long.instrument, o.short.instrument) for o in self.ranked(DEFAULT).opportunities]
-        self.histories = await self.runtime.offload.run(pair_histories, self.store, pairs, self.now_ns(), deadline_s=100)
+        """Histories of the pairs that are shown: of new ones at once, of all after a while; those of others are forgotten."""
+        now_s = self.clock.monotonic()
+        shown = [(o.long.instrument, o.short.instrument) for o in self.ranked(DEFAULT).opportunities]
+        due = [pair for pair in shown if now_s - self._read_at.get(pair, -inf) >= HISTORY_S]
+        if not due:
+            return
+        found = await self._reads.run(pair_histories, self.store, due, self.now_ns(), deadline_s=100)
+        self._read_at = {pair: self._read_at.get(pair, now_s) for pair in shown} | dict.fromkeys(due, now_s)
+        self.histories = {pair: history for pair, history in {**self.histories, **found}.items() if pair in self._read_at}
+        self._shown = ()  # tell the stream's readers
+        self._changed.set()
 
     async def _record(self) -> None:
         """Write down what is shown, for those who ask later what there was."""

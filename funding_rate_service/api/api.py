@@ -8,7 +8,7 @@ from exchange_clients.model import InstrumentId
 from funding_rate_service.api.bodies import Bodies
 from funding_rate_service.api.keygate import KeyGate
 from funding_rate_service.api.metrics import Metrics
-from funding_rate_service.api.problems import Problem, missing
+from funding_rate_service.api.problems import Problem, contradiction, missing
 from funding_rate_service.opportunity import FundingQuote
 from funding_rate_service.service import Service
 
@@ -71,7 +71,7 @@ class Api:
         try:
             id = InstrumentId.parse(text)
         except ValueError as e:
-            raise Problem(422, "not an instrument id", str(e)) from None
+            raise contradiction(str(e)) from None
         quote = self.service.board.quote(id)
         if quote is None:
             raise Problem(404, "no such market", "/dexes/{dex}/symbols shows them")

@@ -10,6 +10,8 @@ from fastapi import Response
 
 from funding_rate_service.api.shapes import Problem as Shape
 
+CONTRADICTION = "the question contradicts itself, the clock, or what a pair is"
+"""Title of a 422 whose parameters fit one by one."""
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -31,6 +33,11 @@ class Problem(Exception):
             {"Cache-Control": "no-store", **self.headers},
             media_type=MEDIA_TYPE,
         )
+
+
+def contradiction(why: str) -> Problem:
+    """422: each parameter is fine, together they are not."""
+    return Problem(422, CONTRADICTION, why)
 
 
 def missing(what: str, name: str, known: Iterable[str]) -> Problem:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core.core_schema import CoreSchema, decimal_schema
 
@@ -240,11 +240,16 @@ class EdgeQuery(Asked):
     horizon_hours: Annotated[Hours, Field(description="The holding time of the capacity curve.")] = Decimal(24)
 
 
+def _whole(value: object) -> object:
+    """`30.0` is a whole number in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class BackfillBody(Asked):
     """Whose settled history to fetch; everything when nothing is said."""
 
     dex: DexName | None = None
-    days: Annotated[int, Field(ge=1, le=365, strict=True)] = 30
+    days: Annotated[int, Field(ge=1, le=365, strict=True), BeforeValidator(_whole)] = 30
 
 
 def _set(names: str | None) -> frozenset[str] | None:

@@ -108,8 +108,8 @@ def costs_shape(costs: Costs) -> shapes.Costs:
     return shapes.Costs(
         entry_fees=derived(costs.entry_fees),
         exit_fees=derived(costs.exit_fees),
-        entry_slippage=derived(costs.entry_slippage),
-        exit_slippage=derived(costs.exit_slippage),
+        entry_slippage=derived(costs.entry_slippage) if costs.slippage_known else None,
+        exit_slippage=derived(costs.exit_slippage) if costs.slippage_known else None,
         total=derived(costs.total),
         slippage_known=costs.slippage_known,
     )

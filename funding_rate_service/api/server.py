@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import uvicorn
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from funding_rate_service.api.access import ServeConfig
@@ -21,14 +22,19 @@ log = logging.getLogger("funding_rate_service.api")
 
 MAX_MESSAGE = 4_096
 """Bytes; readers of the stream have nothing to say."""
-GRACE_S = 3.0
+GRACE_S = 1.0
 """Open answers may take so long to end when the service does."""
 FLUSH_S = 2.0
 """A stream that was closed and whose reader takes nothing is broken off after so long."""
 
 
 class _Stream(WebSocketsSansIOProtocol):
-    """Does not wait for ever for a reader that takes nothing."""
+    """Does not wait for ever for a reader that takes nothing; a refused handshake is complete and no error."""
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)

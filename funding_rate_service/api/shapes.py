@@ -81,12 +81,16 @@ class Comparison(Shape, frozen=True, kw_only=True):
 
 
 class Costs(Shape, frozen=True, kw_only=True):
-    """Both legs in and out, as fractions of one leg's notional. `slippage_known` false: fees only."""
+    """Both legs in and out, as fractions of one leg's notional.
+
+    `slippage_known` false: a spread is unknown, slippage is null, and `total` (and what is net of it) counts
+    fees and only the spreads that are known: the true costs are higher.
+    """
 
     entry_fees: Figure
     exit_fees: Figure
-    entry_slippage: Figure
-    exit_slippage: Figure
+    entry_slippage: Figure | None
+    exit_slippage: Figure | None
     total: Figure
     slippage_known: bool
 

@@ -99,6 +99,10 @@ def test_opportunities_are_what_the_filters_say(tmp_path: Path) -> None:
         assert await pairs("?min_profit=9") == []
         assert await pairs("?dex_pair=hyperliquid,dydx") == ["BTC@dydx/BTC@hyperliquid"]
         assert await pairs("?oi_ratio_max=0.5") == ["BTC@dydx/BTC@hyperliquid"]
+        first = (await ask(V1 + "/opportunities")).as_(shapes.Opportunities).opportunities[0]
+        assert first.costs == shapes.Costs(
+            entry_fees="0.0008", exit_fees="0.0008", entry_slippage=None, exit_slippage=None, total="0.0018", slippage_known=False
+        )  # of Lighter no spread is known; that of Hyperliquid counts
         best = (await ask(V1 + "/opportunities/best?exclude_dexes=lighter")).as_(shapes.BestOpportunity)
         assert best.opportunity is not None
         assert best.opportunity.pair == "BTC-USD-PERP.dydx/BTC-USDC-PERP.hyperliquid"

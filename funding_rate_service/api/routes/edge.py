@@ -14,7 +14,7 @@ from funding_rate_service.api import shapes
 from funding_rate_service.api.api import Api
 from funding_rate_service.api.bodies import once
 from funding_rate_service.api.openapi import answers
-from funding_rate_service.api.problems import Problem
+from funding_rate_service.api.problems import Problem, contradiction
 from funding_rate_service.api.queries import EdgeQuery
 from funding_rate_service.api.render import costs_shape, encode, persistence_shape
 from funding_rate_service.api.text import derived, derived_or_none, iso, plain
@@ -68,7 +68,7 @@ def routes(api: Api) -> APIRouter:
         try:
             found = await service.work(work)
         except BadPair as e:
-            raise Problem(422, "not a pair", str(e)) from None
+            raise contradiction(str(e)) from None
         head = encode(
             {
                 "generated_at": iso(now_ns),

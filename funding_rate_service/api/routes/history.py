@@ -11,7 +11,7 @@ from funding_rate_service.api import shapes
 from funding_rate_service.api.api import Api
 from funding_rate_service.api.bodies import once
 from funding_rate_service.api.openapi import answers
-from funding_rate_service.api.problems import Problem, missing
+from funding_rate_service.api.problems import contradiction, missing
 from funding_rate_service.api.queries import HistoryQuery, StatsQuery, moment_ns
 from funding_rate_service.api.render import encode
 from funding_rate_service.api.routes.rates import Dex, Symbol
@@ -28,7 +28,7 @@ def routes(api: Api) -> APIRouter:
         now_ns = service.now_ns()
         end_ns = now_ns if until is None else moment_ns(until)
         if end_ns > now_ns:
-            raise Problem(422, "a parameter does not fit", "until is in the future")
+            raise contradiction("until is in the future")
         return end_ns - period_ns, end_ns
 
     async def markets(dex: str | None, symbol: str) -> list[InstrumentId]:

@@ -10,7 +10,7 @@ from funding_rate_service.api import shapes
 from funding_rate_service.api.api import Api
 from funding_rate_service.api.bodies import once, send
 from funding_rate_service.api.openapi import answers
-from funding_rate_service.api.problems import Problem
+from funding_rate_service.api.problems import contradiction
 from funding_rate_service.api.queries import BestQuery, OpportunitiesQuery, ScopeQuery, SymbolOpportunitiesQuery, moment_ns
 from funding_rate_service.api.render import Renderer, encode, filled, opportunities_head
 from funding_rate_service.api.routes.rates import Symbol
@@ -18,8 +18,6 @@ from funding_rate_service.api.text import iso, plain
 from funding_rate_service.opportunity.query import BadQuery, Ranked, SortBy
 from funding_rate_service.opportunity.query import Query as Engine
 from funding_rate_service.past import ranked_at
-
-CONTRADICTS = "a parameter does not fit"
 
 
 def routes(api: Api) -> APIRouter:
@@ -32,12 +30,12 @@ def routes(api: Api) -> APIRouter:
         try:
             return asked.query(symbol=_base(symbol), limit=limit, sort_by=sort_by, descending=descending)
         except BadQuery as e:
-            raise Problem(422, CONTRADICTS, str(e)) from None
+            raise contradiction(str(e)) from None
 
     async def past(at: str, query: Engine) -> tuple[int, Ranked]:
         at_ns = moment_ns(at)
         if at_ns > service.now_ns():
-            raise Problem(422, CONTRADICTS, "at is in the future")
+            raise contradiction("at is in the future")
         return at_ns, await service.read(ranked_at, service.store, service.fees, query, at_ns)
 
     async def answer(request: Request, asked: ScopeQuery, query: Engine) -> Response:

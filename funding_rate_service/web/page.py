@@ -11,7 +11,12 @@ from importlib.resources.abc import Traversable
 import msgspec
 from fastapi import FastAPI, Request, Response
 
-TYPES = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
 POLICY = "; ".join(
     (
         "default-src 'none'",

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,12 +40,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Open]:
-    """`open_page(url, may_lose=False, **context)`; `may_lose`: the test takes the server away."""
+    """`open_page(url, may_say=(), **context)`; `may_say`: words that the browser's own console may hold."""
     strangers: list[str] = []
     said: list[str] = []
     with ExitStack() as stack:
 
-        def opened(url: str, *, may_lose: bool = False, before: Callable[[Page], None] | None = None, **context: Any) -> Page:
+        def opened(url: str, *, may_say: Iterable[str] = (), before: Callable[[Page], None] | None = None, **context: Any) -> Page:
             settings = {"viewport": {"width": 1440, "height": 900}, "locale": "en-GB", "timezone_id": "Asia/Kolkata", "color_scheme": "light"}
             page = browser.new_context(**{**settings, **context}).new_page()
             stack.callback(page.context.close)
@@ -55,7 +55,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
                     strangers.append(address)
 
             def hear(message: ConsoleMessage) -> None:
-                expected = may_lose and any(words in message.text for words in LOST)
+                expected = any(words in message.text for words in may_say)
                 if message.type in ("error", "warning") and not expected:
                     said.append(f"{message.type}: {message.text}")
 

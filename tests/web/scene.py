@@ -182,5 +182,5 @@ class Scene:
         told = set(list(symbols)[: self.told])
         known = [one for one in self.markets if one.instrument.base in told]
         store.add_settled([row for one in known for row in settled(one, self.rng, now_ns, self.days)])
-        store.add_samples([row for one in known for row in samples(one, self.rng, now_ns, 24, 10)])
+        store.add_samples([row for one in known for row in samples(one, self.rng, now_ns, 24, 10) if row.venue != ASKED])
         store.roll_up(now_ns)

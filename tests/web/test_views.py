@@ -221,7 +221,7 @@ def test_history_tells_settled_and_predicted_with_their_intervals(open_page: Ope
     first = told[0]
     spoken = chart.get_attribute("aria-valuetext") or ""
     assert near(spoken.partition("okx ")[2], Decimal(first["hourly"]) * 100, 4)
-    expect(page.locator(".chart .cross")).to_be_visible()
+    expect(page.locator(".chart")).to_have_class("chart on")
     page.keyboard.press("ArrowRight")
     assert chart.get_attribute("aria-valuetext") != spoken
     page.get_by_text("The same as a table").click()
@@ -238,11 +238,11 @@ def test_venues_are_added_to_the_chart_and_the_period_changes(open_page: Open, s
     expect(page.get_by_text(re.compile("settlement"))).to_be_visible()
     page.get_by_label("hyperliquid").check()
     both = [api(page, scene, f"/history/funding-rates/{dex}/ETH?period=24h&resolution=settled")["count"] for dex in ("okx", "hyperliquid")]
-    page.get_by_text("24 h", exact=True).click()
+    page.get_by_role("radio", name="24 h").check()
     expect(page.get_by_text(f"{sum(both)} settlements")).to_be_visible()
     assert "dex=hyperliquid%2Cokx" in page.url
     assert "period=24h" in page.url
-    page.get_by_role("searchbox", name="Symbol").fill("nothing")
+    page.get_by_role("combobox", name="Symbol").fill("nothing")
     page.keyboard.press("Enter")
     expect(page.get_by_text("No market called “nothing”")).to_be_visible()
 
@@ -306,7 +306,7 @@ def test_positions_split_their_result(open_page: Open, scene: Scene) -> None:
 
 def test_health_says_in_words_what_is_wrong(open_page: Open, scene: Scene) -> None:
     page = open_page(f"{scene.url}/#/health")
-    expect(page.get_by_text("lighter: no current answer").or_(page.get_by_text("lighter: not asked yet"))).to_be_visible()
+    expect(page.get_by_text("lighter: no current answer, so it is in no opportunity.")).to_be_visible()
     row = page.locator('tr[data-dex="lighter"]')
     expect(row).to_contain_text("127.0.0.1")
     assert api(page, scene, "/health/dex/lighter")["dex"]["last_error"] in row.inner_text()
@@ -320,7 +320,7 @@ def test_health_says_in_words_what_is_wrong(open_page: Open, scene: Scene) -> No
 
 def test_what_venues_write_stays_text(open_page: Open, scene: Scene) -> None:
     scene.fail("paradex", '<script>window.hacked=2</script><img src=x onerror="window.hacked=3">')
-    page = open_page(f"{scene.url}/#/rates")
+    page = open_page(f"{scene.url}/#/rates", may_say=["422"])  # no path of the API holds such a name, so its history is refused
     expect(page.get_by_text(HOSTILE, exact=True)).to_be_visible()
     page.goto(f"{scene.url}/#/opportunities")
     expect(page.get_by_text(HOSTILE, exact=True).first).to_be_visible()

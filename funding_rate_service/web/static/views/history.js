@@ -46,7 +46,7 @@ export function create(context) {
   );
   const details = h(
     "details",
-    null,
+    { "aria-label": "The chart as a table" },
     h("summary", null, "The same as a table"),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Settlements and predictions" }, h("table", { class: "data" }, caption, h("thead", null, h("tr", null, ...["Time", "Venue"].map((name) => h("th", { scope: "col", class: "l" }, h("span", null, name))), ...["Kind", "Interval", "Rate per interval, %"].map((name) => h("th", { scope: "col" }, h("span", null, name))), unitHead)), table)),
   );
@@ -54,7 +54,7 @@ export function create(context) {
     "section",
     { class: "card side", "aria-label": "Venues in the chart" },
     when,
-    h("div", { class: "scroll" }, h("table", { class: "data" }, h("thead", null, h("tr", null, h("th", { scope: "col", class: "l" }, h("span", null, "Venue")), atHead, ...["Mean", "Every"].map((name) => h("th", { scope: "col" }, h("span", null, name))))), side)),
+    h("div", { class: "scroll" }, h("table", { class: "data", "aria-label": "Rates by venue" }, h("thead", null, h("tr", null, h("th", { scope: "col", class: "l" }, h("span", null, "Venue")), atHead, ...["Mean", "Every"].map((name) => h("th", { scope: "col" }, h("span", null, name))))), side)),
   );
   const stage = h("div", { class: "past fades" }, h("div", { class: "card" }, chart.element), panel);
   const message = h("div");

@@ -255,8 +255,8 @@ def _overlaps(rows: Sequence[tuple[int, FundingRateSample]]) -> bool:
 
 def _by_hour(rows: Sequence[tuple[int, FundingRateSample]], instrument: Instrument, until_ns: int) -> list[SettledRate]:
     """The mean rate of every hour that is covered from its beginning to its end."""
-    widest = max(after - before for (before, _), (after, _) in pairwise(rows))
-    spacing = min(widest, NS_PER_HOUR // DENSE_ROWS_AN_HOUR)
+    steps = sorted(after - before for (before, _), (after, _) in pairwise(rows))
+    longest_ns = 2 * steps[len(steps) // 2]
     hours: dict[int, list[tuple[int, Decimal]]] = {}
     for at_ns, sample in rows:
         hours.setdefault((at_ns - 1) // NS_PER_HOUR, []).append((at_ns, sample.hourly_rate))
@@ -264,7 +264,7 @@ def _by_hour(rows: Sequence[tuple[int, FundingRateSample]], instrument: Instrume
     for hour, entries in sorted(hours.items()):
         begin, end = hour * NS_PER_HOUR, (hour + 1) * NS_PER_HOUR
         times = [begin, *(at_ns for at_ns, _ in entries), end]
-        if end <= until_ns and all(after - before <= 2 * spacing for before, after in pairwise(times)):
+        if end <= until_ns and all(after - before <= longest_ns for before, after in pairwise(times)):
             mean = sum((rate for _, rate in entries), Decimal(0)) / len(entries)
             found.append(_row(instrument, end, mean, Decimal(1)))
     return found

@@ -237,10 +237,10 @@ def test_the_keyring_keeps_and_forgets(tmp_path: Path, monkeypatch: pytest.Monke
     class Memory(KeyringBackend):
         """A backend as keyring wants one: its interface is real, its place is this test."""
 
-        priority = 1  # type: ignore[assignment]
+        priority = 1
 
         def __init__(self) -> None:
-            super().__init__()
+            super().__init__()  # type: ignore[no-untyped-call]
             self.held: dict[tuple[str, str], str] = {}
 
         def get_password(self, service: str, username: str) -> str | None:

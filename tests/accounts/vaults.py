@@ -27,8 +27,8 @@ def change(venue: str = "okx", environment: str = "mainnet", **values: str | Non
 def plain(opened: Opened | None) -> Mapping[object, object]:
     """Everything an account holds, readable."""
     assert opened is not None
-    held = {of: {name: keys[name] for name in keys.names} for of, keys in opened.credentials.items()}
-    return {**held, **{venue: address.reveal() for venue, address in opened.proxies.items()}}
+    held: dict[object, object] = {of: {name: keys[name] for name in keys.names} for of, keys in opened.credentials.items()}
+    return held | {venue: address.reveal() for venue, address in opened.proxies.items()}
 
 
 def filled(accounts: Accounts) -> None:

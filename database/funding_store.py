@@ -4,6 +4,7 @@ Every method is one transaction. Spans of time are half open: from `start_ns`, b
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
@@ -12,7 +13,7 @@ from exchange_clients.model import InstrumentId
 
 from .database import Database
 from .market_data import Collection, Figures, FoundOpportunity, HourlyRate, Market, RatePoint, RateSample, SettledRate
-from .market_rows import markets_of, put, put_new, records, select_records, table, values
+from .market_rows import markets_of, put, put_latest, put_new, put_samples, records, select_records, table, values
 from .rollup import Retained, hour_of, retain, roll_up
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class FundingStore:
         """Rates that were charged; how many were new. One that is known stays as it is."""
         with self._database.write() as connection:
             ids = markets_of(connection, rows, min((row.settled_at for row in rows), default=0))
-            return put_new(connection, "funding_history", _ordered(values(row, ids[row.instrument]) for row in rows))
+            known = sorted((values(row, ids[row.instrument]) for row in rows), key=itemgetter("market_id", "settled_at"))
+            return put_new(connection, "funding_history", known)
 
     def add_opportunities(self, rows: Sequence[FoundOpportunity]) -> int:
         """Pairs worth showing; how many were new."""
@@ -199,11 +201,10 @@ def _add_samples(connection: "Connection", samples: Sequence[RateSample]) -> int
         return 0
     earliest = min(sample.observed_at for sample in samples)
     ids = markets_of(connection, samples, earliest)
-    rows = _ordered(values(sample, ids[sample.instrument]) for sample in samples)
-    new = put_new(connection, "funding_rates", rows)
-    newest = {row["market_id"]: row for row in rows}
-    put(connection, "latest_funding_rates", list(newest.values()), newer="observed_at")
-    _touch(connection, list(newest), hour_of(earliest))
+    new = put_samples(connection, samples, ids)
+    market_ids = sorted({ids[sample.instrument] for sample in samples})
+    put_latest(connection, market_ids)
+    _touch(connection, market_ids, hour_of(earliest))
     return new
 
 
@@ -223,11 +224,6 @@ def _touch(connection: "Connection", market_ids: Sequence[int], hour: int) -> No
             rolled_until=case((late, hour), else_=markets.c.rolled_until),
         )
     )
-
-
-def _ordered(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """In the order of their key, so that two writers never wait for each other in a circle."""
-    return sorted(rows, key=lambda row: (row["market_id"], row.get("observed_at") or row.get("settled_at")))
 
 
 def _columns(of: Any, *names: str) -> "Select[Any]":

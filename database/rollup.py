@@ -1,11 +1,11 @@
 """Samples summed up by hour, and deleted when they are old and summed up."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Context, Decimal, Inexact
 from fractions import Fraction
 from functools import reduce
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,11 +15,10 @@ from .market_rows import put, table
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-T = TypeVar("T")
 HOUR = 3_600_000_000_000
 DAY = 24 * HOUR
 CHUNK = 40
-"""Markets per transaction: so long no other writer gets a turn."""
+"""Markets per transaction, of a day at most: so long no other writer gets a turn."""
 EXACT = Context(prec=400, traps=[Inexact])
 ROUNDED = Context(prec=28)
 """A rate per hour may have no end (1/3); it is rounded once, here."""
@@ -40,28 +39,27 @@ def hour_of(ts_ns: int) -> int:
 
 
 def summed(rows: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Rows of the hourly table from samples of one market in their order; every kind of rate by itself."""
-    for (hour, kind), group in groupby(sorted(rows, key=lambda row: (hour_of(row.observed_at), row.kind)), key=_hour_and_kind):
-        samples = list(group)
-        hourly = [ROUNDED.divide(row.rate, row.interval_hours) for row in samples]
-        newest = samples[-1]
-        yield {
-            "market_id": newest.market_id,
-            "hour": hour,
-            "kind": kind,
-            "samples": len(samples),
-            "mean": _mean(samples),
-            "low": min(hourly),
-            "high": max(hourly),
-            "last": hourly[-1],
-            "interval_hours": newest.interval_hours,
-            "open_interest_usd": newest.open_interest_usd,
-            "volume_24h_usd": newest.volume_24h_usd,
-        }
-
-
-def _hour_and_kind(row: Any) -> tuple[int, str]:
-    return hour_of(row.observed_at), row.kind
+    """Rows of the hourly table from samples in the order of (market, time); every kind of rate by itself."""
+    for (market_id, hour), group in groupby(rows, key=lambda row: (row.market_id, hour_of(row.observed_at))):
+        by_kind: dict[str, list[Any]] = {}
+        for row in group:
+            by_kind.setdefault(row.kind, []).append(row)
+        for kind, samples in by_kind.items():
+            hourly = [ROUNDED.divide(row.rate, row.interval_hours) for row in samples]
+            newest = samples[-1]
+            yield {
+                "market_id": market_id,
+                "hour": hour,
+                "kind": kind,
+                "samples": len(samples),
+                "mean": _mean(samples),
+                "low": min(hourly),
+                "high": max(hourly),
+                "last": hourly[-1],
+                "interval_hours": newest.interval_hours,
+                "open_interest_usd": newest.open_interest_usd,
+                "volume_24h_usd": newest.volume_24h_usd,
+            }
 
 
 def _mean(samples: list[Any]) -> Decimal:
@@ -79,21 +77,33 @@ def roll_up(database: Database, until_ns: int) -> int:
 
     An hour whose samples were deleted and that gets late ones keeps what it says: retention leaves those samples where they are.
     """
-    from sqlalchemy import update
-
     until, written = hour_of(until_ns), 0
-    markets, rows = table("venue_symbols"), table("funding_rates")
-    behind = markets.c.rolled_until < until
-
-    def bring_up(connection: "Connection", market_id: int, rolled_until: int) -> int:
-        query = _span(rows, market_id).where(rows.c.observed_at >= rolled_until, rows.c.observed_at < until)
-        changed = put(connection, "funding_rates_hourly", list(summed(connection.execute(query))), newer="samples")
-        connection.execute(update(markets).where(markets.c.market_id == market_id).values(rolled_until=until))
-        return changed
-
-    for changed in _by_market(database, behind, bring_up):
+    while True:
+        with database.write() as connection:
+            changed = _roll_up_some(connection, until)
+        if changed is None:
+            return written
         written += changed
-    return written
+
+
+def _roll_up_some(connection: "Connection", until: int) -> int | None:
+    """A day at most of those markets that are furthest behind; None when none is. They are locked against samples that come meanwhile."""
+    from sqlalchemy import select, update
+
+    markets, rows = table("venue_symbols"), table("funding_rates")
+    behind = select(markets.c.market_id, markets.c.rolled_until).where(markets.c.rolled_until < until)
+    chunk = connection.execute(behind.order_by(markets.c.rolled_until, markets.c.market_id).limit(CHUNK).with_for_update()).all()
+    if not chunk:
+        return None
+    start = chunk[0].rolled_until
+    end = min(until, start + DAY)
+    ids = [row.market_id for row in chunk if row.rolled_until < end]
+    names = ("market_id", "observed_at", "rate", "interval_hours", "kind", "open_interest_usd", "volume_24h_usd")
+    span = select(*(rows.c[name] for name in names)).where(rows.c.market_id.in_(ids), rows.c.observed_at >= start, rows.c.observed_at < end)
+    samples = connection.execute(span.order_by(rows.c.market_id, rows.c.observed_at))
+    changed = put(connection, "funding_rates_hourly", list(summed(samples)), newer="samples")
+    connection.execute(update(markets).where(markets.c.market_id.in_(ids)).values(rolled_until=end))
+    return changed
 
 
 def retain(database: Database, now_ns: int, *, raw_days: int, opportunity_days: int, log_days: int) -> Retained:
@@ -101,69 +111,57 @@ def retain(database: Database, now_ns: int, *, raw_days: int, opportunity_days: 
     from sqlalchemy import delete
 
     cutoff = hour_of(now_ns - raw_days * DAY)
-    deleted = kept = 0
-    has_samples = table("venue_symbols").c.rolled_until.is_not(None)
-
-    def clear(connection: "Connection", market_id: int, rolled_until: int) -> tuple[int, int]:
-        return _clear(connection, market_id, min(cutoff, rolled_until))
-
-    for gone, left in _by_market(database, has_samples, clear):
-        deleted += gone
-        kept += left
-    old = {"opportunities": ("ts", opportunity_days), "collection_logs": ("started_at", log_days)}
+    gone = kept = 0
+    for ids, start in _old(database, cutoff):
+        for window in range(start, cutoff, DAY):
+            with database.write() as connection:
+                deleted, left = _clear(connection, ids, window, min(window + DAY, cutoff))
+            gone += deleted
+            kept += left
     counts = {}
-    for name, (time, days) in old.items():
+    for name, (time, days) in {"opportunities": ("ts", opportunity_days), "collection_logs": ("started_at", log_days)}.items():
         rows = table(name)
         with database.write() as connection:
             counts[name] = int(connection.execute(delete(rows).where(rows.c[time] < now_ns - days * DAY)).rowcount)
-    return Retained(samples=deleted, opportunities=counts["opportunities"], collections=counts["collection_logs"], kept=kept)
+    return Retained(samples=gone, opportunities=counts["opportunities"], collections=counts["collection_logs"], kept=kept)
 
 
-def _by_market(database: Database, where: Any, work: Callable[["Connection", int, int], T]) -> Iterator[T]:
-    """Do the work for each market in turn, a chunk per transaction; its markets are locked against samples that come meanwhile."""
-    from sqlalchemy import select
+def _old(database: Database, cutoff: int) -> Iterator[tuple[list[int], int]]:
+    """Markets with samples before the cutoff, in chunks, with the hour of the oldest one."""
+    from sqlalchemy import func, select
 
-    markets = table("venue_symbols")
-    done = 0
-    while True:
-        query = select(markets.c.market_id, markets.c.rolled_until).where(where, markets.c.market_id > done)
-        with database.write() as connection:
-            chunk = connection.execute(query.order_by(markets.c.market_id).limit(CHUNK).with_for_update()).all()
-            found = [work(connection, market_id, rolled_until) for market_id, rolled_until in chunk]
-        yield from found
-        if not chunk:
-            return
-        done = chunk[-1][0]
+    markets, rows = table("venue_symbols"), table("funding_rates")
+    oldest = select(func.min(rows.c.observed_at)).where(rows.c.market_id == markets.c.market_id).scalar_subquery()
+    with database.read() as connection:
+        found = connection.execute(select(markets.c.market_id, oldest.label("oldest")).order_by(markets.c.market_id)).all()
+    old = [(market_id, at) for market_id, at in found if at is not None and at < cutoff]
+    for i in range(0, len(old), CHUNK):
+        chunk = old[i : i + CHUNK]
+        yield [market_id for market_id, _ in chunk], hour_of(min(at for _, at in chunk))
 
 
-def _span(rows: Any, market_id: int) -> Any:
-    from sqlalchemy import select
+def _clear(connection: "Connection", ids: Sequence[int], start: int, end: int) -> tuple[int, int]:
+    """(deleted, kept) samples of some markets in a span of whole hours."""
+    from sqlalchemy import bindparam, delete, func, select
 
-    names = ("market_id", "observed_at", "rate", "interval_hours", "kind", "open_interest_usd", "volume_24h_usd")
-    return select(*(rows.c[name] for name in names)).where(rows.c.market_id == market_id).order_by(rows.c.observed_at)
-
-
-def _clear(connection: "Connection", market_id: int, before: int) -> tuple[int, int]:
-    """(deleted, kept) samples of one market before a time."""
-    from sqlalchemy import delete, func, select
-
-    rows, hours = table("funding_rates"), table("funding_rates_hourly")
-    mine = (rows.c.market_id == market_id, rows.c.observed_at < before)
+    markets, rows, hours = table("venue_symbols"), table("funding_rates"), table("funding_rates_hourly")
+    connection.execute(select(markets.c.market_id).where(markets.c.market_id.in_(ids)).order_by(markets.c.market_id).with_for_update())
     hour = (rows.c.observed_at - rows.c.observed_at % HOUR).label("hour")
-    raw = connection.execute(select(hour, rows.c.kind, func.count()).where(*mine).group_by(hour, rows.c.kind)).all()
-    if not raw:
-        return 0, 0
-    counted = select(hours.c.hour, hours.c.kind, hours.c.samples).where(hours.c.market_id == market_id, hours.c.hour < before)
-    summed_up = {(at, kind): samples for at, kind, samples in connection.execute(counted)}
-    whole = {at: True for at, _, _ in raw}
-    for at, kind, count in raw:
-        whole[at] &= summed_up.get((at, kind)) == count
-    kept = sum(count for at, _, count in raw if not whole[at])
-    deleted = 0
-    for counted_all, run in groupby(sorted(whole), key=whole.__getitem__):
-        if not counted_all:
-            continue
-        at = list(run)
-        gone = delete(rows).where(rows.c.market_id == market_id, rows.c.observed_at >= at[0], rows.c.observed_at < at[-1] + HOUR)
-        deleted += int(connection.execute(gone).rowcount)
-    return deleted, kept
+    mine = (rows.c.market_id.in_(ids), rows.c.observed_at >= start, rows.c.observed_at < end)
+    count = func.count().label("samples")
+    raw = connection.execute(select(rows.c.market_id, hour, rows.c.kind, count).where(*mine).group_by(rows.c.market_id, hour, rows.c.kind))
+    counted = select(hours.c.market_id, hours.c.hour, hours.c.kind, hours.c.samples)
+    counted = counted.where(hours.c.market_id.in_(ids), hours.c.hour >= start, hours.c.hour < end)
+    known = {tuple(row) for row in connection.execute(counted)}
+    whole: dict[tuple[int, int], bool] = {}
+    samples: dict[tuple[int, int], int] = {}
+    for row in raw:
+        at = (row.market_id, row.hour)
+        whole[at] = whole.get(at, True) and tuple(row) in known
+        samples[at] = samples.get(at, 0) + row.samples
+    gone = [{"of": market_id, "start": at, "end": at + HOUR} for (market_id, at), counted_all in whole.items() if counted_all]
+    if gone:
+        span = (rows.c.market_id == bindparam("of"), rows.c.observed_at >= bindparam("start"), rows.c.observed_at < bindparam("end"))
+        connection.execute(delete(rows).where(*span), gone)
+    kept = sum(samples[at] for at, counted_all in whole.items() if not counted_all)
+    return sum(samples.values()) - kept, kept

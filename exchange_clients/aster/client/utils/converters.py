@@ -231,8 +231,6 @@ def ticker(
         last=price_of(day.lastPrice, instrument, "lastPrice") if day is not None and day.lastPrice else None,
         mark=mark,
         index=price_of(premium.indexPrice, instrument, "indexPrice") if premium is not None and premium.indexPrice else None,
-        bid=price_of(day.bidPrice, instrument, "bidPrice") if day is not None and day.bidPrice else None,
-        ask=price_of(day.askPrice, instrument, "askPrice") if day is not None and day.askPrice else None,
         volume_24h=number(day.quoteVolume, "quoteVolume") if day is not None else None,
         open_interest=size_of(interest.openInterest, instrument, "openInterest") * mark
         if interest is not None and mark is not None

@@ -46,7 +46,12 @@ def open_page(browser: Browser) -> Iterator[Open]:
     with ExitStack() as stack:
 
         def opened(url: str, *, may_say: Iterable[str] = (), before: Callable[[Page], None] | None = None, **context: Any) -> Page:
-            settings = {"viewport": {"width": 1440, "height": 900}, "locale": "en-GB", "timezone_id": "Asia/Kolkata", "color_scheme": "light"}
+            settings = {
+                "viewport": {"width": 1440, "height": 900},
+                "locale": "en-GB",
+                "timezone_id": "Asia/Kolkata",
+                "color_scheme": "light",
+            }
             page = browser.new_context(**{**settings, **context}).new_page()
             stack.callback(page.context.close)
 

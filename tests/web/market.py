@@ -26,11 +26,12 @@ VENUES = {
 """Interval in hours, quote, taker fee."""
 
 MAJORS = {
-    "BTC": 84231.5, "ETH": 2744.2, "SOL": 128.42, "HYPE": 31.74, "XRP": 1.952, "DOGE": 0.1391, "BNB": 828.6, "SUI": 1.362, "AVAX": 12.91,
-    "LINK": 12.04, "ADA": 0.4021, "LTC": 82.8, "PEPE": 0.00000418, "WIF": 0.336, "ENA": 0.231, "AAVE": 161.2, "TAO": 262.4, "TRUMP": 6.1,
-    "FARTCOIN": 0.2471, "kBONK": 0.00936, "JUP": 0.221, "ONDO": 0.472, "ARB": 0.1921, "OP": 0.2987, "TIA": 0.587, "SEI": 0.1262, "INJ": 5.41,
-    "NEAR": 1.78, "APT": 2.31, "TON": 1.524, "UNI": 6.04, "CRV": 0.398, "LDO": 0.601, "PENDLE": 2.36, "ZEC": 561.0, "ZRO": 1.28, "PUMP": 0.00261,
-    "XPL": 0.2041, "ASTER": 1.164, "MON": 0.0261, "2Z": 0.1183, "BERA": 1.021, "KAITO": 0.612, "VIRTUAL": 0.927, "SPX": 0.522, "MOODENG": 0.0731,
+    "BTC": 84231.5, "ETH": 2744.2, "SOL": 128.42, "HYPE": 31.74, "XRP": 1.952, "DOGE": 0.1391, "BNB": 828.6, "SUI": 1.362,
+    "AVAX": 12.91, "LINK": 12.04, "ADA": 0.4021, "LTC": 82.8, "PEPE": 0.00000418, "WIF": 0.336, "ENA": 0.231, "AAVE": 161.2,
+    "TAO": 262.4, "TRUMP": 6.1, "FARTCOIN": 0.2471, "kBONK": 0.00936, "JUP": 0.221, "ONDO": 0.472, "ARB": 0.1921, "OP": 0.2987,
+    "TIA": 0.587, "SEI": 0.1262, "INJ": 5.41, "NEAR": 1.78, "APT": 2.31, "TON": 1.524, "UNI": 6.04, "CRV": 0.398, "LDO": 0.601,
+    "PENDLE": 2.36, "ZEC": 561.0, "ZRO": 1.28, "PUMP": 0.00261, "XPL": 0.2041, "ASTER": 1.164, "MON": 0.0261, "2Z": 0.1183,
+    "BERA": 1.021, "KAITO": 0.612, "VIRTUAL": 0.927, "SPX": 0.522, "MOODENG": 0.0731,
 }  # fmt: skip
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 """A symbol as a venue might name it."""
@@ -51,7 +52,9 @@ class Market:
 def markets(rng: random.Random, venues: Sequence[str], symbols: int) -> list[Market]:
     """Every venue lists most of the symbols; the rates of one symbol differ between venues."""
     named = list(MAJORS.items())[:symbols]
-    named += [(f"{a}{b}{n % 97}", rng.uniform(0.01, 40)) for n, (a, b) in enumerate(zip("ABCDEFGHKL" * 60, "UXOAI" * 120, strict=True))][: max(0, symbols - len(named))]
+    named += [(f"{a}{b}{n % 97}", rng.uniform(0.01, 40)) for n, (a, b) in enumerate(zip("ABCDEFGHKL" * 60, "UXOAI" * 120, strict=True))][
+        : max(0, symbols - len(named))
+    ]
     found = []
     for n, (symbol, price) in enumerate(named):
         common = rng.gauss(0.000009, 0.00001) if n < 20 else rng.gauss(0.000006, 0.00003)
@@ -61,7 +64,9 @@ def markets(rng: random.Random, venues: Sequence[str], symbols: int) -> list[Mar
             if n > 5 and rng.random() < 0.22 + n / 900:
                 continue
             own = common + rng.gauss(0, 0.000012) + (rng.gauss(0, 0.00016) if rng.random() < 0.05 else 0)
-            found.append(Market(InstrumentId(symbol, quote, venue), hours, own, fee, price * rng.gauss(1, 0.0004), size * rng.uniform(0.03, 1)))
+            found.append(
+                Market(InstrumentId(symbol, quote, venue), hours, own, fee, price * rng.gauss(1, 0.0004), size * rng.uniform(0.03, 1))
+            )
     return found
 
 

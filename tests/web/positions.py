@@ -11,12 +11,15 @@ def _leg(dex: str, quantity: str, entry: str, mark: str | None, notional: str) -
 OPEN: dict[str, Any] = {
     "pair_id": "p-7", "symbol": "SOL", "state": "open", "opened_at": "2026-11-20T08:14:05Z", "closed_at": None, "bot": "carry",
     "long": _leg("hyperliquid", "38.9", "128.31", "128.42", "4995.54"), "short": _leg("okx", "-38.9", "128.36", "128.45", "4996.71"),
-    "pnl": {"price": "0.78", "funding": "6.4185", "fees": "-4.7461", "slippage": "-0.9725", "unwind": "0", "unexplained": "0", "total": "1.4799"},
+    "pnl": {"price": "0.78", "funding": "6.4185",
+            "fees": "-4.7461", "slippage": "-0.9725", "unwind": "0", "unexplained": "0", "total": "1.4799"},
 }  # fmt: skip
 CLOSED: dict[str, Any] = {
-    "pair_id": "p-5", "symbol": "ETH", "state": "closed", "opened_at": "2026-11-17T19:02:40Z", "closed_at": "2026-11-20T03:00:12Z", "bot": "carry",
+    "pair_id": "p-5", "symbol": "ETH", "state": "closed", "opened_at": "2026-11-17T19:02:40Z",
+    "closed_at": "2026-11-20T03:00:12Z", "bot": "carry",
     "long": _leg("lighter", "0", "2751.2", None, "5000"), "short": _leg("aster", "0", "2752.1", None, "5000"),
-    "pnl": {"price": "-1.12", "funding": "11.04", "fees": "-3.5", "slippage": "-0.66", "unwind": "-0.3", "unexplained": "-0.12", "total": "5.34"},
+    "pnl": {"price": "-1.12", "funding": "11.04",
+            "fees": "-3.5", "slippage": "-0.66", "unwind": "-0.3", "unexplained": "-0.12", "total": "5.34"},
 }  # fmt: skip
 LEDGER = [
     {"time": "2026-11-20T08:14:06Z", "dex": "hyperliquid", "kind": "fee", "amount": "-2.2461", "note": "taker, 38.9 at 128.31"},

@@ -152,7 +152,10 @@ def test_opportunities_show_what_the_api_ranked(open_page: Open, scene: Scene) -
     assert len(told) == 30
     assert [row.get_attribute("data-pair") for row in rows.all()] == [one["pair"] for one in told]
     for row, one in list(zip(rows.all(), told, strict=True))[:8]:
-        cell = {key: row.locator(f'[data-column="{key}"]').inner_text() for key in ("long", "short", "hourly", "annual", "net", "costs", "break_even")}
+        cell = {
+            key: row.locator(f'[data-column="{key}"]').inner_text()
+            for key in ("long", "short", "hourly", "annual", "net", "costs", "break_even")
+        }
         assert one["long"]["dex"] in cell["long"]
         assert one["short"]["dex"] in cell["short"]
         assert near(cell["hourly"], Decimal(one["hourly"]) * 100, 4)
@@ -256,7 +259,11 @@ def test_a_pair_shows_its_value_by_time_and_what_it_costs(open_page: Open, scene
     expect(page).to_have_title(re.compile(r"^ETH .+ / .+ · perpkit$"))
     long, short = (page.locator(f"h1 .{side}").inner_text() for side in ("long", "short"))
     page.get_by_label("Size per leg").fill("25k")
-    pair = next(o["pair"] for o in api(page, scene, "/opportunities?symbol=ETH&min_profit=-0.02")["opportunities"] if f".{long}/" in o["pair"] and o["pair"].endswith(short))
+    pair = next(
+        o["pair"]
+        for o in api(page, scene, "/opportunities?symbol=ETH&min_profit=-0.02")["opportunities"]
+        if f".{long}/" in o["pair"] and o["pair"].endswith(short)
+    )
     told = api(page, scene, f"/edge?pair={quoted(pair, safe='')}&size=25000&horizon_hours=72")
     tile = page.locator(".tile")
     expect(tile.filter(has_text="Net after")).to_contain_text("on $25,000 per leg")
@@ -296,7 +303,9 @@ def test_positions_split_their_result(open_page: Open, scene: Scene) -> None:
     for told in (OPEN, CLOSED):
         cells = page.locator(f'tr[data-pair="{told["pair_id"]}"] td').all_inner_texts()
         shown = [figure(text) for text in cells[6:13]]
-        assert shown == [round(Decimal(told["pnl"][part]), 2) for part in ("price", "funding", "fees", "slippage", "unwind", "unexplained", "total")]
+        assert shown == [
+            round(Decimal(told["pnl"][part]), 2) for part in ("price", "funding", "fees", "slippage", "unwind", "unexplained", "total")
+        ]
     assert near(page.locator(".tile", has_text="Unexplained").locator("b").inner_text(), "-0.12", 2)
     page.get_by_role("link", name="SOL").click()
     expect(page.get_by_role("region", name="Ledger, table").get_by_role("row")).to_have_count(5)

@@ -1,6 +1,7 @@
 """The settlement clock: what falls due between two moments, for legs that settle at their own times."""
 
 from decimal import Decimal
+from functools import lru_cache
 
 from exchange_clients.model import NS_PER_HOUR, FundingRateSample
 
@@ -24,14 +25,20 @@ def disbelief(sample: FundingRateSample) -> str | None:
     return None
 
 
+@lru_cache(1024)
+def interval_ns(hours: Decimal) -> int:
+    """An interval in nanoseconds."""
+    return int(hours * NS_PER_HOUR)
+
+
 def next_settlement(sample: FundingRateSample, now_ns: int) -> int | None:
     """The first settlement after now, ns UTC; None where funding is continuous. A time that has passed is moved on by whole intervals."""
     first = sample.next_funding_time
     if first is None:
         return None
-    interval_ns = int(sample.interval_hours * NS_PER_HOUR)
     if first <= now_ns:
-        first += ((now_ns - first) // interval_ns + 1) * interval_ns
+        interval = interval_ns(sample.interval_hours)
+        first += ((now_ns - first) // interval + 1) * interval
     return first
 
 
@@ -40,9 +47,8 @@ def settlements(sample: FundingRateSample, now_ns: int, hours: Decimal) -> int |
     first = next_settlement(sample, now_ns)
     if first is None:
         return None
-    interval_ns = int(sample.interval_hours * NS_PER_HOUR)
     end = now_ns + int(hours * NS_PER_HOUR)
-    return 0 if first > end else (end - first) // interval_ns + 1
+    return 0 if first > end else (end - first) // interval_ns(sample.interval_hours) + 1
 
 
 def paid_by_long(sample: FundingRateSample, now_ns: int, hours: Decimal) -> tuple[Decimal, int | None]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from exchange_clients.model import NS_PER_HOUR, NS_PER_S
 
-from .clock import MAX_HOURLY, SHORTEST_HOURS
+from .clock import MAX_HOURLY, SHORTEST_HOURS, interval_ns
 from .quotes import FundingQuote
 from .ranking import Filters, direction_rate
 
@@ -74,12 +74,11 @@ class Columns:
         self.next_ns: Ints = np.empty(0, np.int64)
         self.observed_ns: Ints = np.empty(0, np.int64)
         self.tradable: Bools = np.empty(0, np.bool_)
-        self._held: list[list[Decimal | None]] = [[] for _ in Column]
-        self._pending: Bools = np.empty((len(Column), 0), np.bool_)
+        self._pending: list[set[int]] = [set() for _ in Column]
+        """Rows whose figure has changed since it was last made a float."""
         self._odd: Bools = np.empty((len(Column), 0), np.bool_)
         self._odd_time: Bools = np.empty(0, np.bool_)
         self._exact: Floats = np.empty((2, 0))
-        self._intervals: dict[Decimal, int] = {}
 
     def add(self) -> int:
         """A new row."""
@@ -96,81 +95,86 @@ class Columns:
             setattr(self, name, np.concatenate((have, np.full((*have.shape[:-1], more), np.nan)), axis=-1))
         for name in ("interval_ns", "next_ns", "observed_ns"):
             setattr(self, name, np.append(getattr(self, name), np.ones(more, np.int64)))
-        for name in ("_pending", "_odd", "_odd_time", "tradable", "odd"):
+        for name in ("_odd", "_odd_time", "tradable", "odd"):
             have = getattr(self, name)
             setattr(self, name, np.concatenate((have, np.zeros((*have.shape[:-1], more), np.bool_)), axis=-1))
-        for held in self._held:
-            held += [None] * more
 
     def put(self, rows: Sequence[int], quotes: Sequence[FundingQuote]) -> None:
         """Write quotes into rows."""
         for row, quote in zip(rows, quotes, strict=True):
-            self.quotes[row] = quote
+            before, self.quotes[row] = self.quotes[row], quote
+            self._note(row, quote, before)
         index = np.array(rows, np.intp)
-        self._pending[:, index] = True
         self._exact[:, index] = np.nan
         self.tradable[index] = [q.tradable for q in quotes]
         nexts, odd = _times([CONTINUOUS if (at := q.sample.next_funding_time) is None else at for q in quotes])
         seen, odd_too = _times([q.observed_ns for q in quotes])
         self.next_ns[index], self.observed_ns[index], self._odd_time[index] = nexts, seen, odd | odd_too
 
+    def _note(self, row: int, new: FundingQuote, old: FundingQuote | None) -> None:
+        """What has changed. What seldom changes is compared before it counts as changed."""
+        rate, hours, cap, taker, bid, ask, mark, volume, interest = self._pending
+        if old is None:
+            for pending in self._pending:
+                pending.add(row)
+            return
+        now, then = new.sample, old.sample
+        if now.raw_rate is not then.raw_rate:
+            rate.add(row)
+        if now.interval_hours is not then.interval_hours and now.interval_hours != then.interval_hours:
+            hours.add(row)
+        if now.cap is not then.cap and now.cap != then.cap:
+            cap.add(row)
+        if new.taker_fee is not old.taker_fee and new.taker_fee != old.taker_fee:
+            taker.add(row)
+        if new.bid is not old.bid:
+            bid.add(row)
+        if new.ask is not old.ask:
+            ask.add(row)
+        if new.mark is not old.mark:
+            mark.add(row)
+        if new.volume_24h_usd is not old.volume_24h_usd:
+            volume.add(row)
+        if new.open_interest_usd is not old.open_interest_usd:
+            interest.add(row)
+
     def clear(self, row: int) -> None:
         """The row is free."""
         self.quotes[row] = None
         self.tradable[row] = False
-        for array in (self._pending, self._odd):
-            array[:, row] = False
-        self._odd_time[row] = False
+        for pending in self._pending:
+            pending.discard(row)
+        self._odd[:, row] = self._odd_time[row] = False
 
     def prepare(self, needed: Collection[Column]) -> None:
         """Bring these columns, and those that are always needed, up to date."""
         wanted = [*ALWAYS, *needed]
         for column in wanted:
-            rows = np.flatnonzero(self._pending[column])
-            if len(rows):
-                self._convert(column, rows)
+            if self._pending[column]:
+                self._convert(column, list(self._pending[column]))
+                self._pending[column].clear()
         self.odd = self._odd[wanted].any(axis=0) | self._odd_time
 
-    def _convert(self, column: Column, rows: Rows) -> None:
-        given, held = _GIVEN[column], self._held[column]
-        changed, values = [], []
-        for row in rows.tolist():
-            quote = self.quotes[row]
-            if quote is not None and (value := given(quote)) is not held[row]:
-                held[row] = value
-                changed.append(row)
-                values.append(value)
-        self._pending[column, rows] = False
-        if not changed:
-            return
-        index = np.array(changed, np.intp)
+    def _convert(self, column: Column, rows: list[int]) -> None:
+        given = _GIVEN[column]
+        values = [given(quote) if (quote := self.quotes[row]) is not None else None for row in rows]
+        index = np.array(rows, np.intp)
         found = np.array(values, np.float64)
         self.figures[column, index] = found
         self._odd[column, index] = np.abs(found) > LARGEST
         for n in np.flatnonzero(found == 0).tolist():
             if values[n]:  # zero as a float only
-                self._odd[column, changed[n]] = True
+                self._odd[column, rows[n]] = True
         if column is Column.HOURS:
             self._count_intervals(index, values)
         elif column in (Column.BID, Column.ASK):
             self._spreads(index)
 
     def _count_intervals(self, index: Rows, values: Sequence[Decimal | None]) -> None:
-        found = [self._interval_ns(hours) if hours is not None else 0 for hours in values]
+        found = [interval_ns(hours) if hours is not None and hours.is_finite() else 0 for hours in values]
         good = [0 < x < LATEST for x in found]
         self.interval_ns[index] = [x if g else 1 for x, g in zip(found, good, strict=True)]
         self._odd[Column.HOURS, index] |= ~np.array(good)
-
-    def _interval_ns(self, hours: Decimal) -> int:
-        """As the settlement clock counts it; 0: no interval."""
-        if not hours.is_finite():
-            return 0
-        found = self._intervals.get(hours)
-        if found is None:
-            if len(self._intervals) > 1000:
-                self._intervals.clear()
-            found = self._intervals[hours] = int(hours * NS_PER_HOUR)
-        return found
 
     def _spreads(self, index: Rows) -> None:
         bid, ask = self.figures[Column.BID, index], self.figures[Column.ASK, index]

@@ -9,6 +9,7 @@ from funding_rate_service.api.bodies import Bodies
 from funding_rate_service.api.keygate import KeyGate
 from funding_rate_service.api.metrics import Metrics
 from funding_rate_service.api.problems import Problem, contradiction, missing
+from funding_rate_service.api.queries import moment_ns
 from funding_rate_service.opportunity import FundingQuote
 from funding_rate_service.service import Service
 
@@ -39,6 +40,20 @@ class Api:
         for name in names:
             if name not in known:
                 raise missing("dex", name, known)
+
+    def moment(self, name: str, text: str) -> int:
+        """A moment up to now, ns.
+
+        Raises:
+            Problem: 422, there is no such day, or it has not come yet.
+        """
+        try:
+            at_ns = moment_ns(text)
+        except ValueError:
+            raise contradiction(f"{name}: there is no such day") from None
+        if at_ns > self.service.now_ns():
+            raise contradiction(f"{name} is in the future")
+        return at_ns
 
     def quotes(self, *, dex: str | None = None, symbol: str | None = None) -> list[FundingQuote]:
         """Of the board, stale ones too, in the order of their names."""

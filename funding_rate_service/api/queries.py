@@ -18,7 +18,7 @@ DEX_PATTERN = r"^[a-z0-9_-]{1,32}$"
 SYMBOL_PATTERN = r"^[^\x00-\x20\x7f/?#%,&\"'<>\\]{1,96}$"
 LIST_PATTERN = r"^[a-z0-9_-]{1,32}(,[a-z0-9_-]{1,32}){0,31}$"
 PAIR_PATTERN = r"^[a-z0-9_-]{1,32},[a-z0-9_-]{1,32}$"
-MOMENT_PATTERN = r"^20[2-9][0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$"
+MOMENT_PATTERN = r"^20[2-9][0-9]-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$"
 
 DexName = Annotated[str, StringConstraints(pattern=DEX_PATTERN), Field(description="A venue, as /dexes names it.", examples=["lighter"])]
 Symbol = Annotated[
@@ -45,7 +45,11 @@ UtcText = Annotated[str, StringConstraints(pattern=MOMENT_PATTERN), Field(exampl
 
 
 def moment_ns(text: str) -> int:
-    """The moment behind a `UtcText`, ns."""
+    """The moment behind a `UtcText`, ns.
+
+    Raises:
+        ValueError: there is no such day.
+    """
     whole, _, rest = text[:-1].partition(".")
     return int(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp()) * NS_PER_S + int((rest or "0").ljust(9, "0"))
 

@@ -136,6 +136,7 @@ def test_opportunities_are_what_the_filters_say(tmp_path: Path) -> None:
         ("/opportunities?sort_by=password", 422, "sort_by"),
         ("/opportunities?sort_desc=yes", 422, "sort_desc"),
         ("/opportunities?at=2099-01-01T00:00:00Z", 422, "future"),
+        ("/opportunities?at=2025-02-30T00:00:00Z", 422, "no such day"),
         ("/opportunities?at=yesterday", 422, "at"),
         ("/edge?pair=BTC", 422, "pair"),
         ("/edge?pair=BTC/ETH", 422, "BTC-USDC-PERP.hyperliquid"),

@@ -11,8 +11,8 @@ from funding_rate_service.api import shapes
 from funding_rate_service.api.api import Api
 from funding_rate_service.api.bodies import once
 from funding_rate_service.api.openapi import answers
-from funding_rate_service.api.problems import contradiction, missing
-from funding_rate_service.api.queries import HistoryQuery, StatsQuery, moment_ns
+from funding_rate_service.api.problems import missing
+from funding_rate_service.api.queries import HistoryQuery, StatsQuery
 from funding_rate_service.api.render import encode
 from funding_rate_service.api.routes.rates import Dex, Symbol
 from funding_rate_service.api.text import derived, derived_or_none, iso, plain
@@ -25,10 +25,7 @@ def routes(api: Api) -> APIRouter:
     service = api.service
 
     def span(period_ns: int, until: str | None) -> tuple[int, int]:
-        now_ns = service.now_ns()
-        end_ns = now_ns if until is None else moment_ns(until)
-        if end_ns > now_ns:
-            raise contradiction("until is in the future")
+        end_ns = service.now_ns() if until is None else api.moment("until", until)
         return end_ns - period_ns, end_ns
 
     async def markets(dex: str | None, symbol: str) -> list[InstrumentId]:

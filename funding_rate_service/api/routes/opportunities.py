@@ -11,7 +11,7 @@ from funding_rate_service.api.api import Api
 from funding_rate_service.api.bodies import once, send
 from funding_rate_service.api.openapi import answers
 from funding_rate_service.api.problems import contradiction
-from funding_rate_service.api.queries import BestQuery, OpportunitiesQuery, ScopeQuery, SymbolOpportunitiesQuery, moment_ns
+from funding_rate_service.api.queries import BestQuery, OpportunitiesQuery, ScopeQuery, SymbolOpportunitiesQuery
 from funding_rate_service.api.render import Renderer, encode, filled, opportunities_head
 from funding_rate_service.api.routes.rates import Symbol
 from funding_rate_service.api.text import iso, plain
@@ -33,9 +33,7 @@ def routes(api: Api) -> APIRouter:
             raise contradiction(str(e)) from None
 
     async def past(at: str, query: Engine) -> tuple[int, Ranked]:
-        at_ns = moment_ns(at)
-        if at_ns > service.now_ns():
-            raise contradiction("at is in the future")
+        at_ns = api.moment("at", at)
         return at_ns, await service.read(ranked_at, service.store, service.fees, query, at_ns)
 
     async def answer(request: Request, asked: ScopeQuery, query: Engine) -> Response:

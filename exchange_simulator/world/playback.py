@@ -351,6 +351,7 @@ class Playback:
         if self.session is not None:
             self.session.cancel()
             await asyncio.gather(self.session, return_exceptions=True)
+        self.client.ws_manager.feeds.clear()  # whoever holds a book keeps it as the recording left it
         await self.client.disconnect()
         await self._drain()
 

@@ -187,6 +187,8 @@ def read(path: Path) -> Iterator[Line]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise WireError(f"{path}:{number + 1}: the compressed file is broken: {e}") from e
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        if number == 1:
+            raise WireError(f"{path}: not a recording of the format {FORMAT}") from e
         raise WireError(f"{path}:{number}: not a line of a recording: {e}") from e
     if not number:
         raise WireError(f"{path}: the file is empty")

@@ -33,7 +33,7 @@ class VenueConfig(_Settings):
     Fees are those of your account there, as fractions.
     """
 
-    interval_s: float | None = Field(default=None, ge=5, le=3600)
+    interval_s: float | None = Field(default=None, ge=1, le=3600)
     deadline_s: float | None = Field(default=None, gt=0, le=3600)
     stale_after_s: float | None = Field(default=None, gt=0, le=86_400)
     limits_share: float | None = Field(default=None, gt=0, le=1)
@@ -62,7 +62,7 @@ class ServiceConfig(_Settings):
     """
 
     venues: dict[str, VenueConfig] = Field(default_factory=dict)
-    interval_s: float = Field(default=60.0, ge=5, le=3600)
+    interval_s: float = Field(default=60.0, ge=1, le=3600)
     stale_after_s: float | None = Field(default=None, gt=0, le=86_400)
     request_timeout_s: float = Field(default=10.0, gt=0, le=120)
     limits_share: float = Field(default=1.0, gt=0, le=1)

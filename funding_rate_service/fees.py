@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 D = Decimal
+MOST_KEPT: Final = 10_000
 
 
 class MarketFees(NamedTuple):
@@ -34,12 +35,19 @@ class FeeTable:
 
     def __init__(self, accounts: Mapping[str, MarketFees] | None = None) -> None:
         self._accounts = dict(accounts or {})
+        self._told: dict[tuple[str, Decimal | None, Decimal | None], MarketFees] = {}
 
     def of(self, venue: str, maker: Decimal | None = None, taker: Decimal | None = None) -> MarketFees:
         """Fees of a market whose own, as the venue publishes them, are `maker` and `taker`."""
+        asked = venue, maker, taker
+        if (told := self._told.get(asked)) is not None:
+            return told
         own = self._accounts.get(venue, MarketFees(None, None))
         base = BASE_TIER.get(venue, (None, None))
-        return MarketFees(_first(own.maker, maker, base[0]), _first(own.taker, taker, base[1]))
+        found = MarketFees(_first(own.maker, maker, base[0]), _first(own.taker, taker, base[1]))
+        if len(self._told) < MOST_KEPT:
+            self._told[asked] = found
+        return found
 
 
 def _first(*values: Decimal | None) -> Decimal | None:

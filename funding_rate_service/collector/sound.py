@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Clamped, Context, Decimal, DecimalException, InvalidOperation, Overflow, Rounded, Subnormal
 from typing import Final
 
 from exchange_clients.model import MAX_EXPONENT, NS_PER_HOUR, NS_PER_S, FundingRateSample, MarketSnapshot, Ticker
 from funding_rate_service.fees import FeeTable
 from funding_rate_service.opportunity import FundingQuote, disbelief
+from funding_rate_service.opportunity.clock import interval_ns
 
 MOST_DIGITS: Final = 40
 LONGEST_INTERVAL_H: Final = Decimal(168)
 MOST_USD: Final = Decimal(10) ** 14
 """Nobody trades more than a hundred trillion dollars a day in one market."""
+
+_SANE: Final = Context(
+    prec=MOST_DIGITS, Emax=MAX_EXPONENT, Emin=-MAX_EXPONENT, traps=[Rounded, Overflow, Subnormal, Clamped, InvalidOperation]
+)
 
 
 def quote_of_market(
@@ -58,8 +63,7 @@ def _unbelievable(sample: FundingRateSample, now_ns: int, max_clock_error_s: flo
     stamp, due = sample.source_timestamp, sample.next_funding_time
     if stamp is not None and abs(stamp - now_ns) > error_ns:
         return f"stamped {(stamp - now_ns) / NS_PER_S:+.0f} s from now"
-    interval_ns = int(sample.interval_hours * NS_PER_HOUR)
-    if due is not None and not now_ns - error_ns <= due <= now_ns + interval_ns + error_ns:
+    if due is not None and not now_ns - error_ns <= due <= now_ns + interval_ns(sample.interval_hours) + error_ns:
         return f"next funding in {(due - now_ns) / NS_PER_HOUR:.1f} h of an interval of {sample.interval_hours.normalize():f} h"
     return None
 
@@ -79,7 +83,11 @@ class _Figures:
 
 
 def _is_number(value: Decimal) -> bool:
-    return value.is_finite() and abs(value.adjusted()) <= MAX_EXPONENT and len(value.as_tuple().digits) <= MOST_DIGITS
+    """Finite, of a size that something may have, with a bearable number of digits: what does not fit the context as it is."""
+    try:
+        return _SANE.plus(value).is_finite()
+    except DecimalException:
+        return False
 
 
 def _is_price(value: Decimal) -> bool:

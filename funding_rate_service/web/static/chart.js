@@ -26,7 +26,13 @@ export class Chart {
     this.timed = horizontal === "time";
     this.legend = h("div", { class: "legend" });
     this.svg = s("svg", { "aria-hidden": "true" });
-    this.pad = h("div", { class: "pad", tabindex: "0", role: "slider", "aria-label": `${label}: move through the values with the arrow keys`, "aria-valuemin": 0 });
+    this.pad = h(
+      "div",
+      {
+        class: "pad", tabindex: "0", role: "slider", "aria-label": `${label}: move through the values with the arrow keys`,
+        "aria-valuemin": 0,
+      },
+    );
     this.box = h("div", { class: "chart" }, this.svg, this.pad);
     this.element = h("div", null, readout ? null : this.legend, this.box);
     this.pad.addEventListener("pointermove", (event) => this.#point(event));
@@ -58,7 +64,12 @@ export class Chart {
     this.when = h("span", { class: "when" });
     const items = this.#data.series.map((line) => {
       const value = h("b");
-      const item = h("span", null, h("i", { class: `key s${line.tone}${line.dashed ? " dashed" : ""}` }), h("span", null, line.name), value);
+      const item = h(
+        "span", null,
+        h("i", { class: `key s${line.tone}${line.dashed ? " dashed" : ""}` }),
+        h("span", null, line.name),
+        value,
+      );
       return { item, value };
     });
     this.values = items.map((entry) => entry.value);
@@ -68,7 +79,9 @@ export class Chart {
   #paint() {
     const width = Math.round(this.box.clientWidth);
     const { series, marks } = this.#data;
-    const ys = series.flatMap((line) => [...(line.points ?? []).map((point) => point[1]), ...(line.steps ?? []).map((step) => step.y)]).filter((y) => y !== null);
+    const ys = series.flatMap(
+      (line) => [...(line.points ?? []).map((point) => point[1]), ...(line.steps ?? []).map((step) => step.y)]
+    ).filter((y) => y !== null);
     this.svg.setAttribute("height", this.height);
     if (!width) return;
     this.svg.setAttribute("viewBox", `0 0 ${width} ${this.height}`);
@@ -120,7 +133,15 @@ export class Chart {
     const parts = [];
     for (const run of runs) {
       const path = run.map(([px, py], n) => `${n ? "L" : "M"}${x(px).toFixed(1)} ${y(py).toFixed(1)}`).join("");
-      if (line.area) parts.push(s("path", { class: `area s${line.tone}`, d: `${path}L${x(run.at(-1)[0]).toFixed(1)} ${y(floor).toFixed(1)}L${x(run[0][0]).toFixed(1)} ${y(floor).toFixed(1)}Z` }));
+      if (line.area) parts.push(
+        s(
+          "path",
+          {
+            class: `area s${line.tone}`,
+            d: `${path}L${x(run.at(-1)[0]).toFixed(1)} ${y(floor).toFixed(1)}L${x(run[0][0]).toFixed(1)} ${y(floor).toFixed(1)}Z`,
+          },
+        )
+      );
       parts.push(s("path", { class: `line s${line.tone}${line.dashed ? " dashed" : ""}`, d: path }));
     }
     return parts;
@@ -130,8 +151,8 @@ export class Chart {
     if (!this.#draw || !this.#stops.length) return;
     const box = this.box.getBoundingClientRect();
     const at = event.clientX - box.left;
-    let best = 0;
-    for (let n = 1; n < this.#stops.length; n += 1) if (Math.abs(this.#draw.x(this.#stops[n]) - at) < Math.abs(this.#draw.x(this.#stops[best]) - at)) best = n;
+    const far = this.#stops.map((stop) => Math.abs(this.#draw.x(stop) - at));
+    const best = far.indexOf(Math.min(...far));
     this.#show(best);
   }
 
@@ -140,7 +161,10 @@ export class Chart {
     if (last < 0) return;
     const now = this.#at ?? last;
     const page = Math.max(1, Math.round(last / 10));
-    const to = { ArrowLeft: now - 1, ArrowDown: now - 1, ArrowRight: now + 1, ArrowUp: now + 1, PageDown: now - page, PageUp: now + page, Home: 0, End: last }[event.key];
+    const to = {
+      ArrowLeft: now - 1, ArrowDown: now - 1, ArrowRight: now + 1, ArrowUp: now + 1, PageDown: now - page, PageUp: now + page,
+      Home: 0, End: last,
+    }[event.key];
     if (event.key === "Escape") this.#show(null);
     if (to === undefined) return;
     event.preventDefault();
@@ -160,7 +184,10 @@ export class Chart {
     if (this.timed) this.when.title = utc(stop);
     this.readout?.(when, at === null ? null : values);
     this.pad.setAttribute("aria-valuenow", n);
-    this.pad.setAttribute("aria-valuetext", `${when}: ${this.#data.series.map((line, k) => `${line.name} ${values[k] === null ? "no record" : this.told(values[k])}`).join(", ")}`);
+    this.pad.setAttribute(
+      "aria-valuetext",
+      `${when}: ${this.#data.series.map((line, k) => `${line.name} ${values[k] === null ? "no record" : this.told(values[k])}`).join(", ")}`,
+    );
     if (at === null) return;
     const px = this.#draw.x(stop);
     this.cross.setAttribute("x1", px);
@@ -217,7 +244,11 @@ export function spark(values, label, { width = 92, height = 20 } = {}) {
   const x = (n) => ((n / (values.length - 1)) * width).toFixed(1);
   const runs = pointRuns(values.map((value, n) => [n, value]));
   const lines = runs.map((run) => s("polyline", { points: run.map(([n, value]) => `${x(n)},${y(value)}`).join(" ") }));
-  return s("svg", { class: "spark", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label }, s("line", { x1: 0, x2: width, y1: y(0), y2: y(0) }), lines);
+  return s(
+    "svg", { class: "spark", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label },
+    s("line", { x1: 0, x2: width, y1: y(0), y2: y(0) }),
+    lines,
+  );
 }
 
 /** Figures on a percentage axis. */

@@ -9,7 +9,10 @@ function field(value) {
 }
 
 export function toCsv(columns, rows) {
-  return [columns.map(([name]) => field(name)), ...rows.map((row) => columns.map(([, value]) => field(value(row))))].map((line) => line.join(",")).join("\r\n") + "\r\n";
+  return [
+    columns.map(([name]) => field(name)),
+    ...rows.map((row) => columns.map(([, value]) => field(value(row))))
+  ].map((line) => line.join(",")).join("\r\n") + "\r\n";
 }
 
 export function download(name, content) {

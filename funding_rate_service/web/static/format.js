@@ -72,7 +72,7 @@ export function hours(value) {
   if (found === null) return NONE;
   if (found < 1) return `${Math.max(1, Math.round(found * 60))} min`;
   if (found < 48) return `${fixed(found, found < 10 && found % 1 ? 1 : 0)} h`;
-  return `${fixed(found / 24, found < 240 ? 1 : 0)} d`;
+  return `${fixed(found / 24, found < 240 && found % 24 ? 1 : 0)} d`;
 }
 
 export function age(seconds) {

@@ -53,10 +53,21 @@ function retitle(title) {
 
 function unknown(name) {
   const words = h("p", null, "There is no view called “", name, "”.");
-  return { title: "Not found", element: h("section", { class: "empty" }, h("h1", null, "Nothing here"), words, h("a", { class: "button", href: "#/rates" }, "To the rates")) };
+  return {
+    title: "Not found",
+    element: h(
+      "section", { class: "empty" },
+      h("h1", null, "Nothing here"),
+      words,
+      h("a", { class: "button", href: "#/rates" }, "To the rates"),
+    ),
+  };
 }
 
-const WORDS = { live: "Live", connecting: "Connecting", reconnecting: "Reconnecting", polling: "Polling", offline: "Offline", quiet: "No new figures" };
+const WORDS = {
+  live: "Live", connecting: "Connecting", reconnecting: "Reconnecting", polling: "Polling", offline: "Offline",
+  quiet: "No new figures",
+};
 let told = "connecting";
 
 /** What the reader is told about freshness; nothing here trusts that "connected" means "current". */
@@ -82,7 +93,8 @@ function tell() {
   banner.hidden = !bad || (seen === "connecting" && since < 3);
   banner.dataset.kind = seen === "offline" ? "bad" : "warn";
   if (bad) {
-    const last = silence === null ? "Nothing was received yet." : `The figures below were received ${age(silence)} ago${newest === null ? "" : `, the newest is ${age(newest)} old`}.`;
+    const of = newest === null ? "" : `, the newest is ${age(newest)} old`;
+    const last = silence === null ? "Nothing was received yet." : `The figures below were received ${age(silence)} ago${of}.`;
     const next = wait === null || seen === "quiet" ? "" : wait < 1 ? " Trying again now." : ` Next try in ${Math.ceil(wait)} s.`;
     const why = seen === "quiet" ? "The service is connected but has no new figures." : detail || "Reconnecting to the service.";
     text(banner.querySelector("p"), `${why} ${last}${next}`);

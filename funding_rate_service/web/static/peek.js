@@ -52,7 +52,12 @@ function content([rate, ...others]) {
   const row = (name, value, title) => [h("dt", null, name), h("dd", { title: title ?? null }, value)];
   return [
     h("h3", null, rate.symbol, h("span", null, rate.dex)),
-    h("div", { class: "rates" }, Object.values(UNITS).map((unit) => h("p", null, h("b", null, `${shownRate(rate[unit.key], unit.key)} %`), h("span", null, unit.long.replace("% ", ""))))),
+    h(
+      "div", { class: "rates" },
+      Object.values(UNITS).map(
+        (unit) => h("p", null, h("b", null, `${shownRate(rate[unit.key], unit.key)} %`), h("span", null, unit.long.replace("% ", "")))
+      ),
+    ),
     h(
       "dl",
       null,
@@ -66,6 +71,9 @@ function content([rate, ...others]) {
       row("Bid/ask spread", rate.spread === null ? "unknown" : `${percent(rate.spread, 3).replace("+", "")} %`),
       row("Instrument", rate.instrument),
     ),
-    others.length ? h("p", { class: "more" }, `Also: ${others.map((other) => `${other.instrument} ${shownRate(other.hourly, "hourly")} %/h`).join(", ")}`) : null,
+    others.length ? h(
+      "p", { class: "more" },
+      `Also: ${others.map((other) => `${other.instrument} ${shownRate(other.hourly, "hourly")} %/h`).join(", ")}`,
+    ) : null,
   ];
 }

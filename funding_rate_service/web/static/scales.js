@@ -5,7 +5,10 @@ import { day, minute, moment, number, usd } from "./format.js";
 const MINUTE = 60000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
-const STEPS = [5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 5 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY];
+const STEPS = [
+  5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 5 * DAY, 7 * DAY, 14 * DAY,
+  30 * DAY, 60 * DAY,
+];
 const SPANS = [1, 2, 4, 6, 12, 24, 48, 72, 168];
 
 /** {low, high, ticks, digits} around the values, on round numbers. */
@@ -25,7 +28,10 @@ export function vertical(values, zero, wanted = 4) {
   return { low: first * step, high: last * step, step, ticks: Array.from({ length: last - first + 1 }, (_, n) => (first + n) * step) };
 }
 
-export const digitsOf = (step) => Math.max(0, Math.min(8, Math.ceil(-Math.log10(step) + (String(step / 10 ** Math.floor(Math.log10(step))).startsWith("2.5") ? 1 : 0) - 1e-9)));
+export const digitsOf = (step) => Math.max(
+  0,
+  Math.min(8, Math.ceil(-Math.log10(step) + (String(step / 10 ** Math.floor(Math.log10(step))).startsWith("2.5") ? 1 : 0) - 1e-9)),
+);
 
 /** Marks at round local times. */
 function times(from, to, most) {
@@ -48,7 +54,9 @@ function spans(from, to, most) {
 
 function decades(from, to) {
   const marks = [];
-  for (let power = Math.ceil(Math.log10(from) - 1e-9); 10 ** power <= to * 1.001; power += 1) marks.push({ x: 10 ** power, words: usd(10 ** power).replace(/\.0+(?=\D|$)/, "") });
+  for (let power = Math.ceil(Math.log10(from) - 1e-9); 10 ** power <= to * 1.001; power += 1) marks.push(
+    { x: 10 ** power, words: usd(10 ** power).replace(/\.0+(?=\D|$)/, "") }
+  );
   return marks;
 }
 

@@ -25,17 +25,59 @@ const positive = (read) => (text) => {
 
 export const FIELDS = [
   { name: "symbol", label: "Symbol", first: true, read: (text) => text.trim(), hint: "", example: "any" },
-  { name: "min_profit", label: "Net at least", hint: "%", first: true, read: fraction, example: "0", wrong: "Give per cent, for example 0.05" },
-  { name: "min_volume", label: "Volume 24 h from", hint: "$", first: true, read: positive(money), example: "any", wrong: "Give dollars, for example 5m or 250k" },
-  { name: "min_oi", label: "Open interest from", hint: "$", first: true, read: positive(money), example: "any", wrong: "Give dollars, for example 5m or 250k" },
-  { name: "min_divergence", label: "Edge per hour from", hint: "%", read: fraction, example: "any", wrong: "Give per cent, for example 0.002" },
-  { name: "max_break_even_hours", label: "Break-even within", hint: "h", read: positive(plainNumber), example: "any", wrong: "Give hours, for example 24" },
-  { name: "max_spread", label: "Spread up to", hint: "%", read: positive(fraction), example: "any", wrong: "Give per cent, for example 0.1" },
-  { name: "max_price_divergence", label: "Price difference up to", hint: "%", read: positive(fraction), example: "any", wrong: "Give per cent, for example 0.5" },
-  { name: "max_volume", label: "Volume 24 h up to", hint: "$", read: positive(money), example: "any", wrong: "Give dollars, for example 5m or 250k" },
-  { name: "max_oi", label: "Open interest up to", hint: "$", read: positive(money), example: "any", wrong: "Give dollars, for example 5m or 250k" },
-  { name: "oi_ratio_min", label: "OI long/short from", hint: "×", read: positive(plainNumber), example: "any", wrong: "Give a ratio, for example 0.5" },
-  { name: "oi_ratio_max", label: "OI long/short up to", hint: "×", read: positive(plainNumber), example: "any", wrong: "Give a ratio, for example 2" },
+  {
+    name: "min_profit", label: "Net at least", hint: "%", first: true, read: fraction, example: "0",
+    wrong: "Give per cent, for example 0.05",
+  },
+  {
+    name: "min_volume", label: "Volume 24 h from", hint: "$", first: true,
+    read: positive(money),
+    example: "any", wrong: "Give dollars, for example 5m or 250k",
+  },
+  {
+    name: "min_oi", label: "Open interest from", hint: "$", first: true,
+    read: positive(money),
+    example: "any", wrong: "Give dollars, for example 5m or 250k",
+  },
+  {
+    name: "min_divergence", label: "Edge per hour from", hint: "%", read: fraction, example: "any",
+    wrong: "Give per cent, for example 0.002",
+  },
+  {
+    name: "max_break_even_hours", label: "Break-even within", hint: "h",
+    read: positive(plainNumber),
+    example: "any", wrong: "Give hours, for example 24",
+  },
+  {
+    name: "max_spread", label: "Spread up to", hint: "%",
+    read: positive(fraction),
+    example: "any", wrong: "Give per cent, for example 0.1",
+  },
+  {
+    name: "max_price_divergence", label: "Price difference up to", hint: "%",
+    read: positive(fraction),
+    example: "any", wrong: "Give per cent, for example 0.5",
+  },
+  {
+    name: "max_volume", label: "Volume 24 h up to", hint: "$",
+    read: positive(money),
+    example: "any", wrong: "Give dollars, for example 5m or 250k",
+  },
+  {
+    name: "max_oi", label: "Open interest up to", hint: "$",
+    read: positive(money),
+    example: "any", wrong: "Give dollars, for example 5m or 250k",
+  },
+  {
+    name: "oi_ratio_min", label: "OI long/short from", hint: "×",
+    read: positive(plainNumber),
+    example: "any", wrong: "Give a ratio, for example 0.5",
+  },
+  {
+    name: "oi_ratio_max", label: "OI long/short up to", hint: "×",
+    read: positive(plainNumber),
+    example: "any", wrong: "Give a ratio, for example 2",
+  },
 ];
 
 export const LISTS = [
@@ -46,7 +88,11 @@ export const LISTS = [
 
 /** What the address says, as typed; unknown names are dropped. */
 export function fromAddress(query) {
-  const names = [...FIELDS.map((field) => field.name), ...LISTS.map((list) => list.name), "required_dex", "dex_pair", "horizon_hours", "sort_by", "sort_desc", "limit"];
+  const names = [
+    ...FIELDS.map((field) => field.name),
+    ...LISTS.map((list) => list.name),
+    "required_dex", "dex_pair", "horizon_hours", "sort_by", "sort_desc", "limit",
+  ];
   return Object.fromEntries(names.filter((name) => query[name]).map((name) => [name, query[name]]));
 }
 
@@ -61,7 +107,10 @@ export function toRequest(typed) {
     if (value === null) wrong[field.name] = field.wrong;
     else parameters[field.name] = value;
   }
-  for (const name of [...LISTS.map((list) => list.name), "required_dex", "dex_pair", "sort_by", "sort_desc"]) if (typed[name]) parameters[name] = typed[name];
+  for (const name of [
+    ...LISTS.map((list) => list.name),
+    "required_dex", "dex_pair", "sort_by", "sort_desc",
+  ]) if (typed[name]) parameters[name] = typed[name];
   if (parameters.dex_pair && parameters.dex_pair.split(",").filter(Boolean).length !== 2) delete parameters.dex_pair;
   parameters.horizon_hours = typed.horizon_hours ?? "24";
   parameters.limit = typed.limit ?? "100";

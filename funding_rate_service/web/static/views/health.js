@@ -9,8 +9,16 @@ import { plain } from "../table.js";
 const AGAIN_MS = 5000;
 const WORDS = { ok: "current", stale: "stale", down: "not answering", waiting: "not asked yet" };
 
-const ago = (iso) => (iso ? h("time", { datetime: iso, title: utc(Date.parse(iso)) }, `${age((store.serverNow() - Date.parse(iso)) / 1000)} ago`) : NONE);
-const ahead = (iso) => (iso ? h("time", { datetime: iso, title: utc(Date.parse(iso)) }, `in ${age(Math.max(0, (Date.parse(iso) - store.serverNow()) / 1000))}`) : NONE);
+const ago = (iso) => (
+  iso ? h("time", { datetime: iso, title: utc(Date.parse(iso)) }, `${age((store.serverNow() - Date.parse(iso)) / 1000)} ago`) : NONE
+);
+const ahead = (iso) => (
+  iso ? h(
+    "time",
+    { datetime: iso, title: utc(Date.parse(iso)) },
+    `in ${age(Math.max(0, (Date.parse(iso) - store.serverNow()) / 1000))}`,
+  ) : NONE
+);
 
 export function create(context) {
   const request = new Latest();
@@ -23,7 +31,14 @@ export function create(context) {
   const wrong = h("div");
   let database = null;
   let taskList = [];
-  const scroll = (name, heads, body) => h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${name}, table` }, h("table", { class: "data", "aria-label": name }, h("thead", null, h("tr", null, heads.map(([label, left]) => plain(label, { left })))), body));
+  const scroll = (name, heads, body) => h(
+    "div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${name}, table` },
+    h(
+      "table", { class: "data", "aria-label": name },
+      h("thead", null, h("tr", null, heads.map(([label, left]) => plain(label, { left })))),
+      body,
+    ),
+  );
   const element = h(
     "section",
     { "aria-labelledby": "title" },
@@ -32,9 +47,32 @@ export function create(context) {
     h(
       "div",
       { class: "columns" },
-      h("section", { class: "w12", "aria-label": "Venues" }, h("div", { class: "head" }, h("h2", null, "Venues")), scroll("Venues", [["Venue", true], ["State", true], ["Last answer"], ["Took"], ["Markets"], ["Failures in a row"], ["Next"], ["What went wrong last", true]], venues)),
-      h("section", { class: "w8", "aria-label": "Tasks" }, h("div", { class: "head" }, h("h2", null, "Tasks")), scroll("Tasks", [["Task", true], ["State", true], ["Last run"], ["Took"], ["Runs"], ["Failures"], ["Next"], ["Last error", true]], tasks)),
-      h("div", { class: "w4 stack" }, h("section", { class: "card", "aria-label": "Database" }, h("header", null, h("h2", null, "Database")), base), h("section", { class: "card", "aria-label": "This page" }, h("header", null, h("h2", null, "This page")), stream)),
+      h(
+        "section", { class: "w12", "aria-label": "Venues" },
+        h("div", { class: "head" }, h("h2", null, "Venues")),
+        scroll(
+          "Venues",
+          [
+            ["Venue", true], ["State", true], ["Last answer"], ["Took"], ["Markets"], ["Failures in a row"], ["Next"],
+            ["What went wrong last", true],
+          ],
+          venues,
+        ),
+      ),
+      h(
+        "section", { class: "w8", "aria-label": "Tasks" },
+        h("div", { class: "head" }, h("h2", null, "Tasks")),
+        scroll(
+          "Tasks",
+          [["Task", true], ["State", true], ["Last run"], ["Took"], ["Runs"], ["Failures"], ["Next"], ["Last error", true]],
+          tasks,
+        ),
+      ),
+      h(
+        "div", { class: "w4 stack" },
+        h("section", { class: "card", "aria-label": "Database" }, h("header", null, h("h2", null, "Database")), base),
+        h("section", { class: "card", "aria-label": "This page" }, h("header", null, h("h2", null, "This page")), stream),
+      ),
     ),
   );
 
@@ -68,12 +106,16 @@ export function create(context) {
           { dataset: { dex: venue.dex } },
           h("th", { scope: "row" }, venue.dex),
           h("td", { class: "l" }, h("i", { class: `dot ${venue.state}`, "aria-hidden": "true" }), WORDS[venue.state] ?? venue.state),
-          h("td", { title: venue.last_ok_at ? utc(Date.parse(venue.last_ok_at)) : null }, venue.age_s === null ? "never" : `${age(venue.age_s + passed)} ago`),
+          h(
+            "td",
+            { title: venue.last_ok_at ? utc(Date.parse(venue.last_ok_at)) : null },
+            venue.age_s === null ? "never" : `${age(venue.age_s + passed)} ago`,
+          ),
           h("td", null, venue.latency_ms === null ? NONE : `${count(venue.latency_ms)} ms`),
           h("td", null, count(venue.markets)),
           h("td", { class: venue.consecutive_failures ? "warn" : null }, count(venue.consecutive_failures)),
           h("td", null, ahead(venue.next_collection_at)),
-          h("td", { class: venue.state === "ok" ? "words past" : "words errors" }, venue.last_error ?? ""),
+          h("td", { class: venue.state === "ok" ? "words aged" : "words errors" }, venue.last_error ?? ""),
         ),
       ),
     );
@@ -95,13 +137,22 @@ export function create(context) {
     if (database) {
       replace(base, facts([
         ["State", database.status], ["Place", h("code", null, database.url)], ["Rows", count(database.rows)], ["Size", bytes(database.bytes)],
-        ["First sample", database.first_sample_at ? moment(Date.parse(database.first_sample_at)) : NONE], ["Last sample", ago(database.last_sample_at)], ...(database.error ? [["Error", h("span", { class: "down" }, database.error)]] : []),
+        [
+          "First sample",
+          database.first_sample_at ? moment(Date.parse(database.first_sample_at)) : NONE,
+        ], ["Last sample", ago(database.last_sample_at)], ...(database.error ? [["Error", h("span", { class: "down" }, database.error)]] : []),
       ]));
     }
     const health = store.health;
     replace(stream, facts([
-      ["Connection", store.connection.state], ["Heard last", store.silence() === null ? "never" : `${age(store.silence())} ago`], ["Newest figure", age(store.newestAge())],
-      ["Service", health ? `version ${health.version}` : NONE], ["Up for", health?.uptime_s === undefined ? NONE : hours((health.uptime_s + passed) / 3600)], ["Open pages", health ? count(health.subscribers) : NONE],
+      ["Connection", store.connection.state], [
+        "Heard last",
+        store.silence() === null ? "never" : `${age(store.silence())} ago`,
+      ], ["Newest figure", age(store.newestAge())],
+      ["Service", health ? `version ${health.version}` : NONE], [
+        "Up for",
+        health?.uptime_s === undefined ? NONE : hours((health.uptime_s + passed) / 3600),
+      ], ["Open pages", health ? count(health.subscribers) : NONE],
     ]));
   }
 

@@ -28,11 +28,22 @@ export function create(context) {
   const title = h("h1", { id: "title" }, symbol ? `${symbol} funding history` : "Funding history");
   const lead = h("p");
   const names = h("datalist", { id: "symbols" });
-  const pick = h("input", { class: "input", type: "search", list: "symbols", value: symbol, autocomplete: "off", placeholder: "BTC", "aria-label": "Symbol" });
+  const pick = h(
+    "input",
+    { class: "input", type: "search", list: "symbols", value: symbol, autocomplete: "off", placeholder: "BTC", "aria-label": "Symbol" },
+  );
   const side = h("tbody");
   const when = h("p", { class: "when" });
   const atHead = h("th", { scope: "col" }, h("span"));
-  const chart = new Chart({ label: `Funding of ${symbol || "a symbol"}`, told: (value) => `${told(value)} %`, axis: percentAxis, height: innerWidth < 760 ? 320 : Math.max(300, Math.min(620, innerHeight - 290)), readout });
+  const chart = new Chart(
+    {
+      label: `Funding of ${symbol || "a symbol"}`,
+      told: (value) => `${told(value)} %`,
+      axis: percentAxis,
+      height: innerWidth < 760 ? 320 : Math.max(300, Math.min(620, innerHeight - 290)),
+      readout,
+    }
+  );
   const table = h("tbody");
   const caption = h("caption", { class: "sr" });
   const unitHead = h("th", { scope: "col" }, h("span"));
@@ -42,19 +53,53 @@ export function create(context) {
     pick, names,
     segmented("Period", "period", Object.entries(PERIODS), state.period, (period) => set({ period })),
     segmented("Unit of the rates", "unit", Object.values(UNITS).map((unit) => [unit.key, unit.short]), state.unit, (unit) => set({ unit })),
-    h("label", { class: "check" }, h("input", { type: "checkbox", checked: state.predicted, onchange: (event) => set({ predicted: event.target.checked }) }), "Predicted (dashed)"),
+    h(
+      "label", { class: "check" },
+      h("input", { type: "checkbox", checked: state.predicted, onchange: (event) => set({ predicted: event.target.checked }) }),
+      "Predicted (dashed)",
+    ),
   );
   const details = h(
     "details",
     { "aria-label": "The chart as a table" },
     h("summary", null, "The same as a table"),
-    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Settlements and predictions" }, h("table", { class: "data" }, caption, h("thead", null, h("tr", null, ...["Time", "Venue"].map((name) => h("th", { scope: "col", class: "l" }, h("span", null, name))), ...["Kind", "Interval", "Rate per interval, %"].map((name) => h("th", { scope: "col" }, h("span", null, name))), unitHead)), table)),
+    h(
+      "div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Settlements and predictions" },
+      h(
+        "table", { class: "data" }, caption,
+        h(
+          "thead", null,
+          h(
+            "tr", null,
+            ...["Time", "Venue"].map((name) => h("th", { scope: "col", class: "l" }, h("span", null, name))),
+            ...["Kind", "Interval", "Rate per interval, %"].map((name) => h("th", { scope: "col" }, h("span", null, name))),
+            unitHead,
+          ),
+        ),
+        table,
+      ),
+    ),
   );
   const panel = h(
     "section",
     { class: "card side", "aria-label": "Venues in the chart" },
     when,
-    h("div", { class: "scroll" }, h("table", { class: "data", "aria-label": "Rates by venue" }, h("thead", null, h("tr", null, h("th", { scope: "col", class: "l" }, h("span", null, "Venue")), atHead, ...["Mean", "Every"].map((name) => h("th", { scope: "col" }, h("span", null, name))))), side)),
+    h(
+      "div", { class: "scroll" },
+      h(
+        "table", { class: "data", "aria-label": "Rates by venue" },
+        h(
+          "thead", null,
+          h(
+            "tr", null,
+            h("th", { scope: "col", class: "l" }, h("span", null, "Venue")),
+            atHead,
+            ...["Mean", "Every"].map((name) => h("th", { scope: "col" }, h("span", null, name)))
+          ),
+        ),
+        side,
+      ),
+    ),
   );
   const stage = h("div", { class: "past fades" }, h("div", { class: "card" }, chart.element), panel);
   const message = h("div");
@@ -74,7 +119,10 @@ export function create(context) {
 
   function saved() {
     remember("history", symbol ? [symbol] : [], {
-      dex: state.venues?.length ? state.venues.join(",") : null, period: state.period === "7d" ? null : state.period, unit: state.unit === "hourly" ? null : state.unit, predicted: state.predicted ? null : "no",
+      dex: state.venues?.length ? state.venues.join(",") : null,
+      period: state.period === "7d" ? null : state.period,
+      unit: state.unit === "hourly" ? null : state.unit,
+      predicted: state.predicted ? null : "no",
     });
   }
 
@@ -83,10 +131,15 @@ export function create(context) {
   function go() {
     const wanted = pick.value.trim();
     const known = store.symbols().find((name) => name.toUpperCase() === wanted.toUpperCase()) ?? wanted;
-    if (known && known !== symbol) location.hash = link("history", [known], { period: state.period === "7d" ? null : state.period, unit: state.unit === "hourly" ? null : state.unit });
+    if (known && known !== symbol) location.hash = link(
+      "history", [known],
+      { period: state.period === "7d" ? null : state.period, unit: state.unit === "hourly" ? null : state.unit },
+    );
   }
 
-  const markets = () => [...store.rates.values()].filter((rate) => rate.symbol === symbol).sort((a, b) => (a.dex === b.dex ? (a.instrument < b.instrument ? -1 : 1) : a.dex < b.dex ? -1 : 1));
+  const markets = () => [...store.rates.values()].filter((rate) => rate.symbol === symbol).sort(
+    (a, b) => (a.dex === b.dex ? (a.instrument < b.instrument ? -1 : 1) : a.dex < b.dex ? -1 : 1)
+  );
   const drawn = () => markets().filter((rate) => chosen().includes(rate.dex));
 
   /** The venues in the chart: those asked for, else the few with the most open interest. */
@@ -112,7 +165,12 @@ export function create(context) {
         const on = chosen().includes(rate.dex);
         const box = h("input", { type: "checkbox", checked: on, dataset: { dex: rate.dex }, onchange: () => toggle(rate.dex) });
         const [at, mean] = [h("td"), h("td")];
-        const row = h("tr", { class: on ? null : "off" }, h("th", { scope: "row" }, h("label", { class: "check" }, box, h("i", { class: `key s${tone(rate.instrument)}` }), nameOf(rate))), at, mean, h("td", { class: "sub" }, hours(rate.interval_hours)));
+        const row = h(
+          "tr", { class: on ? null : "off" },
+          h("th", { scope: "row" }, h("label", { class: "check" }, box, h("i", { class: `key s${tone(rate.instrument)}` }), nameOf(rate))),
+          at, mean,
+          h("td", { class: "sub" }, hours(rate.interval_hours)),
+        );
         drawnRows.set(rate.instrument, { row, at, mean });
         return row;
       }),
@@ -155,7 +213,13 @@ export function create(context) {
       replace(message);
     } catch (error) {
       if (aborted(error)) return;
-      replace(message, notice("bad", "The history could not be loaded", error.message, h("button", { class: "button", type: "button", onclick: load }, "Try again")));
+      replace(
+        message,
+        notice(
+          "bad", "The history could not be loaded", error.message,
+          h("button", { class: "button", type: "button", onclick: load }, "Try again"),
+        ),
+      );
     }
     draw();
   }
@@ -194,7 +258,9 @@ export function create(context) {
       range = [Date.parse(found.settled.start), Date.parse(found.settled.end)];
       if (settled.length) series.push({ name: nameOf(rate), instrument: rate.instrument, tone: tone(rate.instrument), steps: settled });
       const predicted = state.predicted && found.predicted ? predictions(found.predicted) : [];
-      if (predicted.length) series.push({ name: `${nameOf(rate)} predicted`, instrument: rate.instrument, tone: tone(rate.instrument), steps: predicted, dashed: true });
+      if (predicted.length) series.push(
+        { name: `${nameOf(rate)} predicted`, instrument: rate.instrument, tone: tone(rate.instrument), steps: predicted, dashed: true }
+      );
     }
     if (range) for (const line of series) for (const step of line.steps) step.from = Math.max(step.from, range[0]);
     current = series;
@@ -209,7 +275,11 @@ export function create(context) {
 
   function tellFacts() {
     const scale = UNITS[state.unit].hours;
-    replace(when, h("span", null, pointed ? "At the pointer" : "Now, and mean of the settled rates"), h("b", null, pointed ? pointed.words : ""));
+    replace(
+      when,
+      h("span", null, pointed ? "At the pointer" : "Now, and mean of the settled rates"),
+      h("b", null, pointed ? pointed.words : ""),
+    );
     text(atHead.firstChild, pointed ? "Then" : "Now");
     for (const rate of markets()) {
       const row = drawnRows.get(rate.instrument);
@@ -264,7 +334,10 @@ export function create(context) {
       load();
     }
     if (!symbol) replace(message, notice("", "Choose a symbol", "Type one above, or follow a cell of the rates."));
-    else if (!now && store.lastData !== null) replace(message, notice("", `No market called “${symbol}”`, "None of the venues lists it at the moment."));
+    else if (!now && store.lastData !== null) replace(
+      message,
+      notice("", `No market called “${symbol}”`, "None of the venues lists it at the moment."),
+    );
     tellFacts();
   }
 

@@ -4,7 +4,7 @@ import { Latest, aborted } from "../api.js";
 import { spark } from "../chart.js";
 import { download, toCsv } from "../csv.js";
 import { debounce, field, flash, h, notice, replace, s, text } from "../dom.js";
-import { NONE, count, hours, number, percent, usd } from "../format.js";
+import { NONE, count, hours, number, percent, plural, usd } from "../format.js";
 import { link, remember } from "../router.js";
 import { store } from "../store.js";
 import { Hold, heading, keepOrder, plain } from "../table.js";
@@ -29,44 +29,117 @@ function costs(found) {
   const all = fees + slip || 1;
   const words = `Fees ${bare(fees, 3)} %, ${found.slippage_known ? `slippage ${bare(slip, 3)} %` : "slippage unknown and not counted"}`;
   return [
-    h("span", { title: words }, found.slippage_known ? "" : h("span", { class: "warn", "aria-hidden": "true" }, "≥ "), bare(found.total, 3), h("span", { class: "sr" }, `. ${words}`)),
-    s("svg", { class: "costbar", viewBox: "0 0 46 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { class: "fees", x: 0, y: 0, width: (fees / all) * 46, height: 8 }), s("rect", { class: "slip", x: (fees / all) * 46, y: 0, width: (slip / all) * 46, height: 8 })),
+    h(
+      "span", { title: words },
+      found.slippage_known ? "" : h("span", { class: "warn", "aria-hidden": "true" }, "≥ "),
+      bare(found.total, 3),
+      h("span", { class: "sr" }, `. ${words}`),
+    ),
+    s(
+      "svg", { class: "costbar", viewBox: "0 0 46 8", preserveAspectRatio: "none", "aria-hidden": "true" },
+      s("rect", { class: "fees", x: 0, y: 0, width: (fees / all) * 46, height: 8 }),
+      s("rect", { class: "slip", x: (fees / all) * 46, y: 0, width: (slip / all) * 46, height: 8 }),
+    ),
   ];
 }
 
 /** {key, label, sort, hint, cell(o) -> text or nodes, same(o) -> what decides whether it changed}. */
 const COLUMNS = [
-  { key: "long", label: "Long", left: true, hint: "Where to be long, and its rate in % per hour", cell: (o) => leg(o.long), same: (o) => o.long.rate },
-  { key: "short", label: "Short", left: true, hint: "Where to be short, and its rate in % per hour", cell: (o) => leg(o.short), same: (o) => o.short.rate },
+  {
+    key: "long", label: "Long", left: true, hint: "Where to be long, and its rate in % per hour",
+    cell: (o) => leg(o.long),
+    same: (o) => o.long.rate,
+  },
+  {
+    key: "short", label: "Short", left: true, hint: "Where to be short, and its rate in % per hour",
+    cell: (o) => leg(o.short),
+    same: (o) => o.short.rate,
+  },
   { key: "hourly", label: "Edge % / h", sort: "hourly", hint: "Short rate minus long rate, per hour", cell: (o) => percent(o.hourly, 4) },
-  { key: "annual", label: "% / year", hint: "The edge per hour, times the hours of a year, before costs", cell: (o) => percent(o.annual, 1) },
-  { key: "net", label: "Net %", sort: "net", hint: "Funding over the horizon minus all costs", cell: (o) => percent(o.net, 3), tone: (o) => (number(o.net) > 0 ? "up" : "down") },
-  { key: "costs", label: "Costs %", sort: "costs", hint: "Both legs in and out: fees (grey) and slippage (orange)", cell: (o) => costs(o.costs), same: (o) => o.costs.total },
-  { key: "break_even", label: "Break-even", sort: "break_even_hours", hint: "Until funding has paid the costs at these rates", cell: (o) => (o.break_even_hours === null ? "never" : hours(o.break_even_hours)) },
-  { key: "divergence", label: "Price diff. %", sort: "price_divergence", hint: "Difference of the mark prices", cell: (o) => (o.price_divergence === null ? NONE : bare(o.price_divergence, 3)) },
-  { key: "volume", label: "Volume 24 h", sort: "volume", hint: "Of the leg that has less, USD", cell: (o) => usd(least(o.long.volume_24h_usd, o.short.volume_24h_usd)), quiet: true },
-  { key: "oi", label: "Open int.", sort: "oi", hint: "Of the leg that has less, one-sided, USD", cell: (o) => usd(least(o.long.open_interest_usd, o.short.open_interest_usd)), quiet: true },
-  { key: "persistence", label: "Last 48 h", left: true, hint: "Hourly difference that was settled, with its mean", cell: persistence, same: (o) => JSON.stringify(o.persistence), quiet: true },
+  {
+    key: "annual", label: "% / year", hint: "The edge per hour, times the hours of a year, before costs",
+    cell: (o) => percent(o.annual, 1),
+  },
+  {
+    key: "net", label: "Net %", sort: "net", hint: "Funding over the horizon minus all costs",
+    cell: (o) => (o.costs.slippage_known ? percent(o.net, 3) : [h("span", { class: "warn", title: "Slippage is unknown: at most" }, "\u2264 "), percent(o.net, 3)]),
+    same: (o) => `${percent(o.net, 3)} ${o.costs.slippage_known}`,
+    tone: (o) => (number(o.net) > 0 ? "up" : "down"),
+  },
+  {
+    key: "costs", label: "Costs %", sort: "costs",
+    hint: "Both legs in and out: fees (grey) and slippage (orange)",
+    cell: (o) => costs(o.costs),
+    same: (o) => o.costs.total,
+  },
+  {
+    key: "break_even", label: "Break-even", sort: "break_even_hours", hint: "Until funding has paid the costs at these rates",
+    cell: (o) => (o.break_even_hours === null ? "never" : hours(o.break_even_hours)),
+  },
+  {
+    key: "divergence", label: "Price diff. %", sort: "price_divergence", hint: "Difference of the mark prices",
+    cell: (o) => (o.price_divergence === null ? NONE : bare(o.price_divergence, 3)),
+  },
+  {
+    key: "volume", label: "Volume 24 h", sort: "volume", hint: "Of the leg that has less, USD",
+    cell: (o) => usd(least(o.long.volume_24h_usd, o.short.volume_24h_usd)),
+    quiet: true,
+  },
+  {
+    key: "oi", label: "Open int.", sort: "oi", hint: "Of the leg that has less, one-sided, USD",
+    cell: (o) => usd(least(o.long.open_interest_usd, o.short.open_interest_usd)),
+    quiet: true,
+  },
+  {
+    key: "persistence", label: "Last 48 h", left: true, hint: "Hourly difference that was settled, with its mean",
+    cell: persistence,
+    same: (o) => JSON.stringify(o.persistence),
+    quiet: true,
+  },
 ];
 
 /** On a phone the figures that decide come first; the venues stand under the symbol. */
 const NARROW = ["net", "hourly", "break_even", "costs", "long", "short"];
-const shownColumns = () => (innerWidth > 760 ? COLUMNS : [...COLUMNS].sort((a, b) => (NARROW.indexOf(a.key) + 99) % 99 - (NARROW.indexOf(b.key) + 99) % 99));
+const shownColumns = () => (
+  innerWidth > 760 ? COLUMNS : [...COLUMNS].sort((a, b) => (NARROW.indexOf(a.key) + 99) % 99 - (NARROW.indexOf(b.key) + 99) % 99)
+);
 
 function persistence(o) {
   const found = o.persistence;
   if (!found) return h("span", { class: "soft", title: "Too few settled hours on record" }, "too short");
   const half = found.half_life_hours === null ? "does not fade" : `half-life ${hours(found.half_life_hours)}`;
-  return spark(found.series.map(number), `Mean ${percent(found.mean, 4)} % per hour, changes sign ${Number(found.sign_flips_per_day).toFixed(1)} times a day, ${half}`);
+  return spark(
+    found.series.map(number),
+    `Mean ${percent(found.mean, 4)} % per hour, changes sign ${Number(found.sign_flips_per_day).toFixed(1)} times a day, ${half}`,
+  );
 }
 
 const FILE = [
-  ["symbol", (o) => o.symbol], ["long", (o) => o.long.instrument], ["short", (o) => o.short.instrument], ["long_rate", (o) => o.long.rate], ["long_interval_hours", (o) => o.long.interval_hours],
-  ["short_rate", (o) => o.short.rate], ["short_interval_hours", (o) => o.short.interval_hours], ["edge_per_hour", (o) => o.hourly], ["edge_per_year", (o) => o.annual], ["funding", (o) => o.funding], ["net", (o) => o.net],
-  ["entry_fees", (o) => o.costs.entry_fees], ["exit_fees", (o) => o.costs.exit_fees], ["entry_slippage", (o) => o.costs.entry_slippage], ["exit_slippage", (o) => o.costs.exit_slippage], ["slippage_known", (o) => o.costs.slippage_known],
-  ["break_even_hours", (o) => o.break_even_hours], ["price_divergence", (o) => o.price_divergence], ["oi_ratio", (o) => o.oi_ratio],
-  ["long_volume_24h_usd", (o) => o.long.volume_24h_usd], ["short_volume_24h_usd", (o) => o.short.volume_24h_usd], ["long_open_interest_usd", (o) => o.long.open_interest_usd], ["short_open_interest_usd", (o) => o.short.open_interest_usd],
-  ["observed_at_long", (o) => o.long.observed_at], ["observed_at_short", (o) => o.short.observed_at],
+  ["symbol", (o) => o.symbol],
+  ["long", (o) => o.long.instrument],
+  ["short", (o) => o.short.instrument],
+  ["long_rate", (o) => o.long.rate],
+  ["long_interval_hours", (o) => o.long.interval_hours],
+  ["short_rate", (o) => o.short.rate],
+  ["short_interval_hours", (o) => o.short.interval_hours],
+  ["edge_per_hour", (o) => o.hourly],
+  ["edge_per_year", (o) => o.annual],
+  ["funding", (o) => o.funding],
+  ["net", (o) => o.net],
+  ["entry_fees", (o) => o.costs.entry_fees],
+  ["exit_fees", (o) => o.costs.exit_fees],
+  ["entry_slippage", (o) => o.costs.entry_slippage],
+  ["exit_slippage", (o) => o.costs.exit_slippage],
+  ["slippage_known", (o) => o.costs.slippage_known],
+  ["break_even_hours", (o) => o.break_even_hours],
+  ["price_divergence", (o) => o.price_divergence],
+  ["oi_ratio", (o) => o.oi_ratio],
+  ["long_volume_24h_usd", (o) => o.long.volume_24h_usd],
+  ["short_volume_24h_usd", (o) => o.short.volume_24h_usd],
+  ["long_open_interest_usd", (o) => o.long.open_interest_usd],
+  ["short_open_interest_usd", (o) => o.short.open_interest_usd],
+  ["observed_at_long", (o) => o.long.observed_at],
+  ["observed_at_short", (o) => o.short.observed_at],
 ];
 
 export function create(context) {
@@ -92,14 +165,23 @@ export function create(context) {
   const controls = new Map();
   const primary = h("div", { class: "filters closed" });
   const extra = h("div", { class: "filters more", id: "more", hidden: true });
-  const more = h("button", { type: "button", class: "button", "aria-expanded": "false", "aria-controls": "more", onclick: () => toggleMore() }, "More filters");
+  const more = h(
+    "button",
+    { type: "button", class: "button", "aria-expanded": "false", "aria-controls": "more", onclick: () => toggleMore() },
+    "More filters",
+  );
   const clear = h("button", { type: "button", class: "button", onclick: () => (location.hash = link("opportunities")) }, "Clear");
   const file = h("button", { type: "button", class: "button", onclick: save }, "Download CSV");
   const element = h(
     "section",
     { "aria-labelledby": "title" },
     h("div", { class: "head" }, h("h1", { id: "title" }, "Opportunities"), lead),
-    h("form", { "aria-label": "Filters", onsubmit: (event) => event.preventDefault() }, h("div", { class: "filterbar" }, primary, h("div", { class: "toolbar" }, more, clear, file), held), extra),
+    h(
+      "form",
+      { "aria-label": "Filters", onsubmit: (event) => event.preventDefault() },
+      h("div", { class: "filterbar" }, primary, h("div", { class: "toolbar" }, more, clear, file), held),
+      extra,
+    ),
     message,
     scroller,
   );
@@ -109,7 +191,13 @@ export function create(context) {
   function buildFilters() {
     for (const one of FIELDS) {
       const control = h("input", {
-        class: "input", name: one.name, value: typed[one.name] ?? "", placeholder: one.example, autocomplete: "off", inputmode: one.name === "symbol" ? "text" : "decimal", type: one.name === "symbol" ? "search" : "text",
+        class: "input",
+        name: one.name,
+        value: typed[one.name] ?? "",
+        placeholder: one.example,
+        autocomplete: "off",
+        type: one.name === "symbol" ? "search" : "text",
+        inputmode: one.name === "symbol" ? "text" : "decimal",
         oninput: (event) => {
           typed[one.name] = event.target.value.trim();
           changed();
@@ -118,7 +206,11 @@ export function create(context) {
       controls.set(one.name, control);
       (one.first ? primary : extra).append(field(one.label, control, one.hint));
     }
-    const horizon = select("horizon_hours", HORIZONS.map((n) => [String(n), n < 48 ? `${n} h` : `${n / 24} days`]), typed.horizon_hours ?? "24");
+    const horizon = select(
+      "horizon_hours",
+      HORIZONS.map((n) => [String(n), n < 48 ? `${n} h` : `${n / 24} days`]),
+      typed.horizon_hours ?? "24",
+    );
     primary.prepend(field("Held for", horizon));
     more.setAttribute("aria-expanded", "false");
     venueFilters();
@@ -200,7 +292,9 @@ export function create(context) {
   }
 
   function drawHead() {
-    const cells = columns.map((column) => (column.sort ? heading(column.sort, column.label, sorting, sort, column) : plain(column.label, column)));
+    const cells = columns.map(
+      (column) => (column.sort ? heading(column.sort, column.label, sorting, sort, column) : plain(column.label, column))
+    );
     replace(head, h("tr", null, heading("symbol", "Symbol", sorting, sort, { left: true }), cells));
   }
 
@@ -241,7 +335,10 @@ export function create(context) {
     tellLead();
     if (!answer) {
       scroller.hidden = true;
-      replace(message, failed ? notice("bad", "No opportunities can be shown", failed) : h("p", { class: "empty big loading" }, "Looking for pairs"));
+      replace(
+        message,
+        failed ? notice("bad", "No opportunities can be shown", failed) : h("p", { class: "empty big loading" }, "Looking for pairs"),
+      );
       return;
     }
     const found = new Map(answer.opportunities.map((o) => [o.pair, o]));
@@ -265,22 +362,37 @@ export function create(context) {
   function tellLead() {
     if (!answer) return;
     const of = number(answer.horizon_hours);
-    const all = answer.total > answer.count ? `the first ${count(answer.count)} of ${count(answer.total)} pairs` : `${count(answer.total)} ${answer.total === 1 ? "pair" : "pairs"}`;
+    const all = answer.total > answer.count ? `the first ${count(answer.count)} of ${plural(answer.total, "pair")}` : plural(answer.total, "pair");
     text(lead, `${all} · net of all costs when held for ${hours(of)} · fractions of one leg's notional`);
   }
 
   function empty() {
     const current = [...store.rates.values()].some((rate) => !store.stale(rate));
-    if (!current) return notice("", "No current rates", "Stale rates make no opportunity. The health view says which venue answers.", h("a", { class: "button", href: "#/health" }, "Open health"));
-    return notice("", "No pair passes these filters", "Hold for longer, or ask for less. A figure that nobody knows fails the filter that needs it.");
+    if (!current) return notice(
+      "", "No current rates", "Stale rates make no opportunity. The health view says which venue answers.",
+      h("a", { class: "button", href: "#/health" }, "Open health"),
+    );
+    return notice(
+      "", "No pair passes these filters",
+      "Hold for longer, or ask for less. A figure that nobody knows fails the filter that needs it.",
+    );
   }
 
   function fill(o) {
     let row = drawn.get(o.pair);
     if (!row) {
       const anchor = h("a", { href: link("pair", [o.long.instrument, o.short.instrument], { horizon: typed.horizon_hours }) }, o.symbol);
-      const cells = columns.map((column) => h("td", { class: `${column.left ? "l" : ""} ${column.key}`.trim(), dataset: { column: column.key } }));
-      row = { line: h("tr", { dataset: { pair: o.pair } }, h("th", { scope: "row" }, anchor, h("small", { class: "via", "aria-hidden": "true" }, `${o.long.dex} / ${o.short.dex}`)), cells), anchor, cells, same: [] };
+      const cells = columns.map(
+        (column) => h("td", { class: `${column.left ? "l" : ""} ${column.key}`.trim(), dataset: { column: column.key } })
+      );
+      row = {
+        line: h(
+          "tr", { dataset: { pair: o.pair } },
+          h("th", { scope: "row" }, anchor, h("small", { class: "via", "aria-hidden": "true" }, `${o.long.dex} / ${o.short.dex}`)),
+          cells,
+        ),
+        anchor, cells, same: [],
+      };
       drawn.set(o.pair, row);
     }
     row.anchor.href = link("pair", [o.long.instrument, o.short.instrument], { horizon: typed.horizon_hours });

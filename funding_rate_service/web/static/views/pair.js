@@ -13,7 +13,10 @@ const bare = (value, digits) => percent(value, digits).replace("+", "");
 
 export function create(context) {
   const [long = "", short = ""] = context.parts;
-  const state = { size: context.query.size ?? "1000", horizon: HORIZONS.map(String).includes(context.query.horizon) ? context.query.horizon : "24" };
+  const state = {
+    size: context.query.size ?? "1000",
+    horizon: HORIZONS.map(String).includes(context.query.horizon) ? context.query.horizon : "24",
+  };
   const request = new Latest();
   let found = null;
   let timer = 0;
@@ -22,14 +25,23 @@ export function create(context) {
   const venue = (instrument) => instrument.slice(instrument.lastIndexOf(".") + 1);
   const base = long.split("-")[0];
   const size = h("input", { class: "input", inputmode: "decimal", name: "size", value: state.size, autocomplete: "off" });
-  const horizon = h("select", { class: "input", name: "horizon" }, HORIZONS.map((n) => h("option", { value: n, selected: String(n) === state.horizon }, n < 48 ? `${n} h` : `${n / 24} days`)));
-  const title = h("h1", { id: "title" }, base, " ", h("span", { class: "soft" }, "long "), h("span", { class: "long" }, venue(long)), h("span", { class: "soft" }, " short "), h("span", { class: "short" }, venue(short)));
+  const horizon = h(
+    "select", { class: "input", name: "horizon" },
+    HORIZONS.map((n) => h("option", { value: n, selected: String(n) === state.horizon }, n < 48 ? `${n} h` : `${n / 24} days`)),
+  );
+  const title = h(
+    "h1", { id: "title" }, base, " ",
+    h("span", { class: "soft" }, "long "),
+    h("span", { class: "long" }, venue(long)),
+    h("span", { class: "soft" }, " short "),
+    h("span", { class: "short" }, venue(short)),
+  );
   const tiles = h("div", { class: "tiles fades" });
   const message = h("div");
   const signed = (digits) => (value) => (number(value) === null ? NONE : `${percent(value, digits)} %`);
-  const value = new Chart({ label: "Net value by holding time", horizontal: "hours", told: signed(3), axis: percentAxis, height: 280 });
-  const capacity = new Chart({ label: "Net value by size", horizontal: "usd", told: signed(3), axis: percentAxis, height: 220 });
-  const past = new Chart({ label: "Settled difference per hour", told: signed(4), axis: percentAxis, height: 220 });
+  const value = new Chart({ label: "Net value by holding time", horizontal: "hours", told: signed(3), axis: percentAxis, height: 292 });
+  const capacity = new Chart({ label: "Net value by size", horizontal: "usd", told: signed(3), axis: percentAxis, height: 240 });
+  const past = new Chart({ label: "Settled difference per hour", told: signed(4), axis: percentAxis, height: 240 });
   const costs = h("div");
   const legs = h("dl", { class: "legs" });
   const lasting = h("div");
@@ -39,21 +51,24 @@ export function create(context) {
     "div",
     { class: "columns fades" },
     card("w8", "Expected value by holding time", h("p", null, "Net of all costs, % of one leg's notional"), value.element),
-    card("w4", "Costs, in and out", null, costs),
-    card("w6", "Difference as it was settled", pastNote, past.element),
-    card("w6", "Capacity", capacityNote, capacity.element),
-    card("w6", "The two legs", null, legs),
-    card("w6", "How long it has lasted", null, lasting),
+    h("div", { class: "w4 stack" }, card("", "Costs, in and out", null, costs), card("", "How long it has lasted", null, lasting)),
+    card("w4", "Difference as it was settled", pastNote, past.element),
+    card("w4", "Capacity", capacityNote, capacity.element),
+    card("w4", "The two legs", null, legs),
   );
   const element = h(
     "section",
     { "aria-labelledby": "title" },
-    h("div", { class: "pairhead" }, h("div", null, h("p", { class: "crumbs" }, h("a", { href: "#/opportunities" }, "Opportunities"), " / "), title), h("div", { class: "toolbar" }, field("Size per leg", size, "$"), field("Held for", horizon))),
+    h(
+      "div", { class: "pairhead" },
+      h("div", null, h("p", { class: "crumbs" }, h("a", { href: "#/opportunities" }, "Opportunities"), " / "), title),
+      h("div", { class: "toolbar" }, field("Size per leg", size, "$"), field("Held for", horizon)),
+    ),
     message, tiles, body,
   );
 
   function card(width, name, note, content) {
-    return h("section", { class: `card ${width}`, "aria-label": name }, h("header", null, h("h2", null, name), note), content);
+    return h("section", { class: `card ${width}`.trim(), "aria-label": name }, h("header", null, h("h2", null, name), note), content);
   }
 
   const retyped = debounce(400, () => {
@@ -76,7 +91,10 @@ export function create(context) {
   });
 
   function saved() {
-    remember("pair", [long, short], { size: state.size === "1000" ? null : state.size, horizon: state.horizon === "24" ? null : state.horizon });
+    remember(
+      "pair", [long, short],
+      { size: state.size === "1000" ? null : state.size, horizon: state.horizon === "24" ? null : state.horizon },
+    );
   }
 
   async function load() {
@@ -88,7 +106,13 @@ export function create(context) {
     } catch (error) {
       if (aborted(error)) return;
       if (found) replace(message, h("p", { class: "sub warn", role: "alert" }, `Not refreshed: ${error.message}`));
-      else replace(message, notice("bad", "This pair cannot be shown", error.message, h("button", { type: "button", class: "button", onclick: load }, "Try again")));
+      else replace(
+        message,
+        notice(
+          "bad", "This pair cannot be shown", error.message,
+          h("button", { type: "button", class: "button", onclick: load }, "Try again"),
+        ),
+      );
     }
     fetched = performance.now();
     draw();
@@ -112,8 +136,18 @@ export function create(context) {
     replace(
       tiles,
       tile("Edge per hour", `${percent(hourly, 4)} %`, `${percent(hourly * UNITS.annual.hours, 1)} % a year before costs`),
-      tile(`Net after ${hours(held)}`, signed(3)(straight?.net), number(straight?.net) !== null ? `${gain(number(straight.net))} on ${dollars(found.size_usd)} per leg` : "not known: a fee or a rate is missing", tone(straight?.net ?? null)),
-      tile("With mean reversion", signed(3)(faded?.net), number(faded?.net) !== null ? gain(number(faded.net)) : "too little history", tone(faded?.net ?? null)),
+      tile(
+        `Net after ${hours(held)}`,
+        signed(3)(straight?.net),
+        number(straight?.net) === null ? "not known: a fee or a rate is missing" : `${gain(number(straight.net))} on ${dollars(found.size_usd)} per leg`,
+        tone(straight?.net ?? null),
+      ),
+      tile(
+        "With mean reversion",
+        signed(3)(faded?.net),
+        number(faded?.net) !== null ? gain(number(faded.net)) : "too little history",
+        tone(faded?.net ?? null),
+      ),
       tile("Break-even", found.break_even_hours === null ? "never" : hours(found.break_even_hours), "at the rates of now"),
       tile("Price difference", found.price_divergence === null ? NONE : `${bare(found.price_divergence, 3)} %`, "between the mark prices"),
       tile("Open interest", found.oi_ratio === null ? NONE : `${Number(found.oi_ratio).toFixed(2)} ×`, "long leg over short leg"),
@@ -126,7 +160,12 @@ export function create(context) {
     drawLasting();
   }
 
-  const tile = (name, figure, note, tone = "") => h("div", { class: "tile" }, h("span", null, name), h("b", { class: tone || null }, figure), h("em", null, note));
+  const tile = (name, figure, note, tone = "") => h(
+    "div", { class: "tile" },
+    h("span", null, name),
+    h("b", { class: tone || null }, figure),
+    h("em", null, note),
+  );
 
   function drawValue(held) {
     const points = (curve) => curve.map((point) => [number(point.hours), number(point.net)]);
@@ -142,8 +181,13 @@ export function create(context) {
 
   function drawCosts() {
     const parts = found.costs;
-    if (!parts) return replace(costs, notice("", "Costs unknown", "A fee of one of the venues is not known, so nothing is claimed about the net."));
-    const rows = [["Fees in", "entry_fees"], ["Fees out", "exit_fees"], ["Slippage in", "entry_slippage"], ["Slippage out", "exit_slippage"]];
+    if (!parts) return replace(
+      costs,
+      notice("", "Costs unknown", "A fee of one of the venues is not known, so nothing is claimed about the net."),
+    );
+    const rows = [
+      ["Fees in", "entry_fees"], ["Fees out", "exit_fees"], ["Slippage in", "entry_slippage"], ["Slippage out", "exit_slippage"],
+    ];
     const total = number(parts.total) || 1;
     const unknown = (key) => key.endsWith("slippage") && !parts.slippage_known;
     replace(
@@ -160,12 +204,25 @@ export function create(context) {
               "tr",
               null,
               h("th", { scope: "row" }, name),
-              h("td", { class: "bar" }, unknown(key) ? "" : s("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", class: key.endsWith("fees") ? "s8" : "s1", "aria-hidden": "true" }, s("rect", { x: 0, y: 0, height: 8, width: (number(parts[key]) / total) * 100, fill: "currentColor" }))),
+              h(
+                "td", { class: "bar" },
+                unknown(key) ? "" : s(
+                  "svg",
+                  { viewBox: "0 0 100 8", preserveAspectRatio: "none", class: key.endsWith("fees") ? "s8" : "s1", "aria-hidden": "true" },
+                  s("rect", { x: 0, y: 0, height: 8, width: (number(parts[key]) / total) * 100, fill: "currentColor" }),
+                ),
+              ),
               h("td", null, unknown(key) ? "unknown" : `${bare(parts[key], 3)} %`),
               h("td", { class: "soft" }, unknown(key) ? NONE : dollars(number(parts[key]) * number(found.size_usd))),
             ),
           ),
-          h("tr", null, h("th", { scope: "row" }, "Total"), h("td"), h("td", null, `${parts.slippage_known ? "" : "≥ "}${bare(parts.total, 3)} %`), h("td", null, dollars(number(parts.total) * number(found.size_usd)))),
+          h(
+            "tr", null,
+            h("th", { scope: "row" }, "Total"),
+            h("td"),
+            h("td", null, `${parts.slippage_known ? "" : "≥ "}${bare(parts.total, 3)} %`),
+            h("td", null, dollars(number(parts.total) * number(found.size_usd))),
+          ),
         ),
       ),
     );
@@ -174,24 +231,37 @@ export function create(context) {
   function drawCapacity() {
     const points = (found.capacity ?? []).map((point) => [number(point.usd), number(point.net)]);
     const known = points.filter(([, net]) => net !== null);
-    text(capacityNote, found.capacity === null ? "" : `Net after ${hours(found.horizon_hours)} by size per leg, from the order books`);
+    text(capacityNote, found.capacity === null ? "" : `Net after ${hours(found.horizon_hours)} by size per leg`);
     const over = points.length - known.length;
     const size_ = number(found.size_usd);
     const marks = known.length && size_ >= known[0][0] && size_ <= known.at(-1)[0] ? [{ x: size_, words: dollars(size_) }] : [];
     if (over && known.length) marks.push({ x: known.at(-1)[0], words: "books end" });
-    capacity.set({ series: [{ name: "Net", tone: 2, points: known, area: true }], marks, empty: found.capacity === null ? "The order books of the legs are not known" : "The books hold less than the smallest size" });
+    capacity.set(
+      {
+        series: [{ name: "Net", tone: 2, points: known, area: true }], marks,
+        empty: found.capacity === null ? "The order books of the legs are not known" : "The books hold less than the smallest size",
+      }
+    );
   }
 
   function drawPast() {
-    const steps = found.history.map((point) => ({ from: Date.parse(point.time), to: Date.parse(point.time) + 3600000, y: number(point.difference) }));
-    text(pastNote, steps.length ? `Short minus long, % per hour, ${steps.length} hours that both have a record of` : "");
+    const steps = found.history.map(
+      (point) => ({ from: Date.parse(point.time), to: Date.parse(point.time) + 3600000, y: number(point.difference) })
+    );
+    text(pastNote, steps.length ? `Short minus long per hour, ${steps.length} hours on record` : "");
     past.set({ series: [{ name: "Difference", tone: 0, steps, area: true }], empty: "No hour that both venues have a settled record of" });
   }
 
   function drawLegs() {
     const sides = [found.long, found.short].map((rate) => ({ ...rate, ...(store.rates.get(rate.instrument) ?? { receivedAt: fetched }) }));
-    const row = (name, tell, title) => [h("dt", { class: "n" }, name), sides.map((rate) => h("dd", { title: title ? title(rate) : null }, tell(rate)))];
-    const next = (rate) => (rate.next_funding_at === null ? "unknown" : `${countdown((Date.parse(rate.next_funding_at) - store.serverNow()) / 1000)} (${minute(Date.parse(rate.next_funding_at))})`);
+    const row = (name, tell, title) => [
+      h("dt", { class: "n" }, name),
+      sides.map((rate) => h("dd", { title: title ? title(rate) : null }, tell(rate))),
+    ];
+    const next = (rate) => {
+      const at = rate.next_funding_at === null ? null : Date.parse(rate.next_funding_at);
+      return at === null ? "unknown" : `${countdown((at - store.serverNow()) / 1000)} (${minute(at)})`;
+    };
     replace(
       legs,
       h("dt", { class: "n" }, ""), h("dd", { class: "h long" }, "Long ", found.long.dex), h("dd", { class: "h short" }, "Short ", found.short.dex),
@@ -204,13 +274,24 @@ export function create(context) {
       row("Bid / ask", (rate) => (rate.bid === null || rate.ask === null ? "unknown" : `${price(rate.bid)} / ${price(rate.ask)}`)),
       row("Spread", (rate) => (rate.spread === null ? "unknown" : `${bare(rate.spread, 3)} %`)),
       row("Open interest", (rate) => usd(rate.open_interest_usd)), row("Volume 24 h", (rate) => usd(rate.volume_24h_usd)),
-      h("dt", { class: "n" }, "History"), sides.map((rate) => h("dd", null, h("a", { href: link("history", [rate.symbol], { dex: rate.dex }) }, "open", h("span", { class: "sr" }, ` for ${rate.dex}`)))),
+      h("dt", { class: "n" }, "History"), sides.map(
+        (rate) => h(
+          "dd", null,
+          h("a", { href: link("history", [rate.symbol], { dex: rate.dex }) }, "open", h("span", { class: "sr" }, ` for ${rate.dex}`)),
+        )
+      ),
     );
   }
 
   function drawLasting() {
     const p = found.persistence;
-    if (!p) return replace(lasting, notice("", "Too short a record", "Fewer than 12 hours that both venues settled: nothing can be said about how long the difference lasts."));
+    if (!p) return replace(
+      lasting,
+      notice(
+        "", "Too short a record",
+        "Fewer than 12 hours that both venues settled: nothing can be said about how long the difference lasts.",
+      ),
+    );
     const row = (name, shown, words) => [h("dt", { title: words }, name), h("dd", null, shown)];
     const now = number(found.short.hourly) - number(found.long.hourly);
     const distance = number(p.volatility) ? (now - number(p.mean)) / number(p.volatility) : null;
@@ -221,10 +302,18 @@ export function create(context) {
         { class: "facts" },
         row("Hours on record", String(p.points), "Hours that both venues have a settled record of"),
         row("Mean difference", `${percent(p.mean, 4)} % per hour`, "Average of the hourly differences"),
-        row("Now against the mean", distance === null ? NONE : `${distance >= 0 ? "+" : "\u2212"}${Math.abs(distance).toFixed(1)} standard deviations`, "How unusual the present difference is"),
+        row(
+          "Now against the mean",
+          distance === null ? NONE : `${distance >= 0 ? "+" : "\u2212"}${Math.abs(distance).toFixed(1)} standard deviations`,
+          "How unusual the present difference is",
+        ),
         row("Volatility", `${bare(p.volatility, 4)} % per hour`, "Standard deviation of the hourly differences"),
         row("Changes of sign", `${Number(p.sign_flips_per_day).toFixed(1)} a day`, "How often the difference turned round"),
-        row("Half-life", p.half_life_hours === null ? "does not fade" : hours(p.half_life_hours), "In which a deviation from the mean halves"),
+        row(
+          "Half-life",
+          p.half_life_hours === null ? "does not fade" : hours(p.half_life_hours),
+          "In which a deviation from the mean halves",
+        ),
       ),
     );
   }
@@ -241,6 +330,9 @@ export function create(context) {
   if (long && short) {
     replace(message, h("p", { class: "empty big loading" }, "Reading the pair"));
     load();
-  } else replace(message, notice("", "Choose a pair", "Open one from the opportunities.", h("a", { class: "button", href: "#/opportunities" }, "To the opportunities")));
+  } else {
+    const back = h("a", { class: "button", href: "#/opportunities" }, "To the opportunities");
+    replace(message, notice("", "Choose a pair", "Open one from the opportunities.", back));
+  }
   return { title: base ? `${base} ${venue(long)} / ${venue(short)}` : "Pair", element };
 }

@@ -7,7 +7,10 @@ import { link } from "../router.js";
 import { plain } from "../table.js";
 
 const AGAIN_MS = 5000;
-const PARTS = [["price", "Price"], ["funding", "Funding"], ["fees", "Fees"], ["slippage", "Slippage"], ["unwind", "Unwind"], ["unexplained", "Unexplained"]];
+const PARTS = [
+  ["price", "Price"], ["funding", "Funding"], ["fees", "Fees"], ["slippage", "Slippage"], ["unwind", "Unwind"],
+  ["unexplained", "Unexplained"],
+];
 
 const tone = (value) => (number(value) > 0 ? "up" : number(value) < 0 ? "down" : "");
 const time = (iso) => (iso ? h("time", { datetime: iso, title: utc(Date.parse(iso)) }, moment(Date.parse(iso))) : NONE);
@@ -17,7 +20,12 @@ export function create(context) {
   const request = new Latest();
   const body = h("div", { class: "fades" }, h("p", { class: "empty big loading" }, "Reading the positions"));
   const title = h("h1", { id: "title" }, chosen ? "Position" : "Positions");
-  const element = h("section", { "aria-labelledby": "title" }, chosen ? h("p", { class: "crumbs" }, h("a", { href: "#/positions" }, "Positions"), " / ") : null, h("div", { class: "head" }, title), body);
+  const element = h(
+    "section", { "aria-labelledby": "title" },
+    chosen ? h("p", { class: "crumbs" }, h("a", { href: "#/positions" }, "Positions"), " / ") : null,
+    h("div", { class: "head" }, title),
+    body,
+  );
   let seen = "";
 
   async function load() {
@@ -37,9 +45,22 @@ export function create(context) {
 
   function all(answer) {
     if (!answer.provided) {
-      return replace(body, notice("", "This service watches no bots", h("span", null, "Start it with ", h("code", null, "perpkit serve"), " beside the bots whose pairs it should show; their journals are read, never written.")));
+      return replace(
+        body,
+        notice(
+          "", "This service watches no bots",
+          h(
+            "span", null, "Start it with ",
+            h("code", null, "perpkit serve"),
+            " beside the bots whose pairs it should show; their journals are read, never written.",
+          ),
+        ),
+      );
     }
-    if (!answer.positions.length) return replace(body, notice("", "No pairs yet", "A pair that a bot opens appears here, with its result split into price, funding, fees and slippage."));
+    if (!answer.positions.length) return replace(
+      body,
+      notice("", "No pairs yet", "A pair that a bot opens appears here, with its result split into price, funding, fees and slippage."),
+    );
     const open = answer.positions.filter((p) => !p.closed_at);
     replace(body, totals(answer.positions, open), table([...open, ...answer.positions.filter((p) => p.closed_at)]));
   }
@@ -49,19 +70,42 @@ export function create(context) {
       const values = positions.map((p) => number(p.pnl?.[key]));
       return values.some((value) => value === null) ? null : values.reduce((a, b) => a + b, 0);
     };
-    const tile = (name, value, note) => h("div", { class: "tile" }, h("span", null, name), h("b", { class: tone(value) || null }, value === null ? NONE : `${cents(value)} `, value === null ? null : h("small", null, "USD")), h("em", null, note));
+    const tile = (name, value, note) => h(
+      "div", { class: "tile" },
+      h("span", null, name),
+      h("b", { class: tone(value) || null }, value === null ? NONE : `${cents(value)} `, value === null ? null : h("small", null, "USD")),
+      h("em", null, note),
+    );
     const unknown = "not known for every pair";
     return h(
       "div",
       { class: "tiles" },
-      h("div", { class: "tile" }, h("span", null, "Open pairs"), h("b", null, String(open.length)), h("em", null, `of ${plural(positions.length, "pair")} on record`)),
-      [["total", "Result"], ["funding", "Funding"], ["fees", "Fees"], ["unexplained", "Unexplained"]].map(([key, name]) => tile(name, sum(key), sum(key) === null ? unknown : "all pairs")),
+      h(
+        "div", { class: "tile" },
+        h("span", null, "Open pairs"),
+        h("b", null, String(open.length)),
+        h("em", null, `of ${plural(positions.length, "pair")} on record`),
+      ),
+      [
+        ["total", "Result"], ["funding", "Funding"], ["fees", "Fees"], ["unexplained", "Unexplained"],
+      ].map(([key, name]) => tile(name, sum(key), sum(key) === null ? unknown : "all pairs")),
     );
   }
 
   function table(positions) {
-    const heads = [["Pair", true], ["State", true], ["Long", true], ["Short", true], ["Size, USD"], ["Opened"], ["Closed"], ...PARTS.map(([, label]) => [label]), ["Result, USD"], [""]];
-    return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Pairs, table" }, h("table", { class: "data", "aria-label": "Pairs" }, h("thead", null, h("tr", null, heads.map(([label, left]) => plain(label, { left })))), h("tbody", null, positions.map(row))));
+    const heads = [
+      ["Pair", true], ["State", true], ["Long", true], ["Short", true], ["Size, USD"], ["Opened"], ["Closed"],
+      ...PARTS.map(([, label]) => [label]),
+      ["Result, USD"], [""],
+    ];
+    return h(
+      "div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Pairs, table" },
+      h(
+        "table", { class: "data", "aria-label": "Pairs" },
+        h("thead", null, h("tr", null, heads.map(([label, left]) => plain(label, { left })))),
+        h("tbody", null, positions.map(row)),
+      ),
+    );
   }
 
   function row(p) {
@@ -80,8 +124,8 @@ export function create(context) {
 
   /** How the parts pull: gains to the right of the middle, losses to the left. */
   function bar(pnl) {
-    const values = PARTS.map(([key]) => number(pnl?.[key]));
-    if (values.some((value) => value === null)) return "";
+    const values = PARTS.map(([key]) => number(pnl?.[key]) ?? 0);
+    if (values.every((value) => value === 0)) return "";
     const most = Math.max(1e-9, ...[1, -1].map((sign) => values.filter((v) => v * sign > 0).reduce((a, b) => a + Math.abs(b), 0)));
     const ends = { 1: 60, "-1": 60 };
     const rects = values.map((value, n) => {
@@ -89,18 +133,58 @@ export function create(context) {
       const width = (Math.abs(value) / most) * 58;
       const x = sign > 0 ? ends[1] : ends[-1] - width;
       ends[sign] += sign * width;
-      return s("rect", { x, y: 1, width: Math.max(0, width - 1), height: 8, fill: "currentColor", class: sign > 0 ? "up" : "down", opacity: 1 - n * 0.13 });
+      return s(
+        "rect",
+        { x, y: 1, width: Math.max(0, width - 1), height: 8, fill: "currentColor", class: sign > 0 ? "up" : "down", opacity: 1 - n * 0.13 },
+      );
     });
-    return s("svg", { class: "pnlbar", viewBox: "0 0 120 10", "aria-hidden": "true" }, rects, s("line", { x1: 60, x2: 60, y1: 0, y2: 10, stroke: "currentColor" }));
+    return s(
+      "svg", { class: "pnlbar", viewBox: "0 0 120 10", "aria-hidden": "true" }, rects,
+      s("line", { x1: 60, x2: 60, y1: 0, y2: 10, stroke: "currentColor" }),
+    );
   }
 
   function one(p) {
-    replace(title, p.symbol, " ", h("span", { class: "soft" }, "long "), h("span", { class: "long" }, p.long?.dex ?? NONE), h("span", { class: "soft" }, " short "), h("span", { class: "short" }, p.short?.dex ?? NONE));
+    replace(
+      title, p.symbol, " ",
+      h("span", { class: "soft" }, "long "),
+      h("span", { class: "long" }, p.long?.dex ?? NONE),
+      h("span", { class: "soft" }, " short "),
+      h("span", { class: "short" }, p.short?.dex ?? NONE),
+    );
     context.retitle(`${p.symbol} position`);
-    const cells = [...PARTS, ["total", "Result"]].map(([key, name]) => h("div", { class: "tile" }, h("span", null, name), h("b", { class: tone(p.pnl?.[key]) || null }, cents(p.pnl?.[key])), h("em", null, number(p.pnl?.[key]) === null ? "not known yet" : "USD")));
+    const cells = [...PARTS, ["total", "Result"]].map(
+      ([key, name]) => h(
+        "div", { class: "tile" },
+        h("span", null, name),
+        h("b", { class: tone(p.pnl?.[key]) || null }, cents(p.pnl?.[key])),
+        h("em", null, number(p.pnl?.[key]) === null ? "not known yet" : "USD"),
+      )
+    );
     const fact = (name, tell) => [h("dt", { class: "n" }, name), [p.long, p.short].map((side) => h("dd", null, side ? tell(side) : NONE))];
-    const legs = h("dl", { class: "legs" }, h("dt", { class: "n" }, ""), h("dd", { class: "h long" }, "Long"), h("dd", { class: "h short" }, "Short"), fact("Market", (side) => side.instrument), fact("Quantity", (side) => quantity(side.quantity)), fact("Entry price", (side) => price(side.entry_price)), fact("Mark", (side) => price(side.mark)), fact("Notional", (side) => usd(side.notional_usd)));
-    const list = (name, rows, heads, cellsOf) => h("section", { class: "card w12", "aria-label": name }, h("header", null, h("h2", null, name), h("p", null, plural(rows.length, "entry", "entries"))), rows.length ? h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${name}, table` }, h("table", { class: "data" }, h("thead", null, h("tr", null, heads.map(([label, left]) => plain(label, { left })))), h("tbody", null, rows.map((entry) => h("tr", null, cellsOf(entry)))))) : h("p", { class: "sub" }, "Nothing on record."));
+    const legs = h(
+      "dl", { class: "legs" },
+      h("dt", { class: "n" }, ""),
+      h("dd", { class: "h long" }, "Long"),
+      h("dd", { class: "h short" }, "Short"),
+      fact("Market", (side) => side.instrument),
+      fact("Quantity", (side) => quantity(side.quantity)),
+      fact("Entry price", (side) => price(side.entry_price)),
+      fact("Mark", (side) => price(side.mark)),
+      fact("Notional", (side) => usd(side.notional_usd)),
+    );
+    const list = (name, rows, heads, cellsOf) => h(
+      "section", { class: "card w12", "aria-label": name },
+      h("header", null, h("h2", null, name), h("p", null, plural(rows.length, "entry", "entries"))),
+      rows.length ? h(
+        "div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${name}, table` },
+        h(
+          "table", { class: "data" },
+          h("thead", null, h("tr", null, heads.map(([label, left]) => plain(label, { left })))),
+          h("tbody", null, rows.map((entry) => h("tr", null, cellsOf(entry)))),
+        ),
+      ) : h("p", { class: "sub" }, "Nothing on record."),
+    );
     replace(
       body,
       h("div", { class: "tiles" }, cells),
@@ -108,9 +192,37 @@ export function create(context) {
         "div",
         { class: "columns" },
         h("section", { class: "card w6", "aria-label": "The two legs" }, h("header", null, h("h2", null, "The two legs")), legs),
-        h("section", { class: "card w6", "aria-label": "Life" }, h("header", null, h("h2", null, "Life")), h("dl", { class: "facts" }, [["State", p.state], ["Opened", time(p.opened_at)], ["Closed", time(p.closed_at)], ["Bot", p.bot ?? p.run ?? NONE], ["Id", p.pair_id]].map(([name, shown]) => [h("dt", null, name), h("dd", null, shown)]))),
-        list("Ledger", p.ledger ?? [], [["Time", true], ["Venue", true], ["Kind", true], ["USD"], ["Note", true]], (entry) => [h("td", { class: "l" }, time(entry.time)), h("td", { class: "l" }, entry.dex ?? NONE), h("td", { class: "l" }, entry.kind), h("td", { class: tone(entry.amount) }, cents(entry.amount)), h("td", { class: "words soft" }, entry.note ?? "")]),
-        list("Decisions", p.decisions ?? [], [["Time", true], ["Kind", true], ["Why", true]], (entry) => [h("td", { class: "l" }, time(entry.time)), h("td", { class: "l" }, entry.kind), h("td", { class: "words soft" }, entry.text ?? "")]),
+        h(
+          "section", { class: "card w6", "aria-label": "Life" },
+          h("header", null, h("h2", null, "Life")),
+          h(
+            "dl", { class: "facts" },
+            [
+              ["State", p.state],
+              ["Opened", time(p.opened_at)],
+              ["Closed", time(p.closed_at)],
+              ["Bot", p.bot ?? p.run ?? NONE], ["Id", p.pair_id],
+            ].map(([name, shown]) => [h("dt", null, name), h("dd", null, shown)]),
+          ),
+        ),
+        list(
+          "Ledger", p.ledger ?? [], [["Time", true], ["Venue", true], ["Kind", true], ["USD"], ["Note", true]],
+          (entry) => [
+            h("td", { class: "l" }, time(entry.time)),
+            h("td", { class: "l" }, entry.dex ?? NONE),
+            h("td", { class: "l" }, entry.kind),
+            h("td", { class: tone(entry.amount) }, cents(entry.amount)),
+            h("td", { class: "words soft" }, entry.note ?? ""),
+          ],
+        ),
+        list(
+          "Decisions", p.decisions ?? [], [["Time", true], ["Kind", true], ["Why", true]],
+          (entry) => [
+            h("td", { class: "l" }, time(entry.time)),
+            h("td", { class: "l" }, entry.kind),
+            h("td", { class: "words soft" }, entry.text ?? ""),
+          ],
+        ),
       ),
     );
   }

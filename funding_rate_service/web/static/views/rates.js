@@ -27,7 +27,13 @@ export function create(context) {
   let active = { row: 0, column: 0 };
   let painted = 0;
 
-  const search = h("input", { type: "search", class: "input", placeholder: "Find a symbol", title: "Press / to come here", "aria-label": "Find a symbol", value: state.search });
+  const search = h(
+    "input",
+    {
+      type: "search", class: "input", placeholder: "Find a symbol", title: "Press / to come here", "aria-label": "Find a symbol",
+      value: state.search,
+    },
+  );
   const lead = h("p", { id: "lead" }, "");
   const legend = h("div", { class: "scale push" });
   const table = h("table", { role: "grid", "aria-label": "Funding rates by symbol and venue" });
@@ -41,7 +47,11 @@ export function create(context) {
     "section",
     { class: "heat", "aria-labelledby": "title" },
     h("div", { class: "head" }, h("h1", { id: "title" }, "Funding rates"), lead),
-    h("div", { class: "toolbar" }, segmented("Unit of the rates", "unit", Object.values(UNITS).map((unit) => [unit.key, unit.short]), state.unit, setUnit), search, legend),
+    h(
+      "div", { class: "toolbar" },
+      segmented("Unit of the rates", "unit", Object.values(UNITS).map((unit) => [unit.key, unit.short]), state.unit, setUnit),
+      search, legend,
+    ),
     scroller,
     blank,
   );
@@ -63,7 +73,13 @@ export function create(context) {
   });
 
   function saved() {
-    remember("rates", [], { unit: state.unit === "hourly" ? null : state.unit, sort: state.by === "gap" ? null : state.by, dir: state.desc ? null : "up", q: state.search });
+    remember(
+      "rates", [],
+      {
+        unit: state.unit === "hourly" ? null : state.unit, sort: state.by === "gap" ? null : state.by,
+        dir: state.desc ? null : "up", q: state.search,
+      },
+    );
   }
 
   function setUnit(unit) {
@@ -86,8 +102,15 @@ export function create(context) {
   }
 
   function drawLegend() {
-    const boxes = scale(state.unit).map((step) => h("li", { dataset: { level: step.level }, title: step.words }, h("span", { class: "sr" }, step.words)));
-    replace(legend, h("span", { class: "end" }, `${MINUS} shorts pay`), h("ol", { "aria-label": "Shades of the rates" }, boxes), h("span", { class: "end" }, "longs pay +"));
+    const boxes = scale(state.unit).map(
+      (step) => h("li", { dataset: { level: step.level }, title: step.words }, h("span", { class: "sr" }, step.words))
+    );
+    replace(
+      legend,
+      h("span", { class: "end" }, `${MINUS} shorts pay`),
+      h("ol", { "aria-label": "Shades of the rates" }, boxes),
+      h("span", { class: "end" }, "longs pay +"),
+    );
   }
 
   function drawHead() {
@@ -116,8 +139,9 @@ export function create(context) {
   function venueStates() {
     for (const cell of head.querySelectorAll("[data-dex]")) {
       const health = store.venueHealth(cell.dataset.dex);
-      const words = !health || health.state === "ok" ? "" : health.state === "waiting" ? "waiting" : `${health.state}${health.age_s === null ? "" : ` ${age(health.age_s + (performance.now() - store.healthAt) / 1000)}`}`;
-      text(cell.querySelector(".venue-state"), words);
+      const ill = health && health.state !== "ok";
+      const old = ill && health.age_s !== null ? ` ${age(health.age_s + (performance.now() - store.healthAt) / 1000)}` : "";
+      text(cell.querySelector(".venue-state"), ill ? health.state + old : "");
     }
   }
 
@@ -137,7 +161,9 @@ export function create(context) {
   /** Of several markets of one symbol on a venue the most traded one that can be a leg is shown; its card names the others. */
   function finish(row) {
     for (const markets of row.cells.values()) {
-      if (markets.length > 1) markets.sort((a, b) => inverse(a) - inverse(b) || (number(b.volume_24h_usd) ?? -1) - (number(a.volume_24h_usd) ?? -1) || (a.instrument < b.instrument ? -1 : 1));
+      if (markets.length > 1) markets.sort(
+        (a, b) => inverse(a) - inverse(b) || traded(b) - traded(a) || (a.instrument < b.instrument ? -1 : 1)
+      );
       const [main] = markets;
       const oi = number(main.open_interest_usd);
       if (oi !== null) row.oi = (row.oi ?? 0) + oi;
@@ -188,17 +214,28 @@ export function create(context) {
     const parts = [plural(rows.size, "symbol"), plural(markets, "market")];
     if (health.length) parts.push(`${well} of ${plural(health.length, "venue")} current`);
     const best = [...rows.values()].reduce((top, row) => (row.gap !== null && (top === null || row.gap > top.gap) ? row : top), null);
-    if (best) parts.push(`widest gap ${clip(best.symbol)} ${inUnit(best.gap)} ${UNITS[state.unit].long}, long ${best.low.dex}, short ${best.high.dex}`);
+    if (best) parts.push(
+      `widest gap ${clip(best.symbol)} ${inUnit(best.gap).replace("+", "")} ${UNITS[state.unit].long}, long ${best.low.dex}, short ${best.high.dex}`
+    );
     text(lead, markets ? parts.join(" · ") : "");
   }
 
   function tellEmpty() {
     const down = (store.health?.dexes ?? []).filter((venue) => venue.last_error);
-    if (state.search && rows.size) replace(blank, h("p", { class: "big" }, "No symbol matches"), h("p", null, "Nothing listed contains “", state.search, "”."));
+    if (state.search && rows.size) replace(
+      blank,
+      h("p", { class: "big" }, "No symbol matches"),
+      h("p", null, "Nothing listed contains “", state.search, "”."),
+    );
     else if (store.lastData === null) replace(blank, h("p", { class: "big loading" }, "Waiting for the first figures"));
     else if (down.length) {
       const list = down.map((venue) => h("p", null, h("b", null, venue.dex), ": ", venue.last_error));
-      replace(blank, h("p", { class: "big" }, "No venue has answered yet"), list, h("a", { class: "button", href: "#/health" }, "Open health"));
+      replace(
+        blank,
+        h("p", { class: "big" }, "No venue has answered yet"),
+        list,
+        h("a", { class: "button", href: "#/health" }, "Open health"),
+      );
     } else replace(blank, h("p", { class: "big loading" }, "The first collection is under way"), h("p", null, "Rates appear here as each venue answers."));
   }
 
@@ -267,7 +304,11 @@ export function create(context) {
     const gap = h("td", { class: "gap", tabindex: "-1", role: "gridcell", "aria-colindex": 2 });
     const cells = venues.map((dex, n) => h("td", { tabindex: "-1", role: "gridcell", "aria-colindex": n + 3, dataset: { dex } }));
     const oi = h("td", { class: "oi", tabindex: "-1", role: "gridcell", "aria-colindex": venues.length + 3 });
-    return { symbol, line: h("tr", { dataset: { symbol } }, name, gap, cells, oi), gap, cells, oi, all: [anchor, gap, ...cells, oi], values: [] };
+    return {
+      symbol,
+      line: h("tr", { dataset: { symbol } }, name, gap, cells, oi),
+      gap, cells, oi, all: [anchor, gap, ...cells, oi], values: [],
+    };
   }
 
   function fillRow(drawn, row, fresh) {
@@ -296,7 +337,12 @@ export function create(context) {
       const key = `${figure}|${more}|${old}`;
       if (cell.dataset.key !== key) {
         cell.dataset.key = key;
-        replace(cell, old ? h("small", null, h("span", { class: "sr" }, "stale, "), old, " ") : null, figure, more ? h("sup", null, more) : null);
+        replace(
+          cell,
+          old ? h("small", null, h("span", { class: "sr" }, "stale, "), old, " ") : null,
+          figure,
+          more ? h("sup", null, more) : null,
+        );
       }
       if (!fresh && drawn.values[n] !== undefined && drawn.values[n] !== main.rate && !stale) flash(cell);
       drawn.values[n] = main.rate;
@@ -320,7 +366,7 @@ export function create(context) {
     const headHeight = head.offsetHeight;
     const top = active.row * height;
     if (top < scroller.scrollTop) scroller.scrollTop = top;
-    else if (top + height > scroller.scrollTop + scroller.clientHeight - headHeight) scroller.scrollTop = top + height - scroller.clientHeight + headHeight;
+    else scroller.scrollTop = Math.max(scroller.scrollTop, top + height - scroller.clientHeight + headHeight);
     paint();
     const cell = shown.get(order[active.row])?.all[active.column];
     cell?.focus({ preventScroll: true });
@@ -397,4 +443,5 @@ function sized(node, width) {
   return node;
 }
 
+const traded = (rate) => number(rate.volume_24h_usd) ?? -1;
 const inverse = (rate) => (/-PERP-INV(?:[.@]|$)/.test(rate.instrument) ? 1 : 0);

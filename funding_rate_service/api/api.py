@@ -16,12 +16,26 @@ from funding_rate_service.service import Service
 PREFIX = "/api/v1"
 
 
+class _Index:
+    """Quotes by base and by venue."""
+
+    def __init__(self, generation: int, quotes: Iterable[FundingQuote]) -> None:
+        self.generation = generation
+        self.everything = list(quotes)
+        self.by_base: dict[str, list[FundingQuote]] = {}
+        self.by_dex: dict[str, list[FundingQuote]] = {}
+        for quote in self.everything:
+            self.by_base.setdefault(quote.instrument.base, []).append(quote)
+            self.by_dex.setdefault(quote.instrument.venue, []).append(quote)
+
+
 class Api:
     """The service behind the endpoints, with the answers that are kept."""
 
     def __init__(self, service: Service, metrics: Metrics, gate: KeyGate) -> None:
         self.service, self.metrics, self.gate = service, metrics, gate
         self.bodies = Bodies(service.clock.monotonic, service.boot)
+        self._known = _Index(-1, ())
 
     def dex(self, name: str) -> str:
         """A venue of the service.
@@ -57,12 +71,22 @@ class Api:
 
     def quotes(self, *, dex: str | None = None, symbol: str | None = None) -> list[FundingQuote]:
         """Of the board, stale ones too, in the order of their names."""
-        found: Iterable[FundingQuote] = self.service.board.quotes(fresh_only=False)
-        if dex is not None:
-            found = (quote for quote in found if quote.instrument.venue == dex)
-        if symbol is not None:
-            found = _named(list(found), symbol)
-        return sorted(found, key=lambda quote: (quote.instrument.base, quote.instrument.venue, quote.instrument))
+        return sorted(self._found(self._index(), dex, symbol), key=lambda quote: quote.instrument)
+
+    def _found(self, index: _Index, dex: str | None, symbol: str | None) -> list[FundingQuote]:
+        if symbol is None:
+            return index.everything if dex is None else index.by_dex.get(dex, [])
+        found = index.by_base.get(symbol)
+        if found is None:
+            found = [q for q in index.everything if str(q.instrument) == symbol] if "." in symbol else index.by_base.get(symbol.upper(), [])
+        return found if dex is None else [quote for quote in found if quote.instrument.venue == dex]
+
+    def _index(self) -> _Index:
+        """Of the board as it stands; made anew when it changed."""
+        board = self.service.board
+        if self._known.generation != board.generation:
+            self._known = _Index(board.generation, board.quotes(fresh_only=False))
+        return self._known
 
     def market(self, dex: str, symbol: str) -> FundingQuote:
         """The market of a venue by its canonical base or full id; of several with one base that of the most open interest.
@@ -71,10 +95,9 @@ class Api:
             Problem: 404.
         """
         self.check_dexes([dex])
-        of_dex = self.quotes(dex=dex)
-        found = _named(of_dex, symbol)
+        found = self.quotes(dex=dex, symbol=symbol)
         if not found:
-            raise missing(f"symbol on {dex}", symbol, {quote.instrument.base for quote in of_dex})
+            raise missing(f"symbol on {dex}", symbol, {quote.instrument.base for quote in self.quotes(dex=dex)})
         return max(found, key=lambda quote: (not quote.instrument.inverse, quote.open_interest_usd or 0, str(quote.instrument)))
 
     def instrument(self, text: str) -> FundingQuote:
@@ -92,12 +115,3 @@ class Api:
             raise Problem(404, "no such market", "/dexes/{dex}/symbols shows them")
         return quote
 
-
-def _named(quotes: list[FundingQuote], symbol: str) -> list[FundingQuote]:
-    """By canonical base, by full id, or by the base in capitals where nothing is spelled otherwise."""
-    found = [quote for quote in quotes if quote.instrument.base == symbol]
-    if not found and "." in symbol:
-        found = [quote for quote in quotes if str(quote.instrument) == symbol]
-    if not found:
-        found = [quote for quote in quotes if quote.instrument.base == symbol.upper()]
-    return found

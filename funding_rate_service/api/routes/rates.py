@@ -52,7 +52,7 @@ def routes(api: Api) -> APIRouter:
             quotes = [q for q in api.quotes(symbol=query.symbol) if dexes is None or q.instrument.venue in dexes]
             if not quotes:
                 raise missing("symbol", query.symbol, {q.instrument.base for q in service.board.quotes(fresh_only=False)})
-            quotes.sort(key=lambda q: (q.sample.hourly_rate, str(q.instrument)))
+            quotes.sort(key=lambda q: (q.sample.hourly_rate, q.instrument))
             head = shapes.Comparison(
                 generated_at=iso(now_ns),
                 symbol=quotes[0].instrument.base,

@@ -34,20 +34,26 @@ def needed(filters: Filters, by: SortBy) -> set[Column]:
 
 
 class Legs:
-    """What funding and costs make of each row, so that a pair's net is a sum of four figures.
+    """What funding and costs make of each row, so that a pair's net is a sum of a few figures.
 
     `off`: no pair's net is further from the truth, odd rows aside.
     """
 
     def __init__(self, columns: Columns, wanted: Bools, filters: Filters, now_ns: int) -> None:
-        spread = columns.spread if filters.need_spreads else np.nan_to_num(columns.spread, nan=0.0)
         odd = columns.odd
         self.paid: Floats = np.where(odd, 0.0, columns.paid_by_long(now_ns, filters.horizon_hours))
-        self.cost: Floats = np.where(odd, -np.inf, 2 * columns.figures[Column.TAKER] + spread)
-        """In and out: twice the fee, and half of the spread each time; of an odd row nothing is too little."""
+        self._fees: Floats = np.where(odd, -np.inf, 2 * columns.figures[Column.TAKER])
+        """In and out; of an odd row nothing is too little."""
+        self._spread: Floats = np.where(odd, 0.0, columns.spread)
+        """Half of it each time."""
         sound = wanted & ~odd
-        largest = np.abs(self.paid[sound]).max(initial=0.0) + np.abs(self.cost[sound]).max(initial=0.0)
-        self.off = float(4 * EPS * (largest + 1))
+        largest = np.abs(self.paid[sound]).max(initial=0.0) + np.abs(self._fees[sound]).max(initial=0.0)
+        self.off = float(4 * EPS * (largest + 3))
+
+    def costs(self, one: Rows, other: Rows) -> Floats:
+        """Of pairs, in and out; fees alone where a spread is unknown."""
+        crossed = self._spread[one] + self._spread[other]
+        return self._fees[one] + self._fees[other] + np.where(np.isnan(crossed), 0.0, crossed)
 
 
 class PairFigures:
@@ -57,7 +63,7 @@ class PairFigures:
         self._columns, self._legs, self._now_ns = columns, legs, now_ns
         self.long, self.short, self.equal = long, short, equal
         self._odd: Bools = columns.odd[long] | columns.odd[short]
-        funding, costs = legs.paid[short] - legs.paid[long], legs.cost[long] + legs.cost[short]
+        funding, costs = legs.paid[short] - legs.paid[long], legs.costs(long, short)
         off = np.full(len(long), legs.off)
         self.costs: Value = self._off(costs, off)
         self.net: Value = self._off(funding - costs, off)

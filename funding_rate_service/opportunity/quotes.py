@@ -38,7 +38,7 @@ class FundingQuote(msgspec.Struct, frozen=True, kw_only=True):
 class Costs(msgspec.Struct, frozen=True):
     """What entering and leaving both legs costs, as fractions of one leg's notional.
 
-    Without `slippage_known` a leg's spread is unknown and counts nothing here: the true costs are higher.
+    Without `slippage_known` a leg's spread is unknown and the fees stand alone: slippage is zero here, the true costs are higher.
     """
 
     entry_fees: Decimal

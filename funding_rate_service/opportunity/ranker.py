@@ -113,7 +113,7 @@ class Ranker:
     def _able(self, pairs: Rows, may_leg: Bools, legs: Legs, filters: Filters) -> Rows:
         """Pairs whose legs may pass and that may leave enough one way round or the other."""
         one, other = pairs
-        best = np.abs(legs.paid[one] - legs.paid[other]) - (legs.cost[one] + legs.cost[other])
+        best = np.abs(legs.paid[one] - legs.paid[other]) - legs.costs(one, other)
         able, _ = compare(best, legs.off, float(filters.min_profit), at_least=True)
         found: Rows = pairs[:, able & may_leg[one] & may_leg[other]]
         return found[:, self._on_venues(found, filters)]

@@ -153,19 +153,23 @@ def oi_ratio(long: FundingQuote, short: FundingQuote) -> Decimal | None:
 
 
 def round_trip_costs(long: FundingQuote, short: FundingQuote, *, maker_entry: bool, need_spreads: bool = True) -> Costs | None:
-    """Fees of both legs in and out, and half a spread per taker order; None when a figure is missing that is needed."""
+    """Fees of both legs in and out, and half a spread per taker order; fees alone where a spread is unknown and not needed.
+
+    None when a figure is missing that is needed.
+    """
     fees = (long.taker_fee, short.taker_fee)
     spreads = (long.spread, short.spread)
     entry_fees = (long.maker_fee, short.taker_fee) if maker_entry else fees
     if None in fees or None in entry_fees or (need_spreads and None in spreads):
         return None
-    half = sum((s / 2 for s in spreads if s is not None), Decimal(0))
+    known = None not in spreads
+    half = sum((s / 2 for s in spreads if s is not None), Decimal(0)) if known else Decimal(0)
     return Costs(
         entry_fees=sum((f for f in entry_fees if f is not None), Decimal(0)),
         exit_fees=sum((f for f in fees if f is not None), Decimal(0)),
         entry_slippage=half,
         exit_slippage=half,
-        slippage_known=None not in spreads,
+        slippage_known=known,
     )
 
 

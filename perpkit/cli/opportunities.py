@@ -214,7 +214,7 @@ def show(answer: "Answer", query: Query, *, history: bool) -> None:
     if len(answer.doubts) > MOST_DOUBTS:
         notes.append(f"{len(answer.doubts) - MOST_DOUBTS} more figures were not believed; --json lists them")
     if any(not o.costs.slippage_known for o in found):
-        notes.append(f"{UNSURE} a spread is unknown: the true costs are higher, net and break-even worse")
+        notes.append(f"{UNSURE} a spread is unknown, costs are fees only: the true ones are higher, net and break-even worse")
     if not found:
         notes.append("no pair passes" + ("; --min-profit -1 shows those that lose" if query.min_profit >= 0 else ""))
     notes.append(

@@ -59,6 +59,7 @@ RECORD_S = 60.0
 PERSISTENCE_S = 5.0
 HISTORY_S = 600.0
 """The history of a shown pair is read so often; venues settle each hour at most."""
+SHORT_HISTORY_S = 30.0
 MOST_ENDED = 1_000
 """Markets that ended while a reader of the stream may still show them."""
 DEFAULT = Query(limit=100)
@@ -242,7 +243,7 @@ class Service:
         """Histories of the pairs that are shown: of new ones at once, of all after a while; those of others are forgotten."""
         now_s = self.clock.monotonic()
         shown = [(o.long.instrument, o.short.instrument) for o in self.ranked(DEFAULT).opportunities]
-        due = [pair for pair in shown if now_s - self._read_at.get(pair, -inf) >= HISTORY_S]
+        due = [pair for pair in shown if now_s - self._read_at.get(pair, -inf) >= self._history_life_s(pair)]
         if not due:
             return
         found = await self._reads.run(pair_histories, self.store, due, self.now_ns(), deadline_s=100)
@@ -250,6 +251,11 @@ class Service:
         self.histories = {pair: history for pair, history in {**self.histories, **found}.items() if pair in self._read_at}
         self._shown = ()  # tell the stream's readers
         self._changed.set()
+
+    def _history_life_s(self, pair: Pair) -> float:
+        """What is too short to tell anything may just be on its way into the store."""
+        known = self.histories.get(pair)
+        return HISTORY_S if known is not None and known.statistics is not None else SHORT_HISTORY_S
 
     async def _record(self) -> None:
         """Write down what is shown, for those who ask later what there was."""

@@ -1,4 +1,4 @@
-"""`perpkit keys`: keys of the control API."""
+"""`perpkit keys`: keys of the control API of bots, and of the funding-rate service."""
 
 import time
 
@@ -8,14 +8,14 @@ from cyclopts import App
 from database import apikeys
 from database.apikeys import Scope
 from perpkit.cli.failure import OK, Failure
-from perpkit.cli.options import Store
+from perpkit.cli.options import DatabaseOption, Store
 from perpkit.cli.output import emit_json, emit_table, iso
 
-keys = App(name="keys", help="Keys of the control API: add, list, revoke.")
+keys = App(name="keys", help="Keys of the HTTP APIs: add, list, revoke.")
 
 
 @keys.command
-def add(name: str, /, *, scope: list[Scope] | None = None, store: Store | None = None, json: bool = False) -> int:
+def add(name: str, /, *, scope: list[Scope] | None = None, service: bool = False, store: Store | None = None, json: bool = False) -> int:
     """Make a key and show it, this once: only its hash is kept. Works while a bot runs.
 
     Parameters
@@ -23,11 +23,13 @@ def add(name: str, /, *, scope: list[Scope] | None = None, store: Store | None =
     name:
         Whose it is; small letters, digits, `. _ -`.
     scope:
-        read (default) or write; write may close, halt, resume and reload.
+        read (default) or write; write may close, halt, resume and reload, and let the service's tasks run.
+    service:
+        A key of the funding-rate service: in its database, not in the bots' journal.
     json:
         Print JSON.
     """
-    place = store or Store()
+    place = _place(store, service)
     journal = place.beside()
     try:
         if any(known.name == name and known.revoked_at is None for known in journal.api_keys()):
@@ -44,21 +46,26 @@ def add(name: str, /, *, scope: list[Scope] | None = None, store: Store | None =
     else:
         print(shown)
         emit_table(
-            "", ("name", "may"), [(record.name, record.scopes)], notes=["keep it now: it is not shown again", f"for bots on {place.shown}"]
+            "",
+            ("name", "may"),
+            [(record.name, record.scopes)],
+            notes=["keep it now: it is not shown again", f"for {'the service' if service else 'bots'} on {place.shown}"],
         )
     return OK
 
 
 @keys.command(name="list")
-def listed(*, store: Store | None = None, json: bool = False) -> int:
+def listed(*, service: bool = False, store: Store | None = None, json: bool = False) -> int:
     """Every key with what it may do; never the key itself.
 
     Parameters
     ----------
+    service:
+        Those of the funding-rate service.
     json:
         Print JSON.
     """
-    journal = (store or Store()).read()
+    journal = _place(store, service).read()
     try:
         known = journal.api_keys()
     finally:
@@ -81,15 +88,17 @@ def listed(*, store: Store | None = None, json: bool = False) -> int:
 
 
 @keys.command
-def revoke(name: str, /, *, store: Store | None = None, json: bool = False) -> int:
+def revoke(name: str, /, *, service: bool = False, store: Store | None = None, json: bool = False) -> int:
     """Take a key back; a running bot refuses it from its next request on.
 
     Parameters
     ----------
+    service:
+        One of the funding-rate service.
     json:
         Print JSON.
     """
-    journal = (store or Store()).beside()
+    journal = _place(store, service).beside()
     try:
         record = next((k for k in journal.api_keys() if k.name == name), None)
         if record is None:
@@ -104,3 +113,11 @@ def revoke(name: str, /, *, store: Store | None = None, json: bool = False) -> i
     else:
         print(f"{name} is revoked")
     return OK
+
+
+def _place(store: Store | None, service: bool) -> Store:
+    """The bots' journal, or the service's database; `--journal` names either."""
+    place = store or Store()
+    if not service:
+        return place
+    return Store(home=place.home, journal=DatabaseOption(home=place.home, database=place.journal).url)

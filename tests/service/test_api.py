@@ -5,7 +5,7 @@ import gzip
 import json
 import logging
 import re
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -340,19 +340,17 @@ def test_a_database_that_is_away_costs_history_and_nothing_else(tmp_path: Path, 
 
 def test_reads_of_memory_never_wait_for_the_database(tmp_path: Path) -> None:
     async def main(ask: Asking) -> None:
-        service = ask.service
-        slow = [asyncio.create_task(service.read(time.sleep, 0.5)) for _ in range(MOST_READS)]
-        await asyncio.sleep(0)
-        began = asyncio.get_running_loop().time()
-        for path in ("/funding-rates", "/opportunities", "/health", "/dexes", "/metrics"):
-            assert (await ask(V1 + path)).status == 200
-        assert asyncio.get_running_loop().time() - began < 0.5
-        refused = await ask(V1 + "/stats/funding-rates/BTC")
-        assert refused.problem().status == 503  # enough wait already: who comes later is told so at once
-        assert asyncio.get_running_loop().time() - began < 0.5
-        for task in slow:
-            task.cancel()
-        await asyncio.gather(*slow, return_exceptions=True)
+        over = threading.Event()
+        slow = [asyncio.create_task(ask.service.read(over.wait, 60)) for _ in range(MOST_READS)]
+        try:
+            await asyncio.sleep(0)
+            for path in ("/funding-rates", "/opportunities", "/health", "/dexes", "/metrics"):
+                assert (await ask(V1 + path)).status == 200
+            refused = await ask(V1 + "/stats/funding-rates/BTC")
+            assert refused.problem().title == "the database has enough to do"  # who comes later is told so at once
+        finally:
+            over.set()
+            await asyncio.gather(*slow, return_exceptions=True)
 
     play(tmp_path, main)
 
@@ -361,12 +359,14 @@ def test_a_slow_answer_ends_at_its_deadline(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("funding_rate_service.service.READ_S", 0.1)
 
     async def main(ask: Asking) -> None:
-        blocked = asyncio.create_task(ask.service.runtime.offload.run(time.sleep, 0.01))
-        held = [asyncio.create_task(ask.service._reads.run(time.sleep, 0.6)) for _ in range(2)]
-        await asyncio.sleep(0.01)
-        answer = await ask(V1 + "/stats/funding-rates/BTC")
-        assert answer.problem().title == "it took too long"
-        await asyncio.gather(blocked, *held)
+        over = threading.Event()
+        held = [asyncio.create_task(ask.service._reads.run(over.wait, 60, deadline_s=60)) for _ in range(2)]
+        try:
+            await asyncio.sleep(0)
+            assert (await ask(V1 + "/stats/funding-rates/BTC")).problem().title == "it took too long"
+        finally:
+            over.set()
+            await asyncio.gather(*held)
 
     play(tmp_path, main)
 
@@ -525,8 +525,6 @@ def test_it_ends_with_sockets_open(tmp_path: Path) -> None:
                 await kept.read()
                 for socket in sockets:
                     assert (await socket.receive_json())["type"] == "snapshot"
-                began = asyncio.get_running_loop().time()
-            assert asyncio.get_running_loop().time() - began < 8
             for socket in sockets:
                 async with asyncio.timeout(2):
                     while (message := await socket.receive()).type not in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED):

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from database import apikeys
-from database.apikeys import Scope
+from database.apikeys import KeyTable, Scope
 from database.connect import sqlite_url
+from database.database import Database
 from database.errors import JournalReadOnly
 from database.journal import Journal
 from perpkit.cli.main import run
@@ -41,6 +42,18 @@ def test_e41_a_key_is_shown_once_works_and_is_taken_back_while_a_bot_runs(tmp_pa
         owner.close()
     stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert told["key"].encode() not in stored
+
+
+def test_a_key_of_the_service_is_in_its_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = call(capsys, "keys", "add", "ops", "--scope", "write", "--service", "--home", str(tmp_path))
+    assert code == 0
+    with Database.open(sqlite_url(tmp_path / "perpkit.db")) as database:
+        keys = KeyTable(database)
+        assert apikeys.find(told["key"], keys.keys()) is not None
+        assert [k["name"] for k in call(capsys, "keys", "list", "--service", "--home", str(tmp_path))[1]["keys"]] == ["ops"]
+        assert call(capsys, "keys", "revoke", "ops", "--service", "--home", str(tmp_path))[0] == 0
+        assert apikeys.find(told["key"], keys.keys()) is None
+    assert not (tmp_path / "journal.db").exists()
 
 
 def test_an_operator_beside_a_bot_writes_nothing_of_trading(tmp_path: Path) -> None:

@@ -183,6 +183,11 @@ class Accounts:
         """
         if not NAME.fullmatch(name):
             raise VaultError(f"{name!r} is no name for an account: letters, digits, and . _ - between them, at most 41")
+        from exchange_clients.config import proxy_problem
+
+        for address in (proxies or {}).values():
+            if address is not None and (problem := proxy_problem(address.reveal())):
+                raise VaultError(problem)
         with self._database.write() as connection:
             key = self._key(connection, source)
             before = self._opened(connection, name, key=key)

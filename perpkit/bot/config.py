@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _SECRET_NAME = re.compile(r"(^|_)(secret|private_key|mnemonic|passphrase|password|api_key|seed)(_|$)", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"^(0x)?[0-9a-fA-F]{64,}$")
-_PASSWORD = re.compile(r"(?<=://)[^/\s'\"]*:[^/\s'\"]*(?=@)")
+_PASSWORD = re.compile(r"(?<=://)[^\s'\"@/]*:[^\s'\"]*(?=@)")
 _MAY_HOLD_ADDRESSES = frozenset({"notifications"})
 """Where tokens are part of an address; their own model hides them."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import SecretStr
@@ -24,7 +24,7 @@ class Asked:
     """Credentials, and how their venue is reached."""
 
     account: str
-    spec: VenueSpec
+    spec: VenueSpec = field(repr=False)
     environment: str
     credentials: Credentials
     settings: Mapping[str, Any]

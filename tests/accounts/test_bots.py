@@ -204,7 +204,9 @@ def test_a_password_in_a_bots_file_is_refused_and_not_repeated(tmp_path: Path, l
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("secret", ["http://me:hunter2@10.0.0.1:3128", "https://me:hun@ter2@host", "socks5://:hunter2@host"])
+@pytest.mark.parametrize(
+    "secret", ["http://me:hunter2@10.0.0.1:3128", "https://me:hun@ter2@host", "http://me:hun/ter2@host", "socks5://:hunter2@host"]
+)
 def test_a_password_in_a_comment_is_not_recorded_either(tmp_path: Path, secret: str) -> None:
     path = tmp_path / "bot.yaml"
     path.write_text(FILE + f"# was: {secret}\n")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from database.market_data import Outcome
-from exchange_clients.model import NS_PER_HOUR, NS_PER_S, RateKind
+from exchange_clients.model import NS_PER_HOUR, NS_PER_S, RateKind, VenueSnapshot
 from exchange_simulator import simloop
 from exchange_simulator.core import types as core
 from exchange_simulator.dialects.aster import wire
@@ -127,6 +127,48 @@ def test_one_venues_trouble_is_nobody_elses(victim: str, fault: str) -> None:
                 assert scene.health(victim).consecutive_failures == 0
 
     virtual(main)
+
+
+def test_a_round_has_a_deadline_of_its_own() -> None:
+    """Whatever the requests of a round are allowed to take one by one."""
+
+    async def main(sim: simloop.Simulation) -> None:
+        own = {"lighter": {"deadline_s": 7.0}}
+        async with collecting(sim, names=("lighter",), live=False, bases=("BTC",), venues=own, request_timeout_s=120.0) as scene:
+            scene.hands["lighter"].requests(RequestFault(after_s=100.0), times=10**6)
+            await asyncio.sleep(8)
+            health = scene.health("lighter")
+            assert health.consecutive_failures == 1
+            assert health.last_error == "no answer within 7 s"
+
+    virtual(main)
+
+
+def test_an_answer_that_breaks_its_decoder_is_that_venues_trouble(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even a fault of our own code in one venue's part stops its rounds, and no words of it get out."""
+
+    async def main(sim: simloop.Simulation) -> None:
+        async with collecting(sim, names=("lighter", "dydx"), live=False, bases=("BTC",)) as scene:
+            adapter = scene.collector.adapter("lighter")
+            assert adapter is not None
+
+            async def broken() -> VenueSnapshot:
+                raise KeyError("secret of the process")
+
+            monkeypatch.setattr(adapter.fetchers, "snapshot", broken)
+            await asyncio.sleep(70)
+            health = scene.health("lighter")
+            assert health.consecutive_failures >= 3
+            assert health.last_error == "KeyError; see the log"
+            assert scene.fresh() == {"dydx"}
+            monkeypatch.undo()
+            await asyncio.sleep(125)
+            assert scene.fresh() == {"lighter", "dydx"}
+
+    virtual(main)
+    assert "collector.round_failed" in caplog.text
 
 
 def test_a_dead_venue_leaves_within_its_age_limit() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -33,6 +33,7 @@ def browser() -> Iterator[Browser]:
             pytest.fail("CI must run the browser tests, and there is no chromium")
         pytest.skip("no chromium on this machine")
     with sync_playwright() as playwright:
+        expect.set_options(timeout=15_000)
         browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
         yield browser
         browser.close()
@@ -68,7 +69,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
             page.on("websocket", lambda socket: meet(socket.url))
             page.on("console", hear)
             page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
-            page.set_default_timeout(10_000)
+            page.set_default_timeout(15_000)
             if before is not None:
                 before(page)
             page.goto(url)

@@ -74,7 +74,9 @@ class Scene:
         return self._service
 
     def start(self) -> None:
-        """Serve; returns when the page can be asked for."""
+        """Serve, unless it does already; returns when the page can be asked for."""
+        if self._loop is not None:
+            return
         up = threading.Event()
         failed: list[BaseException] = []
 

@@ -29,7 +29,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 @pytest.fixture(autouse=True)
 def fresh(scene: Scene) -> None:
-    """All venues have just answered."""
+    """All venues have just answered, also where a test before left the service stopped."""
+    scene.start()
     scene.move(1)
 
 
@@ -91,11 +92,11 @@ def test_rows_hold_still_under_the_pointer(open_page: Open, scene: Scene) -> Non
     moved = scene.call(lambda: [q for q in scene.service.board.quotes() if str(q.instrument) in (long, short)])
     scene.put(*(at(q, "-0.004" if str(q.instrument) == long else "0.004", now_ns=now_ns(scene)) for q in moved))
     net = page.locator(f'tr[data-pair="{last}"] [data-column="net"]')
-    expect(net).to_contain_text(re.compile(r"^\+\d"), timeout=8000)
+    expect(net).to_contain_text(re.compile(r"^\+\d"))
     assert [row.get_attribute("data-pair") for row in rows.all()][:4] == before[:4], "the figures change, the rows stay"
     expect(page.get_by_text("Order held while you point at the table")).to_be_visible()
     page.mouse.move(5, 5)
-    expect(rows.first).to_have_attribute("data-pair", last, timeout=8000)
+    expect(rows.first).to_have_attribute("data-pair", last)
 
 
 def test_stale_rates_look_stale_and_are_in_no_gap(open_page: Open, scene: Scene) -> None:
@@ -136,8 +137,8 @@ def test_a_restart_is_survived_and_nothing_old_looks_fresh(open_page: Open, scen
     assert page.locator("body").get_attribute("data-fresh") == "no"
     page.clock.run_for(200_000)
     expect(btc).to_have_attribute("data-level", "stale")
-    expect(btc).to_contain_text("3m")
-    expect(pill).to_contain_text("3 min")
+    expect(btc).to_contain_text(re.compile(r"[3-9]m"))
+    expect(pill).to_contain_text(re.compile(r"[3-9] min"))
     scene.start()
     page.get_by_role("button", name="Try now").click()
     expect(pill).to_contain_text("Live")
@@ -155,7 +156,7 @@ def test_without_a_stream_the_figures_are_fetched(open_page: Open, scene: Scene)
         page.route_web_socket("**/stream**", lambda socket: socket.close(code=1013, reason="enough readers"))
 
     page = open_page(scene.url, may_say=LOST, before=no_stream)
-    expect(page.locator("#connection")).to_contain_text("Polling", timeout=15_000)
+    expect(page.locator("#connection")).to_contain_text("Polling")
     expect(cell(page, "BTC", "hyperliquid")).to_have_attribute("data-level", re.compile("."))
     assert page.locator("body").get_attribute("data-fresh") == "yes"
 

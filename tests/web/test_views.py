@@ -55,23 +55,27 @@ def row_of(page: Page, symbol: str) -> Locator:
 # ---- heat map
 
 
-@pytest.mark.parametrize(("unit", "digits"), [("hourly", 4), ("rate_8h", 4), ("annual", 2)])
-def test_every_rate_stands_in_its_cell(open_page: Open, scene: Scene, unit: str, digits: int) -> None:
-    page = open_page(f"{scene.url}/#/rates?unit={unit}&sort=symbol&dir=up", viewport={"width": 1440, "height": 2400})
+CELLS = """() => Object.fromEntries([...document.querySelectorAll('tr[data-symbol] td[data-level]')].map((td) =>
+    [td.closest('tr').dataset.symbol + ' ' + td.dataset.dex, [td.lastChild.textContent, td.dataset.level]]))"""
+
+
+def test_every_rate_stands_in_its_cell_in_every_unit(open_page: Open, scene: Scene) -> None:
+    page = open_page(f"{scene.url}/#/rates?sort=symbol&dir=up", viewport={"width": 1440, "height": 2400})
     page.wait_for_selector("td[data-level]")
     told = api(page, scene, "/funding-rates")["rates"]
-    cells = page.evaluate(
-        """() => Object.fromEntries([...document.querySelectorAll('tr[data-symbol] td[data-level]')].map((td) =>
-             [td.closest('tr').dataset.symbol + ' ' + td.dataset.dex, [td.lastChild.textContent, td.dataset.level]]))"""
-    )
-    assert len(cells) == len(told) > 120
-    for rate in told:
-        shown, shade = cells[f"{rate['symbol']} {rate['dex']}"]
-        percent = Decimal(rate[unit]) * 100
-        assert near(shown, percent, 1 if abs(percent) >= 100 else digits), (rate, shown)
-        assert figure(shown) == 0 or shown[0] == ("+" if percent > 0 else "\u2212"), "the sign is told by more than the colour"
-        strong = abs(Decimal(rate["annual"])) >= Decimal("0.01")
-        assert shade == "stale" if rate["stale"] else shade[0] == (("p" if percent > 0 else "n") if strong else "z")
+    for label, unit, digits in (("1 h", "hourly", 4), ("8 h", "rate_8h", 4), ("Year", "annual", 2)):
+        page.get_by_role("radio", name=label).check()
+        cells = page.evaluate(CELLS)
+        assert len(cells) == len(told) > 120
+        for rate in told:
+            shown, shade = cells[f"{rate['symbol']} {rate['dex']}"]
+            percent = Decimal(rate[unit]) * 100
+            assert near(shown, percent, 1 if abs(percent) >= 100 else digits), (rate, shown)
+            assert figure(shown) == 0 or shown[0] == ("+" if percent > 0 else "\u2212"), "the sign is told by more than the colour"
+            strong = abs(Decimal(rate["annual"])) >= Decimal("0.01")
+            assert shade == "stale" if rate["stale"] else shade[0] == (("p" if percent > 0 else "n") if strong else "z")
+    page.reload()
+    expect(page.get_by_role("radio", name="Year")).to_be_checked()
 
 
 def test_the_gap_is_that_of_the_comparison(open_page: Open, scene: Scene) -> None:

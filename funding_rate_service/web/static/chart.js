@@ -114,12 +114,16 @@ export class Chart {
       parts.push(s("text", { x: at, y: this.height - 6, "text-anchor": at < left + 20 ? "start" : "middle" }, mark.words));
       free = at + 58;
     }
-    for (const mark of marks) {
+    let told = -Infinity;
+    let line = 0;
+    for (const mark of marks.toSorted((a, b) => a.x - b.x)) {
       if (mark.x < from || mark.x > to) continue;
       const at = x(mark.x);
+      line = at < told ? line + 1 : 0;
+      told = at + 7 * mark.words.length + 12;
       parts.push(s("line", { class: "mark", x1: at, x2: at, y1: TOP, y2: bottom }));
       const near = at > right - 130;
-      parts.push(s("text", { class: "note", x: near ? at - 6 : at + 6, y: TOP + 11, "text-anchor": near ? "end" : "start" }, mark.words));
+      parts.push(s("text", { class: "note", x: near ? at - 6 : at + 6, y: TOP + 11 + 14 * line, "text-anchor": near ? "end" : "start" }, mark.words));
     }
     for (const line of series) parts.push(...this.#line(line, x, y, Math.max(low, Math.min(high, 0))));
     this.cross = s("line", { class: "cross", y1: TOP, y2: bottom });

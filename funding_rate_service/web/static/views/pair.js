@@ -47,10 +47,11 @@ export function create(context) {
   const lasting = h("div");
   const capacityNote = h("p");
   const pastNote = h("p");
+  const curveNote = h("p");
   const body = h(
     "div",
     { class: "columns fades" },
-    card("w8", "Expected value by holding time", h("p", null, "Net of all costs, % of one leg's notional"), value.element),
+    card("w8", "Expected value by holding time", curveNote, value.element),
     h("div", { class: "w4 stack" }, card("", "Costs, in and out", null, costs), card("", "How long it has lasted", null, lasting)),
     card("w4", "Difference as it was settled", pastNote, past.element),
     card("w4", "Capacity", capacityNote, capacity.element),
@@ -132,19 +133,21 @@ export function create(context) {
     const straight = at(found.curve, held);
     const faded = at(found.expected, held);
     const hourly = number(found.short.hourly) - number(found.long.hourly);
+    const most = found.costs && !found.costs.slippage_known;
+    const bound = (net) => (most && number(net) !== null ? "\u2264 " : "") + signed(3)(net);
     const tone = (share) => (share === null ? "" : number(share) > 0 ? "up" : "down");
     replace(
       tiles,
       tile("Edge per hour", `${percent(hourly, 4)} %`, `${percent(hourly * UNITS.annual.hours, 1)} % a year before costs`),
       tile(
         `Net after ${hours(held)}`,
-        signed(3)(straight?.net),
+        bound(straight?.net),
         number(straight?.net) === null ? "not known: a fee or a rate is missing" : `${gain(number(straight.net))} on ${dollars(found.size_usd)} per leg`,
         tone(straight?.net ?? null),
       ),
       tile(
         "With mean reversion",
-        signed(3)(faded?.net),
+        bound(faded?.net),
         number(faded?.net) !== null ? gain(number(faded.net)) : "too little history",
         tone(faded?.net ?? null),
       ),
@@ -168,6 +171,7 @@ export function create(context) {
   );
 
   function drawValue(held) {
+    text(curveNote, found.costs?.slippage_known ? "Net of all costs, % of one leg's notional" : "Net of fees alone: slippage is unknown");
     const points = (curve) => curve.map((point) => [number(point.hours), number(point.net)]);
     const series = [{ name: "At the rates of now", tone: 0, points: points(found.curve), area: true }];
     if (found.expected) series.push({ name: "With mean reversion", tone: 1, points: points(found.expected), dashed: true });

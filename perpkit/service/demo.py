@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -23,13 +23,15 @@ from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.model import NS_PER_HOUR, RateKind
 from exchange_clients.transport.runtime import Runtime
 from exchange_simulator import dialects
-from exchange_simulator.core.types import UNIT
+from exchange_simulator.core.funding import FundingSource
+from exchange_simulator.core.types import UNIT, Side
 from exchange_simulator.ready import ReadyVenue, build_venue
 from exchange_simulator.world.profiles import FundingEdge, Listing, Scenario, VenueProfile
+from exchange_simulator.world.replay import Replay
 from exchange_simulator.world.world import World
 from funding_rate_service.config import ServiceConfig
 from perpkit.service.assets import ASSETS, CHARACTERS, Asset, Character, grid, parameters
-from perpkit.service.market import Moved, SlowMarket, give_past
+from perpkit.service.market import MixedFunding, Moved, SlowMarket, give_past
 
 log = logging.getLogger("perpkit.service")
 
@@ -46,6 +48,8 @@ BOT_VENUES = ("hyperliquid", "lighter", "paradex")
 BOT_SYMBOLS = ("BTC", "ETH", "SOL")
 BOT_EVERY_S = 30.0
 BOT_JOURNAL = "demo-bot.db"
+RECORDED = ("BTC",)
+"""Assets that recordings stand for: with them, venues without a recording do not list these, whose prices would be of another time."""
 EDGES = (
     FundingEdge("ETH", "hyperliquid", edge_per_hour=0.00012, hold_hours=36, half_life_hours=12),
     FundingEdge("SOL", "lighter", edge_per_hour=0.00008, hold_hours=24, half_life_hours=10),
@@ -222,11 +226,16 @@ async def demo_world(
     _empty(home)
     names = [name for name in (venues or dialects.names()) if name in dialects.names()]
     rng = random.Random(f"demo-{seed}")  # noqa: S311 - a simulation
+    start_ns = runtime.clock.time_ns()
+    replay: Replay | None = None
+    absent: Sequence[str] = ()
+    if data is not None:
+        replay = Replay(data, [_profile(name)[1] for name in names], start_ns)
+        absent = [name for name in names if not replay.symbols(name)]
     listings, profiles = {}, []
     for name in names:
-        listings[name], profile = _profile(name)
+        listings[name], profile = _profile(name, without=RECORDED if name in absent else ())
         profiles.append(profile)
-    start_ns = runtime.clock.time_ns()
     world = World(
         seed, profiles, start_ns, scenario=Scenario(edges=EDGES, jumps=0.0), params=parameters(), history_hours=(PAST_DAYS + 1) * 24
     )
@@ -234,12 +243,12 @@ async def demo_world(
         ready: dict[str, ReadyVenue] = {}
         markets: list[Moved] = []
         for name in names:
-            venue, mine = _venue(name, listings[name], world, runtime, seed)
+            venue, mine = _venue(name, listings[name], world, runtime, seed, replay)
             ready[name] = venue
             markets += mine
             _begin(venue, mine, world, rng, start_ns)
             await stack.enter_async_context(venue.server)
-        market = SlowMarket(world, markets, runtime.clock, rng)
+        market = SlowMarket(world, markets, runtime.clock, rng, replay)
         moving = asyncio.create_task(market.run(), name="demo-market")
         stack.push_async_callback(_ended, moving)
         config = ServiceConfig.parse(
@@ -253,6 +262,8 @@ async def demo_world(
         found = DemoWorld(runtime, home, world, ready, market, config, seed)
         found.journals.append(sqlite_url(home / BOT_JOURNAL))
         found.notes.append(f"{len(markets)} simulated markets on {len(ready)} venues, seed {seed}; nothing of this is real")
+        if replay is not None:
+            found.notes += replay.notes
         yield found
 
 
@@ -264,12 +275,12 @@ def _empty(home: Path) -> None:
     shutil.rmtree(home / "ids", ignore_errors=True)
 
 
-def _profile(name: str) -> tuple[dict[str, Any], VenueProfile]:
+def _profile(name: str, *, without: Collection[str] = ()) -> tuple[dict[str, Any], VenueProfile]:
     """(asset -> the market as the dialect lists it, the venue in the world's terms)."""
     kind, character = dialects.get(name), CHARACTERS.get(name, Character())
     markets, listings = {}, []
     for asset in ASSETS:
-        if name in asset.absent:
+        if name in asset.absent or asset.name in without:
             continue
         label, tick, step, tokens = grid(asset, name)
         market = kind.listing(label, tick_size=tick, step_size=step)
@@ -285,12 +296,23 @@ def _profile(name: str) -> tuple[dict[str, Any], VenueProfile]:
     return markets, profile
 
 
-def _venue(name: str, markets: dict[str, Any], world: World, runtime: Runtime, seed: int) -> tuple[ReadyVenue, list[Moved]]:
-    funding = world.funding(name)
+def _venue(
+    name: str, markets: dict[str, Any], world: World, runtime: Runtime, seed: int, replay: Replay | None
+) -> tuple[ReadyVenue, list[Moved]]:
+    recorded = replay.symbols(name) if replay is not None else []
+    funding: FundingSource = world.funding(name)
+    if replay is not None and recorded:
+        funding = MixedFunding(funding, replay.funding(name), recorded)
     venue = build_venue(dialects.get(name), runtime, markets, deposit=DEPOSIT, seed=seed, funding=funding)
     profile = world.venues[name]
     hot = set(BOT_SYMBOLS) if name in BOT_VENUES else set()
-    return venue, [Moved(name, venue.dialect, listing, funding, hot=listing.asset in hot) for listing in profile.listings]
+    if replay is not None and recorded:
+        replay.attach(name, venue.exchange)
+    moved = [
+        Moved(name, venue.dialect, listing, funding, hot=listing.asset in hot, recorded=listing.symbol in recorded)
+        for listing in profile.listings
+    ]
+    return venue, moved
 
 
 def _begin(venue: ReadyVenue, markets: Sequence[Moved], world: World, rng: random.Random, now_ns: int) -> None:
@@ -300,14 +322,16 @@ def _begin(venue: ReadyVenue, markets: Sequence[Moved], world: World, rng: rando
     size = Decimal(str(CHARACTERS.get(venue.name, Character()).size))
     by_name: dict[str, Asset] = {asset.name: asset for asset in ASSETS}
     for market in markets:
-        state = world.state(venue.name, market.symbol, now_ns)
         ts_ns = max(exchange.now_ns, now_ns)
-        exchange.set_mark(ts_ns, market.symbol, state.mark, state.index)
-        exchange.set_levels(ts_ns, market.symbol, state.book.bids, state.book.asks)
+        if not market.recorded:
+            state = world.state(venue.name, market.symbol, now_ns)
+            exchange.set_mark(ts_ns, market.symbol, state.mark, state.index)
+            exchange.set_levels(ts_ns, market.symbol, state.book.bids, state.book.asks)
+        sides = [[(price, size) for price, size, _ in exchange.depth(market.symbol, side)] for side in (Side.BUY, Side.SELL)]
         interest = Decimal(by_name[market.listing.asset].interest_usd) * size * Decimal(str(round(rng.uniform(0.6, 1.4), 3)))
         volume = interest * TURNOVER * Decimal(str(round(rng.uniform(0.5, 1.6), 3)))
         give_past(market, crowd, interest, volume, now_ns - PAST_DAYS * 24 * NS_PER_HOUR, now_ns, rng)
-        exchange.set_levels(exchange.now_ns, market.symbol, state.book.bids, state.book.asks)
+        exchange.set_levels(exchange.now_ns, market.symbol, *sides)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from exchange_clients.model import NS_PER_HOUR
 from exchange_clients.transport.clock import Clock
+from exchange_simulator.core.funding import FundingSource
 from exchange_simulator.core.types import NewOrder, OrderType, Side, TimeInForce
 from exchange_simulator.dialects.base import Dialect
 from exchange_simulator.dialects.history import Candle, PastFunding
-from exchange_simulator.world.funding import WorldFunding
 from exchange_simulator.world.profiles import Listing
+from exchange_simulator.world.replay import Replay, ReplayFunding
 from exchange_simulator.world.world import World
 
 ROUND_S = 4.0
@@ -31,8 +32,10 @@ class Moved:
     venue: str
     dialect: Dialect
     listing: Listing
-    funding: WorldFunding
+    funding: FundingSource
     hot: bool = False
+    recorded: bool = False
+    """A recording moves it."""
     due_s: float = 0.0
     settled: tuple[tuple[int, int], ...] = ()
     """(time, rate in fraction units) of its past."""
@@ -46,10 +49,31 @@ class Moved:
         return self.dialect.exchange.markets[self.symbol].spec.funding_interval_ns
 
 
-class SlowMarket:
-    """Shows a world's state on every market, in turns."""
+class MixedFunding:
+    """Rates of the recordings where they stand for a market, of the seeded world elsewhere."""
 
-    def __init__(self, world: World, markets: Sequence[Moved], clock: Clock, rng: random.Random) -> None:
+    sample_interval_ns = 0
+
+    def __init__(self, world: FundingSource, replay: ReplayFunding, recorded: Collection[str]) -> None:
+        self._world, self._replay, self._recorded = world, replay, frozenset(recorded)
+
+    def sample(self, market: str, premium: int) -> None: ...
+
+    def estimate(self, market: str, ts_ns: int, interval_ns: int) -> int:
+        return self._of(market).estimate(market, ts_ns, interval_ns)
+
+    def settle(self, market: str, ts_ns: int, interval_ns: int) -> int:
+        return self._of(market).settle(market, ts_ns, interval_ns)
+
+    def _of(self, market: str) -> FundingSource:
+        return self._replay if market in self._recorded else self._world
+
+
+class SlowMarket:
+    """Shows a world's state on every market, in turns; those of a `replay` move as they were recorded."""
+
+    def __init__(self, world: World, markets: Sequence[Moved], clock: Clock, rng: random.Random, replay: Replay | None = None) -> None:
+        self._replay = replay
         self._world, self._clock, self._rng = world, clock, rng
         self.markets = list(markets)
         for place, market in enumerate(self.markets):
@@ -75,8 +99,10 @@ class SlowMarket:
         clock = self._clock
         while True:
             now = clock.monotonic()
+            if self._replay is not None:
+                self._replay.advance_to(clock.time_ns())
             for market in self.markets:
-                if market.due_s <= now:
+                if market.due_s <= now and not market.recorded:
                     market.due_s = now + (HOT_S if market.hot else ROUND_S)
                     self.show(market)
                     await clock.sleep(0)

@@ -166,6 +166,17 @@ def test_what_is_unknown_comes_last_whichever_way_round(descending: bool) -> Non
     assert unknown == sorted(unknown)
 
 
+def test_a_rate_that_changes_by_less_than_a_float_tells_turns_the_pair_round() -> None:
+    long, short = quote("a", "0.001", next_in_h="0.5"), quote("b", "0.001", next_in_h="2")
+    ranker, shown = Ranker([long, short]), Query(min_profit=D(-1), horizon_hours=D(1))
+    assert ranker.query(shown, NOW).total == 2, "equal rates: both ways round"
+    for hair, first in ((TINY, "a"), (-TINY, "b"), (D(0), None)):
+        changed = quote("b", str(D("0.001") + hair), next_in_h="2")
+        ranker.update([changed])
+        found = ranker.query(shown, NOW).opportunities
+        assert {o.long.instrument.venue for o in found} == ({first} if first else {"a", "b"})
+
+
 def test_time_alone_ends_an_opportunity() -> None:
     ranker = Ranker([quote("a", "0"), quote("b", "0.001")])
     assert ranker.query(Query(), NOW).total == 1

@@ -34,7 +34,7 @@ class Api:
 
     def __init__(self, service: Service, metrics: Metrics, gate: KeyGate) -> None:
         self.service, self.metrics, self.gate = service, metrics, gate
-        self.bodies = Bodies(service.clock.monotonic, service.boot)
+        self.bodies = Bodies(service.clock.monotonic, lambda: service.board.generation, service.boot)
         self._known = _Index(-1, ())
 
     def dex(self, name: str) -> str:
@@ -114,4 +114,3 @@ class Api:
         if quote is None:
             raise Problem(404, "no such market", "/dexes/{dex}/symbols shows them")
         return quote
-

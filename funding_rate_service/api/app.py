@@ -47,7 +47,7 @@ def create_app(service: Service, config: ServeConfig | None = None, *, local_key
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_middleware(Guard, config=config, clock=service.clock, metrics=metrics)
+    app.add_middleware(Guard, config=config, clock=service.clock, metrics=metrics, bodies=api.bodies)
     if page:
         from funding_rate_service.web.page import mount
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 
 from fastapi import Request, Response
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 LIFE_S = 2.0
-MOST = 256
+SETTLE_S = 0.5
+"""Changes of the board are taken up so often: a rate is collected each minute, and shown this much later at most."""
+MOST = 2_048
 MOST_BYTES = 64 * 1024 * 1024
 COMPRESS_FROM = 1_400
 """Below that an answer fits into a packet anyway."""
@@ -18,10 +22,10 @@ COMPRESS_FROM = 1_400
 class Body:
     """One answer, ready to be sent."""
 
-    __slots__ = ("_gzip", "etag", "plain")
+    __slots__ = ("_gzip", "etag", "generation", "plain", "until")
 
-    def __init__(self, plain: bytes, etag: str) -> None:
-        self.plain, self.etag = plain, etag
+    def __init__(self, plain: bytes, etag: str, generation: int, until: float) -> None:
+        self.plain, self.etag, self.generation, self.until = plain, etag, generation, until
         self._gzip: bytes | None = None
 
     def gzip(self) -> bytes:
@@ -31,51 +35,83 @@ class Body:
             self._gzip = squeeze.compress(self.plain) + squeeze.flush()
         return self._gzip
 
-    @property
-    def size(self) -> int:
-        """Bytes held."""
-        return len(self.plain) + len(self._gzip or b"")
-
 
 class Bodies:
-    """A bounded cache of answers. `life_s`: how long one is given out while nothing changed: what ages in it is that much older."""
+    """A bounded cache of answers, by what was asked.
 
-    def __init__(self, monotonic: Callable[[], float], boot: str, *, life_s: float = LIFE_S) -> None:
-        self._monotonic, self._boot, self._life_s = monotonic, boot, life_s
-        self._kept: OrderedDict[Hashable, tuple[int, float, Body]] = OrderedDict()
-        self._made = 0
+    An answer is given out while the board is unchanged, and for `life_s` at most: what ages in it is that much older. Whole addresses are
+    remembered with their answer, so that asking again needs no routing and no checking of what was checked.
+    """
 
-    def get(self, key: Hashable, generation: int, make: Callable[[], bytes]) -> Body:
-        """The answer to a query at this state of the board, made now unless it is there."""
+    def __init__(self, monotonic: Callable[[], float], generation: Callable[[], int], boot: str, *, life_s: float = LIFE_S) -> None:
+        self._monotonic, self._now, self._boot, self._life_s = monotonic, generation, boot, life_s
+        self._kept: OrderedDict[Hashable, Body] = OrderedDict()
+        self._asked: OrderedDict[tuple[str, bytes], tuple[Body, object]] = OrderedDict()
+        self._bytes = self._made = 0
+        self._generation, self._looked = -1, -SETTLE_S
+
+    @property
+    def generation(self) -> int:
+        """Of the board, as last looked at."""
         now = self._monotonic()
+        if now - self._looked >= SETTLE_S:
+            self._generation, self._looked = self._now(), now
+        return self._generation
+
+    def get(self, key: Hashable, make: Callable[[], bytes]) -> Body:
+        """The answer to a query, made now unless it is there."""
         kept = self._kept.get(key)
-        if kept is not None and kept[0] == generation and now - kept[1] < self._life_s:
+        if kept is not None and self._is_good(kept):
             self._kept.move_to_end(key)
-            return kept[2]
+            return kept
         self._made += 1
-        body = Body(make(), f'"{self._boot}-{self._made}"')
-        self._kept[key] = (generation, now, body)
+        body = Body(make(), f'"{self._boot}-{self._made}"', self.generation, self._monotonic() + self._life_s)
+        self._bytes += len(body.plain) - (len(kept.plain) if kept is not None else 0)
+        self._kept[key] = body
         self._kept.move_to_end(key)
-        while len(self._kept) > MOST or sum(b.size for _, _, b in self._kept.values()) > MOST_BYTES:
-            self._kept.popitem(last=False)
+        while len(self._kept) > MOST or (self._bytes > MOST_BYTES and self._kept):
+            self._bytes -= len(self._kept.popitem(last=False)[1].plain)
         return body
 
+    def answer(self, request: Request, key: Hashable, make: Callable[[], bytes]) -> Response:
+        """The answer to a request, remembered for its address."""
+        body, scope = self.get(key, make), request.scope
+        address = (scope["path"], scope["query_string"])
+        self._asked[address] = (body, scope.get("route"))
+        self._asked.move_to_end(address)
+        while len(self._asked) > MOST:
+            self._asked.popitem(last=False)
+        return send(request.headers, body)
 
-def send(request: Request, body: Body) -> Response:
+    def again(self, scope: Scope) -> Response | None:
+        """The answer to an address that was asked for and answered just now; the scope is told its route."""
+        if scope["type"] != "http" or scope["method"] != "GET":
+            return None
+        found = self._asked.get((scope["path"], scope["query_string"]))
+        if found is None or not self._is_good(found[0]):
+            return None
+        body, scope["route"] = found
+        return send(Headers(scope=scope), body)
+
+    def _is_good(self, body: Body) -> bool:
+        return body.generation == self.generation and self._monotonic() < body.until
+
+
+def send(headers: Mapping[str, str], body: Body) -> Response:
     """The answer, compressed for those who take it; 304 for those who have it."""
-    headers = {"Cache-Control": "no-cache", "ETag": body.etag, "Vary": "Accept-Encoding"}
-    known = request.headers.get("if-none-match")
+    told = {"Cache-Control": "no-cache", "ETag": body.etag, "Vary": "Accept-Encoding"}
+    known = headers.get("if-none-match")
     if known is not None and body.etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
-        return Response(status_code=304, headers=headers)
+        return Response(status_code=304, headers=told)
     content = body.plain
-    if len(content) >= COMPRESS_FROM and takes_gzip(request):
-        content, headers["Content-Encoding"] = body.gzip(), "gzip"
-    return Response(content, headers=headers, media_type="application/json")
+    if len(content) >= COMPRESS_FROM and takes_gzip(headers):
+        content, told["Content-Encoding"] = body.gzip(), "gzip"
+    return Response(content, headers=told, media_type="application/json")
 
 
-def takes_gzip(request: Request) -> bool:
+def takes_gzip(headers: Mapping[str, str]) -> bool:
     """Whether the caller named gzip and did not refuse it."""
-    for offer in request.headers.get("accept-encoding", "").split(","):
+    for offer in headers.get("accept-encoding", "").split(","):
         coding, _, quality = offer.partition(";")
         if coding.strip() in ("gzip", "*"):
             return quality.strip().replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")

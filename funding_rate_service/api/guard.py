@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from database.errors import JournalError
 from exchange_clients.transport.clock import Clock
 from funding_rate_service.api.access import ServeConfig, is_address, is_loopback
+from funding_rate_service.api.bodies import Bodies
 from funding_rate_service.api.metrics import Metrics
 from funding_rate_service.api.problems import Problem
 
@@ -34,8 +35,8 @@ SECURITY = {
 class Guard:
     """Checks the request, adds headers, counts, and turns what escaped into a problem."""
 
-    def __init__(self, app: ASGIApp, *, config: ServeConfig, clock: Clock, metrics: Metrics) -> None:
-        self._app, self._config, self._clock, self._metrics = app, config, clock, metrics
+    def __init__(self, app: ASGIApp, *, config: ServeConfig, clock: Clock, metrics: Metrics, bodies: Bodies) -> None:
+        self._app, self._config, self._clock, self._metrics, self._bodies = app, config, clock, metrics, bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -58,6 +59,8 @@ class Guard:
             refused = self._refusal(scope)
             if refused is not None:
                 await _answer(refused, scope, receive, guarded)
+            elif (again := self._bodies.again(scope)) is not None:
+                await again(scope, receive, guarded)
             else:
                 await self._app(scope, receive, guarded)
         except Exception as e:

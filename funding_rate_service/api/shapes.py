@@ -84,7 +84,7 @@ class Costs(Shape, frozen=True, kw_only=True):
     """Both legs in and out, as fractions of one leg's notional.
 
     `slippage_known` false: a spread is unknown, slippage is null, and `total` (and what is net of it) counts
-    fees and only the spreads that are known: the true costs are higher.
+    fees only: the true costs are higher.
     """
 
     entry_fees: Figure

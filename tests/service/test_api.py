@@ -20,6 +20,7 @@ from exchange_clients.model import NS_PER_S
 from funding_rate_service.api import guard, shapes
 from funding_rate_service.api.access import FAILED_PER_MINUTE, ServeConfig
 from funding_rate_service.api.app import create_app
+from funding_rate_service.api.bodies import SETTLE_S
 from funding_rate_service.service import MOST_READS
 from tests.service import scene
 from tests.service.asking import Asking, play
@@ -101,8 +102,8 @@ def test_opportunities_are_what_the_filters_say(tmp_path: Path) -> None:
         assert await pairs("?oi_ratio_max=0.5") == ["BTC@dydx/BTC@hyperliquid"]
         first = (await ask(V1 + "/opportunities")).as_(shapes.Opportunities).opportunities[0]
         assert first.costs == shapes.Costs(
-            entry_fees="0.0008", exit_fees="0.0008", entry_slippage=None, exit_slippage=None, total="0.0018", slippage_known=False
-        )  # of Lighter no spread is known; that of Hyperliquid counts
+            entry_fees="0.0008", exit_fees="0.0008", entry_slippage=None, exit_slippage=None, total="0.0016", slippage_known=False
+        )  # of Lighter no spread is known: fees only
         best = (await ask(V1 + "/opportunities/best?exclude_dexes=lighter")).as_(shapes.BestOpportunity)
         assert best.opportunity is not None
         assert best.opportunity.pair == "BTC-USD-PERP.dydx/BTC-USDC-PERP.hyperliquid"
@@ -226,6 +227,7 @@ def test_a_list_is_encoded_once_per_state_compressed_once_and_not_sent_twice(tmp
         assert other.status == 200
         now_ns = ask.service.now_ns()
         scene.put(ask.service.board, [scene.quote("BTC-USD-PERP.dydx", "0.5", now_ns)], now_ns)
+        await asyncio.sleep(SETTLE_S)
         changed = await ask(V1 + "/funding-rates", If_None_Match=etag)
         assert changed.status == 200
         assert '"rate":"0.5"' in changed.body.decode()

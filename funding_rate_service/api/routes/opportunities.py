@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from funding_rate_service.api import shapes
 from funding_rate_service.api.api import Api
-from funding_rate_service.api.bodies import once, send
+from funding_rate_service.api.bodies import once
 from funding_rate_service.api.openapi import answers
 from funding_rate_service.api.problems import contradiction
 from funding_rate_service.api.queries import BestQuery, OpportunitiesQuery, ScopeQuery, SymbolOpportunitiesQuery
@@ -48,7 +48,7 @@ def routes(api: Api) -> APIRouter:
                 opportunities_head(ranked, query, now_ns), service.renderer.opportunities(ranked.opportunities, service.histories, now_ns)
             )
 
-        return send(request, api.bodies.get(("opportunities", query), service.board.generation, make))
+        return api.bodies.answer(request, ("opportunities", query), make)
 
     @router.get("", summary="Pairs that pass every filter", responses=answers(shapes.Opportunities, 404, 503))
     async def opportunities(request: Request, query: Annotated[OpportunitiesQuery, Query()]) -> Response:

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from exchange_clients.model import HOURS_PER_YEAR
 from funding_rate_service.api import shapes
 from funding_rate_service.api.api import Api
-from funding_rate_service.api.bodies import once, send
 from funding_rate_service.api.openapi import answers
 from funding_rate_service.api.problems import missing
 from funding_rate_service.api.queries import DEX_PATTERN, SYMBOL_PATTERN, CompareQuery, NoQuery, RatesQuery
@@ -34,7 +33,7 @@ def routes(api: Api) -> APIRouter:
 
     def kept(request: Request, dex: str | None, symbol: str | None) -> Response:
         api.check_dexes([] if dex is None else [dex])
-        return send(request, api.bodies.get(("rates", dex, symbol), service.board.generation, lambda: body(dex, symbol)))
+        return api.bodies.answer(request, ("rates", dex, symbol), lambda: body(dex, symbol))
 
     @router.get("", summary="Newest rates of all markets", responses=answers(shapes.Rates, 404))
     async def rates(request: Request, query: Annotated[RatesQuery, Query()]) -> Response:
@@ -63,7 +62,7 @@ def routes(api: Api) -> APIRouter:
             )
             return filled(head, service.renderer.rates(quotes, now_ns))
 
-        return send(request, api.bodies.get(("compare", query.symbol, dexes), service.board.generation, make))
+        return api.bodies.answer(request, ("compare", query.symbol, dexes), make)
 
     @router.get("/{dex}", summary="Newest rates of one venue", responses=answers(shapes.Rates, 404))
     async def of_dex(request: Request, dex: Dex, query: Annotated[NoQuery, Query()]) -> Response:
@@ -71,12 +70,15 @@ def routes(api: Api) -> APIRouter:
         return kept(request, dex, None)
 
     @router.get("/{dex}/{symbol}", summary="Newest rate of one market", responses=answers(shapes.OneRate, 404))
-    async def one(dex: Dex, symbol: Symbol, query: Annotated[NoQuery, Query()]) -> Response:
+    async def one(request: Request, dex: Dex, symbol: Symbol, query: Annotated[NoQuery, Query()]) -> Response:
         """By canonical base or full instrument id; of several markets with one base that of the most open interest."""
-        now_ns, quote = service.now_ns(), api.market(dex, symbol)
-        rate = service.renderer.rate(quote, now_ns)
-        head = encode({"generated_at": iso(now_ns), "stale_after_s": service.stale_after_s(dex)})
-        return once(b'%s,"rate":%s}' % (head[:-1], rate))
+
+        def make() -> bytes:
+            now_ns, quote = service.now_ns(), api.market(dex, symbol)
+            head = encode({"generated_at": iso(now_ns), "stale_after_s": service.stale_after_s(dex)})
+            return b'%s,"rate":%s}' % (head[:-1], service.renderer.rate(quote, now_ns))
+
+        return api.bodies.answer(request, ("rate", dex, symbol), make)
 
     return router
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from funding_rate_service.api import shapes
 from funding_rate_service.api.api import Api
-from funding_rate_service.api.bodies import once, send
+from funding_rate_service.api.bodies import once
 from funding_rate_service.api.keygate import scheme
 from funding_rate_service.api.metrics import CONTENT_TYPE
 from funding_rate_service.api.openapi import answers
@@ -36,7 +36,7 @@ def routes(api: Api) -> APIRouter:
             found = service.dexes()
             return encode(shapes.Dexes(generated_at=iso(service.now_ns()), count=len(found), dexes=found))
 
-        return send(request, api.bodies.get("dexes", service.board.generation, make))
+        return api.bodies.answer(request, "dexes", make)
 
     @router.get("/dexes/{dex}", summary="One venue", tags=["dexes"], responses=answers(shapes.OneDex, 404))
     async def one_dex(dex: Dex, query: Nothing) -> Response:
@@ -68,7 +68,7 @@ def routes(api: Api) -> APIRouter:
                 )
             )
 
-        return send(request, api.bodies.get(("symbols", dex), service.board.generation, make))
+        return api.bodies.answer(request, ("symbols", dex), make)
 
     def one(dex: str) -> shapes.Dex:
         api.check_dexes([dex])
@@ -77,7 +77,7 @@ def routes(api: Api) -> APIRouter:
     @router.get("/health", summary="Whether everything works", tags=["health"], responses=answers(shapes.Health))
     async def health(request: Request, query: Nothing) -> Response:
         """Answers 200 while the process lives, whatever it has to tell; /health/ready is for those who want a status code."""
-        return send(request, api.bodies.get("health", service.board.generation, lambda: encode(service.health())))
+        return api.bodies.answer(request, "health", lambda: encode(service.health()))
 
     @router.get("/health/live", summary="The process answers", tags=["health"], responses=answers(shapes.Alive))
     async def live(query: Nothing) -> Response:

@@ -28,6 +28,7 @@ from exchange_clients.errors import (
     RequestTimeout,
     TokenRefused,
     TransportError,
+    VenueError,
     VenueUnavailable,
     classify,
 )
@@ -226,6 +227,8 @@ class RestTransport:
                 raise
         limit = timeout_s or self._timeout_s
         sent_ns = self._runtime.clock.time_ns()
+        failed: VenueError
+        cause: BaseException | None = None
         try:
             async with self.session.request(
                 request.method,
@@ -245,19 +248,24 @@ class RestTransport:
                     body += await response.content.read(MAX_BODY_BYTES + 1 - len(body))
                 status, headers = response.status, response.headers
         except aiohttp.ClientConnectorError as e:
-            raise ConnectFailed(f"cannot connect to {self._base}: {e.strerror or e}", venue=self.spec.name) from bare(e)
+            failed, cause = self._not_connected(f"cannot connect to {self._base}: {e.strerror or type(e).__name__}"), bare(e.os_error)
         except aiohttp.ClientHttpProxyError as e:  # it did not let us through, so nothing reached the venue
-            raise ConnectFailed(f"the proxy does not connect to {self._base}: HTTP {e.status}", venue=self.spec.name) from None
-        except aiohttp.ConnectionTimeoutError as e:
-            raise ConnectFailed(f"cannot connect to {self._base}: timed out", venue=self.spec.name) from bare(e)
-        except TimeoutError as e:
-            raise RequestTimeout(f"{request.method} {request.path}: no answer in {limit:g} s", venue=self.spec.name) from bare(e)
+            failed = self._not_connected(f"the proxy does not connect to {self._base}: HTTP {e.status}")
+        except aiohttp.ConnectionTimeoutError:
+            failed = self._not_connected(f"cannot connect to {self._base}: timed out")
+        except TimeoutError:
+            failed = RequestTimeout(f"{request.method} {request.path}: no answer in {limit:g} s", venue=self.spec.name)
         except aiohttp.ClientError as e:
-            raise Disconnected(f"{request.method} {request.path}: {type(e).__name__}", venue=self.spec.name) from bare(e)
-        self._venue_time.observe_headers(headers, sent_ns, self._runtime.clock.time_ns())
-        self._observe_usage(headers)
-        self.raise_for_error(status, body, headers)
-        return body
+            failed = Disconnected(f"{request.method} {request.path}: {type(e).__name__}", venue=self.spec.name)
+        else:
+            self._venue_time.observe_headers(headers, sent_ns, self._runtime.clock.time_ns())
+            self._observe_usage(headers)
+            self.raise_for_error(status, body, headers)
+            return body
+        raise failed from cause  # out here it does not keep the library's error, which holds headers and the proxy's address
+
+    def _not_connected(self, why: str) -> VenueError:
+        return ConnectFailed(why, venue=self.spec.name)
 
     def _observe_usage(self, headers: Mapping[str, str]) -> None:
         """Others may draw on our pools: the venue's own count is the true one."""

@@ -252,6 +252,8 @@ class VenueSocket:
     async def _one_connection(self) -> str:
         """Returns why the connection ended."""
         clock = self._runtime.clock
+        ws: aiohttp.ClientWebSocketResponse | None = None
+        status = 0
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 ws = await self._session().ws_connect(
@@ -266,11 +268,13 @@ class VenueSocket:
         except TimeoutError:
             return "connecting timed out"
         except aiohttp.WSServerHandshakeError as e:
-            raise ConnectFailed(f"socket {self.role}: HTTP {e.status} at the handshake", venue=self.venue, code=str(e.status)) from bare(e)
+            status = e.status
         except aiohttp.ClientHttpProxyError as e:  # its own words repeat the proxy's address
             return f"cannot connect: the proxy answers HTTP {e.status}"
         except (aiohttp.ClientError, OSError) as e:
             return f"cannot connect: {e}"
+        if ws is None:  # out here it does not keep the library's error, which holds the request's headers
+            raise ConnectFailed(f"socket {self.role}: HTTP {status} at the handshake", venue=self.venue, code=str(status))
         tasks: list[asyncio.Task[Any]] = []
         try:
             login = _Login(ws, self._connect_timeout_s)

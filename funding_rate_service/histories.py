@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
+from math import inf
 
 import msgspec
 
@@ -19,6 +20,8 @@ SERIES = 48
 """Hours that are shown of it."""
 
 ONE = Decimal(1)
+MARKETS_S = 60.0
+MISSING_S = 2.0
 
 Pair = tuple[InstrumentId, InstrumentId]
 """Long, short."""
@@ -94,13 +97,37 @@ def pair_histories(store: FundingStore, pairs: Iterable[Pair], end_ns: int, hour
     return found
 
 
-def markets_of(store: FundingStore, dex: str | None, symbol: str) -> list[InstrumentId]:
-    """Markets in the store by canonical base, or by full id; of one venue the most traded first."""
-    rows = store.markets(dex)
-    found = [row for row in rows if row.symbol == symbol] or [row for row in rows if row.instrument == symbol]
-    found = found or [row for row in rows if row.symbol == symbol.upper()]
-    ids = {InstrumentId.parse(row.instrument): row for row in found}
-    return sorted(ids, key=lambda id: (id.venue, id.inverse, -(ids[id].open_interest_usd or ZERO), id))
+class Markets:
+    """Markets of the store by symbol, also those that nobody collects any more. Blocking; for workers, several at once."""
+
+    def __init__(self, store: FundingStore, monotonic: Callable[[], float]) -> None:
+        self._store, self._monotonic = store, monotonic
+        self._known: dict[str, list[InstrumentId]] = {}
+        self._read_at = -inf
+
+    def find(self, dex: str | None, symbol: str) -> list[InstrumentId]:
+        """By canonical base, by full id, or by the base in capitals; of one venue the one with the most open interest first.
+
+        The list of markets is read each minute, and sooner when something is not in it.
+        """
+        found = self._look(dex, symbol, MARKETS_S)
+        return found or self._look(dex, symbol, MISSING_S)
+
+    def _look(self, dex: str | None, symbol: str, most_s: float) -> list[InstrumentId]:
+        now_s = self._monotonic()
+        if now_s - self._read_at >= most_s:
+            self._known, self._read_at = self._index(), now_s
+        known = self._known
+        found = known.get(symbol) or known.get(symbol.upper(), [])
+        return found if dex is None else [id for id in found if id.venue == dex]
+
+    def _index(self) -> dict[str, list[InstrumentId]]:
+        rows = {InstrumentId.parse(row.instrument): row for row in self._store.markets()}
+        index: dict[str, list[InstrumentId]] = {}
+        for id in sorted(rows, key=lambda id: (id.venue, id.inverse, -(rows[id].open_interest_usd or ZERO), id)):
+            index.setdefault(id.base, []).append(id)
+            index.setdefault(str(id), []).append(id)
+        return index
 
 
 class RateAt(msgspec.Struct, frozen=True):

@@ -33,7 +33,7 @@ from funding_rate_service.api.problems import busy
 from funding_rate_service.api.text import iso, iso_or_none
 from funding_rate_service.board import Board
 from funding_rate_service.config import ServiceConfig
-from funding_rate_service.histories import Pair, PairHistory, pair_histories
+from funding_rate_service.histories import Markets, Pair, PairHistory, pair_histories
 from funding_rate_service.opportunity import FundingQuote, Opportunity
 from funding_rate_service.opportunity.query import Query, Ranked
 from funding_rate_service.opportunity.ranker import Ranker
@@ -49,7 +49,7 @@ Ts = TypeVarTuple("Ts")
 
 READ_S = 10.0
 """The longest that an answer waits for the database."""
-MOST_READS = 16
+MOST_READS = 256
 """Answers that wait for the database at once; who comes then is told to come later, so that a slow database fills no memory."""
 OPPORTUNITIES_S = 5.0
 STALE_S = 5.0
@@ -116,6 +116,7 @@ class Service:
         self.histories: dict[Pair, PairHistory] = {}
         """Of the pairs that are shown."""
         self._read_at: dict[Pair, float] = {}
+        self.markets = Markets(self.store, self.clock.monotonic)
         self._reads = reads or runtime.offload
         self._reading = 0
         self._shown: tuple[Opportunity, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from exchange_clients.model import InstrumentId
-from funding_rate_service.api.bodies import Bodies
+from funding_rate_service.api.bodies import Bodies, Slow
 from funding_rate_service.api.keygate import KeyGate
 from funding_rate_service.api.metrics import Metrics
 from funding_rate_service.api.problems import Problem, contradiction, missing
@@ -35,6 +35,7 @@ class Api:
     def __init__(self, service: Service, metrics: Metrics, gate: KeyGate) -> None:
         self.service, self.metrics, self.gate = service, metrics, gate
         self.bodies = Bodies(service.clock.monotonic, lambda: service.board.generation, service.boot)
+        self.slow = Slow(service.clock.monotonic)
         self._known = _Index(-1, ())
 
     def dex(self, name: str) -> str:

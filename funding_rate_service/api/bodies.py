@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 
 from fastapi import Request, Response
 from starlette.datastructures import Headers
@@ -15,6 +16,8 @@ SETTLE_S = 0.5
 """Changes of the board are taken up so often: a rate is collected each minute, and shown this much later at most."""
 MOST = 2_048
 MOST_BYTES = 64 * 1024 * 1024
+SLOW_LIFE_S = 5.0
+MOST_SLOW = 256
 COMPRESS_FROM = 1_400
 """Below that an answer fits into a packet anyway."""
 
@@ -95,6 +98,36 @@ class Bodies:
 
     def _is_good(self, body: Body) -> bool:
         return body.generation == self.generation and self._monotonic() < body.until
+
+
+class Slow:
+    """Answers that take a while, each worked out once for all who ask meanwhile, and kept for `life_s`."""
+
+    def __init__(self, monotonic: Callable[[], float], *, life_s: float = SLOW_LIFE_S) -> None:
+        self._monotonic, self._life_s = monotonic, life_s
+        self._kept: OrderedDict[Hashable, tuple[float, bytes]] = OrderedDict()
+        self._working: dict[Hashable, asyncio.Task[bytes]] = {}
+
+    async def get(self, key: Hashable, make: Callable[[], Coroutine[None, None, bytes]]) -> bytes:
+        """The answer; an error is told to all who wait for it, and not kept."""
+        kept = self._kept.get(key)
+        if kept is not None and self._monotonic() < kept[0]:
+            return kept[1]
+        working = self._working.get(key)
+        if working is None:
+            working = self._working[key] = asyncio.create_task(self._work(key, make))
+        return await asyncio.shield(working)
+
+    async def _work(self, key: Hashable, make: Callable[[], Coroutine[None, None, bytes]]) -> bytes:
+        try:
+            answer = await make()
+        finally:
+            del self._working[key]
+        self._kept[key] = (self._monotonic() + self._life_s, answer)
+        self._kept.move_to_end(key)
+        while len(self._kept) > MOST_SLOW:
+            self._kept.popitem(last=False)
+        return answer
 
 
 def send(headers: Mapping[str, str], body: Body) -> Response:

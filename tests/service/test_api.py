@@ -348,7 +348,7 @@ def test_reads_of_memory_never_wait_for_the_database(tmp_path: Path) -> None:
             await asyncio.sleep(0)
             for path in ("/funding-rates", "/opportunities", "/health", "/dexes", "/metrics"):
                 assert (await ask(V1 + path)).status == 200
-            refused = await ask(V1 + "/stats/funding-rates/BTC")
+            refused = await ask(V1 + "/stats/funding-rates/BTC")  # none of all these waits for another
             assert refused.problem().title == "the database has enough to do"  # who comes later is told so at once
         finally:
             over.set()

@@ -16,7 +16,7 @@ from funding_rate_service.api.queries import HistoryQuery, StatsQuery
 from funding_rate_service.api.render import encode
 from funding_rate_service.api.routes.rates import Dex, Symbol
 from funding_rate_service.api.text import derived, derived_or_none, iso, plain
-from funding_rate_service.histories import MarketHistory, history_points, market_histories, markets_of
+from funding_rate_service.histories import MarketHistory, history_points, market_histories
 
 
 def routes(api: Api) -> APIRouter:
@@ -30,7 +30,7 @@ def routes(api: Api) -> APIRouter:
 
     async def markets(dex: str | None, symbol: str) -> list[InstrumentId]:
         """From the store: what is no longer collected has a history too."""
-        found = await service.read(markets_of, service.store, dex, symbol)
+        found = await service.read(service.markets.find, dex, symbol)
         if not found:
             raise missing("symbol" if dex is None else f"symbol on {dex}", symbol, ())
         return found
@@ -42,10 +42,13 @@ def routes(api: Api) -> APIRouter:
     )
     async def history(dex: Dex, symbol: Symbol, query: Annotated[HistoryQuery, Query()]) -> Response:
         """Settled rates unless asked otherwise; kinds are never mixed. When there are more than `limit`, the newest."""
+        return once(await api.slow.get(("history", dex, symbol, query), lambda: points(dex, symbol, query)))
+
+    async def points(dex: str, symbol: str, query: HistoryQuery) -> bytes:
         start_ns, end_ns = span(query.period.ns, query.until)
         instrument = (await markets(dex, symbol))[0]
-        points = await service.read(history_points, service.store, instrument, query.resolution.value, start_ns, end_ns, query.limit + 1)
-        kept = points[-query.limit :]
+        found = await service.read(history_points, service.store, instrument, query.resolution.value, start_ns, end_ns, query.limit + 1)
+        kept = found[-query.limit :]
         answer = shapes.History(
             dex=dex,
             symbol=instrument.base,
@@ -55,7 +58,7 @@ def routes(api: Api) -> APIRouter:
             start=iso(start_ns),
             end=iso(end_ns),
             count=len(kept),
-            truncated=len(points) > len(kept),
+            truncated=len(found) > len(kept),
             points=[
                 shapes.Point(
                     time=iso(p.at),
@@ -67,7 +70,7 @@ def routes(api: Api) -> APIRouter:
                 for p in kept
             ],
         )
-        return once(encode(answer))
+        return encode(answer)
 
     @router.get(
         "/stats/funding-rates/{symbol}",
@@ -76,6 +79,9 @@ def routes(api: Api) -> APIRouter:
     )
     async def stats(symbol: Symbol, query: Annotated[StatsQuery, Query()]) -> Response:
         """Each settlement counts for the hours of its own interval; hours without a record are left out and not guessed."""
+        return once(await api.slow.get(("stats", symbol, query), lambda: statistics(symbol, query)))
+
+    async def statistics(symbol: str, query: StatsQuery) -> bytes:
         start_ns, end_ns = span(query.period.ns, query.until)
         found = await service.read(market_histories, service.store, await markets(query.dex, symbol), start_ns, end_ns)
         answer = shapes.Stats(
@@ -85,7 +91,7 @@ def routes(api: Api) -> APIRouter:
             end=iso(end_ns),
             markets=[_stats(instrument, history) for instrument, history in found.items()],
         )
-        return once(encode(answer))
+        return encode(answer)
 
     return router
 

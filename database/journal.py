@@ -11,7 +11,7 @@ import msgspec
 
 from . import migrate
 from .connect import connect, error_of
-from .errors import JournalBroken, JournalConflict, JournalError, JournalOwned, JournalReadOnly
+from .errors import JournalBroken, JournalConflict, JournalError, JournalOwned, JournalReadOnly, JournalUnreachable
 from .fallback import FallbackFile
 from .owner import OwnerLock, SessionLock
 from .records import (
@@ -294,7 +294,10 @@ class Journal:
             query = query.order_by(None).order_by(table.c[order].desc()).limit(last)
         with self._guard:
             self._check_open()
-            found = self._rows(kind, query)
+            try:
+                found = self._rows(kind, query)
+            except JournalUnreachable:  # lost while nothing was asked; reading again changes nothing
+                found = self._rows(kind, query)
         return found if last is None else found[::-1]
 
     def _rows(self, kind: type[R], query: Any) -> list[R]:

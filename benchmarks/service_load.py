@@ -3,9 +3,9 @@
     python benchmarks/service_load.py                                   # a tenth: 50 readers, 20 subscribers
     python benchmarks/service_load.py --readers 500 --subscribers 200   # what the issue asks for
 
-Three processes: the server (11 venues x 400 markets on a real database with a week of settled history, each venue's rates put anew while
-readers ask), a process of readers with keep-alive, a process of subscribers. Two runs: readers that pause between requests, as pages and
-bots do, and readers that do not, which shows the throughput. Any answer that is not 200 or 304, and any broken connection, is an error.
+Three processes: the server (11 venues x 400 markets on a real database with a week of settled history; whole venues put anew in turn), a
+process of readers with keep-alive, a process of subscribers. Two runs: readers that pause between requests, as pages and bots do, and
+readers that do not, which shows the throughput. Any answer that is not 200 or 304, and any broken connection, is an error.
 """
 
 from __future__ import annotations
@@ -85,13 +85,13 @@ async def serve(markets: int, changes: int) -> None:
         )
 
     async def change() -> None:
-        """So many changed rates a second, venue by venue."""
-        place, share = 0, max(1, changes // 10)
+        """Rounds of whole venues, one after the other, so many changed rates a second."""
+        place = 0
         while True:
             venue = names[place % VENUES]
-            board.put(venue, [quote(venue, rng.randrange(markets)) for _ in range(share)], runtime.clock.time_ns(), latency_ms=50)
+            board.put(venue, [quote(venue, n) for n in range(markets)], runtime.clock.time_ns(), latency_ms=50)
             place += 1
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(markets / changes)
 
     with tempfile.TemporaryDirectory() as folder, Database.open(sqlite_url(Path(folder) / "load.db")) as database:
         service = Service(
@@ -302,7 +302,7 @@ def main() -> int:
     parser.add_argument("--subscribers", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--markets", type=int, default=400, help="per venue")
-    parser.add_argument("--changes", type=int, default=1000, help="changed rates a second")
+    parser.add_argument("--changes", type=int, default=73, help="changed rates a second; 73: every venue once a minute")
     parser.add_argument("--pause", type=float, default=1.0, help="seconds between two requests of a reader, in the first run")
     parser.add_argument("--role", choices=("serve", "read", "subscribe"), help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)

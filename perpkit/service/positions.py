@@ -181,7 +181,7 @@ class JournalPositions:
                 "fees": _text(unified.fees),
                 "slippage": _text(unified.slippage),
                 "unwind": _text(unified.unwind),
-                "unexplained": _text(found.unexplained),
+                "unexplained": _text(_unexplained(found)),
                 "total": _text(found.total),
             },
             "valued": len(marks) == len(markets(owner)) or _is_closed(owner),
@@ -234,6 +234,12 @@ def _run_of(runs: Sequence[RunRecord], owner: PairRecord | HoldingRecord) -> Run
     """The run that opened it: the newest of its bot that began before it."""
     mine = [run for run in runs if (run.strategy, run.account) == (owner.strategy, owner.account)]
     return next((run for run in reversed(mine) if run.started_at <= owner.created_at), mine[-1] if mine else None)
+
+
+def _unexplained(found: ledger.PairResult) -> Decimal | None:
+    """Of the venues whose own figure is known; None when none is."""
+    known = [leg.unexplained for leg in found.venues if leg.unexplained is not None]
+    return sum(known, ZERO) if known else None
 
 
 def _entry(fills: Sequence[FillRecord], side: str) -> tuple[Decimal | None, Decimal]:

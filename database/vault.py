@@ -25,6 +25,7 @@ __all__ = ["Box", "KeyUnavailable", "Place", "Vault", "VaultDamaged", "VaultErro
 
 VERSION = 1
 NONCE_BYTES = 12
+LOCK_TRIES = 10
 PROXY = "proxy"
 """The field under which a proxy's address is locked."""
 
@@ -120,8 +121,13 @@ class Vault:
 
         query = select(self._table).where(self._table.c.active.is_(True))
         with readable("the row of the key in use"):
-            row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
-        return None if row is None else dict(row)
+            for _ in range(
+                LOCK_TRIES if lock else 1
+            ):  # PostgreSQL finds none where it waited for a rotation: the next look sees the new one
+                row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+                if row is not None:
+                    return dict(row)
+        return None
 
     def key(self, connection: Connection, *, asking: bool = True, lock: bool = False) -> MasterKey | None:
         """The key in use; None when there is none yet.

@@ -11,14 +11,13 @@ import msgspec
 from exchange_clients.errors import ConfigError, VenueError
 from exchange_clients.model import NS_PER_HOUR, NS_PER_S, FundingRateSample, InstrumentId, RateKind
 from exchange_clients.venues import get, names
+from perpkit.cli.asking import address, ask_service
 from perpkit.cli.clients import opened
-from perpkit.cli.failure import UNAVAILABLE, Failure
+from perpkit.cli.failure import Failure
 from perpkit.cli.funding import Rates
 from perpkit.cli.options import Target
 
 HISTORY_HOURS = 72
-ASK_S = 15.0
-API = "/api/v1"
 
 
 class Source(Protocol):
@@ -85,9 +84,7 @@ class FromService:
     hint = "try again in a minute; its page and /api/v1/health say how its venues are"
 
     def __init__(self, url: str, wanted: Sequence[str]) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise Failure(f"{url!r} is not an address", hint="write --service http://127.0.0.1:8786")
-        self._url, self._wanted = url.rstrip("/"), tuple(wanted)
+        self._url, self._wanted = address(url), tuple(wanted)
 
     async def rates(self) -> Rates:
         told = await self._get("/funding-rates")
@@ -140,28 +137,13 @@ class FromService:
         await asyncio.gather(*(read(name, one, sample) for one in found.symbols for name, sample in found.of(one).items()))
 
     async def _get(self, path: str, query: dict[str, str] | None = None, *, missing: dict[str, Any] | None = None) -> dict[str, Any]:
-        import aiohttp
-
+        body = await ask_service(self._url, path, query, may_miss=missing is not None)
+        if body is None:
+            return missing or {}
         try:
-            async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ASK_S)) as http,
-                http.get(self._url + API + path, params=query) as reply,
-            ):
-                body, status = await reply.read(), reply.status
-        except (aiohttp.ClientError, TimeoutError, OSError) as e:
-            words = f"no answer in {ASK_S:g} s" if isinstance(e, TimeoutError) else "cannot connect"
-            hint = "start it with perpkit serve, or give its address: --service http://127.0.0.1:8786"
-            raise Failure(f"the service at {self._url} does not answer: {words}", hint=hint, code=UNAVAILABLE, kind="unreachable") from e
-        if status == 404 and missing is not None:
-            return missing
-        try:
-            told = msgspec.json.decode(body, type=dict[str, Any])
-        except msgspec.DecodeError:
-            told = {}
-        if status != 200:
-            words = told.get("detail") or told.get("title") or "nothing that can be read"
-            raise Failure(f"the service at {self._url} says {status}: {words}", kind="refused", code=UNAVAILABLE)
-        return told
+            return msgspec.json.decode(body, type=dict[str, Any])
+        except msgspec.DecodeError as e:
+            raise Failure(f"{self._url} is no funding-rate service of this version", hint="is it a perpkit serve?") from e
 
 
 def _key(instrument: InstrumentId) -> str:

@@ -149,7 +149,7 @@ def opportunities(
         raise Failure("the past does not change", hint="leave --watch out, or --at")
     source: AbstractAsyncContextManager[Source]
     if service is not None:
-        source = from_service(_address(service))
+        source = from_service(service)
     elif at is not None:
         source = from_database(place or DatabaseOption(), _moment(at), history=history)
     else:
@@ -264,12 +264,6 @@ def _extreme(choose: Any, *values: str | None) -> Decimal | None:
     known = [Decimal(value) for value in values if value is not None]
     found: Decimal | None = choose(known) if len(known) == len(values) else None
     return found
-
-
-def _address(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise Failure(f"--service {url!r} is no address", hint="write --service http://127.0.0.1:8786")
-    return url
 
 
 def _moment(text: str) -> int:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -19,19 +19,17 @@ from funding_rate_service.fees import FeeTable
 from funding_rate_service.histories import Pair, PairHistory
 from funding_rate_service.opportunity import FundingQuote, Opportunity, Query, Ranked, persistence, rank
 from funding_rate_service.opportunity.persistence import hourly
+from perpkit.cli.asking import START, address, ask_service
 from perpkit.cli.clients import opened
-from perpkit.cli.failure import UNAVAILABLE, USAGE, Failure
+from perpkit.cli.failure import UNAVAILABLE, Failure
 from perpkit.cli.options import DatabaseOption, Target
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from exchange_clients.base_funding_adapter import BaseFundingAdapter
 
 HISTORY_HOURS = 72
 CLOCK_ERROR_S = 60.0
 """A rate stamped further from now is not believed, as in the service."""
-ASK_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,27 +147,15 @@ async def from_venues(names: Sequence[str], target: Target, *, history: bool) ->
 class Service:
     """Asks the HTTP API of `perpkit serve`."""
 
-    def __init__(self, http: "aiohttp.ClientSession", url: str) -> None:
-        self._http, self._url = http, url.rstrip("/")
+    def __init__(self, url: str) -> None:
+        self._url = address(url)
 
     async def ask(self, query: Query) -> Answer:
-        import aiohttp
-
-        hint = "start it with perpkit serve, or give its address: --service http://127.0.0.1:8786"
+        body = await ask_service(self._url, "/opportunities", parameters(query))
         try:
-            async with self._http.get(f"{self._url}/api/v1/opportunities", params=parameters(query)) as reply:
-                body = await reply.read()
-                status = reply.status
-        except (aiohttp.ClientError, TimeoutError, OSError) as e:
-            words = f"no answer in {ASK_S:g} s" if isinstance(e, TimeoutError) else "cannot connect"
-            raise Failure(f"the service at {self._url} does not answer: {words}", hint=hint, code=UNAVAILABLE, kind="unreachable") from e
-        if status != 200:
-            words = f"the service at {self._url} says {status}: {_problem(body)}"
-            raise Failure(words, kind="refused", code=UNAVAILABLE if status >= 500 else USAGE)
-        try:
-            return Answer(msgspec.json.decode(body, type=shapes.Opportunities))
+            return Answer(msgspec.json.decode(body or b"", type=shapes.Opportunities))
         except msgspec.DecodeError as e:
-            raise Failure(f"{self._url} is no funding-rate service of this version ({e})", hint=hint, kind="refused") from e
+            raise Failure(f"{self._url} is no funding-rate service of this version ({e})", hint=START, kind="refused") from e
 
 
 def parameters(query: Query) -> dict[str, str]:
@@ -193,22 +179,10 @@ def parameters(query: Query) -> dict[str, str]:
     return found
 
 
-def _problem(body: bytes) -> str:
-    """What a problem+json says."""
-    try:
-        told = msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.DecodeError:
-        return "nothing that can be read"
-    return str(told.get("detail") or told.get("title") or "no reason")
-
-
 @asynccontextmanager
 async def from_service(url: str) -> AsyncIterator[Source]:
-    """One session for the length of the command."""
-    import aiohttp
-
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ASK_S)) as http:
-        yield Service(http, url)
+    """A running service."""
+    yield Service(url)
 
 
 # ---- the database

@@ -17,6 +17,7 @@ from .owner import OwnerLock, SessionLock
 from .records import (
     ApiKeyRecord,
     AuditRecord,
+    ConfigRecord,
     DeadLetterRecord,
     DecisionRecord,
     FillRecord,
@@ -48,6 +49,7 @@ Record = (
     | DecisionRecord
     | StateRecord
     | RunRecord
+    | ConfigRecord
     | DeadLetterRecord
     | ApiKeyRecord
     | AuditRecord
@@ -65,6 +67,7 @@ _TABLES: dict[type[Any], tuple[str, bool]] = {
     StateRecord: ("strategy_state", True),
     HoldingRecord: ("holdings", True),
     RunRecord: ("strategy_runs", True),
+    ConfigRecord: ("strategy_configs", False),
     DeadLetterRecord: ("dead_letters", False),
     ApiKeyRecord: ("api_keys", True),
     AuditRecord: ("audit_log", False),
@@ -76,7 +79,8 @@ class Journal:
     """Single writer over one database; every `write` is one transaction and is on disk when it returns.
 
     Calls are synchronous and may come from any thread, one at a time: inline under virtual time, through `Offload` live.
-    Fills, payments, ledger lines, decisions, dead letters and audit entries are taken once and never changed; all else is replaced by key.
+    Fills, payments, ledger lines, decisions, configurations, dead letters and audit entries are taken once and never changed; all else
+    is replaced by key.
     """
 
     def __init__(
@@ -362,6 +366,10 @@ class Journal:
         """Lives of strategies, oldest first."""
         return self._read(RunRecord, "started_at")
 
+    def configs(self) -> list[ConfigRecord]:
+        """Configurations that bots ran with, by first use."""
+        return self._read(ConfigRecord, "first_used_at")
+
     def dead_letters(self, strategy: str, account: str) -> list[DeadLetterRecord]:
         """Events of a strategy whose handler raised, oldest first."""
         return self._read(DeadLetterRecord, "ts", strategy=strategy, account=account)
@@ -412,5 +420,7 @@ def _once_key(record: Record) -> tuple[str, ...] | None:
             return ("dead_letter", record.letter_id)
         case AuditRecord():
             return ("audit", record.entry_id)
+        case ConfigRecord():
+            return ("config", record.digest)
         case _:
             return None

@@ -3,6 +3,7 @@
 Times are int nanoseconds UTC, amounts Decimal, quantities base units, positions signed (long > 0).
 """
 
+import hashlib
 from decimal import Decimal
 from enum import StrEnum
 
@@ -289,6 +290,30 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_at: int
     ended_at: int | None = None
     ending: str = ""
+
+
+class ConfigRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration that a bot ran with, once; `digest` is the SHA-256 of strategy, account, environment and text."""
+
+    digest: str
+    strategy: str
+    account: str
+    environment: str
+    config: str
+    first_used_at: int
+
+    @classmethod
+    def of(cls, run: RunRecord) -> "ConfigRecord":
+        """That of a run."""
+        text = "\n".join((run.strategy, run.account, run.environment, run.config))
+        return cls(
+            digest=hashlib.sha256(text.encode()).hexdigest(),
+            strategy=run.strategy,
+            account=run.account,
+            environment=run.environment,
+            config=run.config,
+            first_used_at=run.started_at,
+        )
 
 
 class DeadLetterRecord(msgspec.Struct, frozen=True, kw_only=True):

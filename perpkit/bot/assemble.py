@@ -22,7 +22,7 @@ import msgspec
 
 from database.errors import JournalError
 from database.journal import Journal
-from database.records import RunRecord
+from database.records import ConfigRecord, RunRecord
 from exchange_clients.base_client import BaseExchangeClient
 from exchange_clients.errors import VenueError
 from exchange_clients.transport.runtime import Runtime
@@ -251,7 +251,7 @@ async def assembled(
         together = Bots(bots, journal, runtime, ownership, environment)
         stack.push_async_callback(together.stop)
         for bot in bots:
-            journal.write(bot.run)
+            journal.write(ConfigRecord.of(bot.run), bot.run)
         for bot in bots:
             await bot.risk.start()
         for bot in bots:

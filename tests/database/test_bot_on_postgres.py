@@ -36,6 +36,7 @@ def lived(url: str, home: Path, *, cut: Server | None = None) -> dict[str, list[
                 made.ask_to_stop()
                 await life
                 assert not journal.degraded
+                assert [c.config for c in journal.configs()] == [r.config for r in journal.runs()] == [bots[0].record]
                 pairs = journal.pairs()
                 of_pair = [getattr(journal, kind)(p.pair_id) for p in pairs for kind in ("intents", "orders", "fills", "funding", "ledger")]
                 return {

@@ -250,10 +250,10 @@ def _whole(value: object) -> object:
 
 
 class BackfillBody(Asked):
-    """Whose settled history to fetch; everything when nothing is said."""
+    """Whose settled history to fetch, and how far back; all venues, as far as configured, when nothing is said."""
 
     dex: DexName | None = None
-    days: Annotated[int, Field(ge=1, le=365, strict=True), BeforeValidator(_whole)] = 30
+    days: Annotated[int, Field(ge=1, le=365, strict=True), BeforeValidator(_whole)] | None = None
 
 
 def _set(names: str | None) -> frozenset[str] | None:

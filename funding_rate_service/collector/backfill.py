@@ -78,6 +78,9 @@ class _Venue:
     last_error: str | None = None
     row_ns: int | None = None
     """Between two rows of the venue's history, as its first answer showed."""
+    days: int | None = None
+    """How far back somebody asked for, instead of the configured days."""
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
     searched: set[str] = field(default_factory=set)
     """Markets of which the venue was asked for everything before what is known: it has no more."""
 
@@ -107,6 +110,17 @@ class Backfill:
             for name, state in self._states.items()
         )
 
+    def again(self, venue: str, days: int | None = None) -> bool:
+        """Begin a pass over a venue at once, or after the one that runs; False where nothing is backfilled."""
+        if not self._config.backfill_days_of(venue) or not self._config.backfill_markets:
+            return False
+        state = self._states[venue]
+        if days is not None and days > (state.days or self._config.backfill_days_of(venue)):
+            state.searched.clear()  # there may be more before what was searched
+            state.days = days
+        state.wanted.set()
+        return True
+
     async def run(self, venue: str) -> None:
         """Fill one venue's history, and keep it filled hour by hour, until cancelled."""
         clock = self._runtime.clock
@@ -121,9 +135,21 @@ class Backfill:
                 await clock.sleep(e.retry_after_s or 60.0 if isinstance(e, RateLimited) else 60.0)
             if complete:
                 now_ns = clock.time_ns()
-                await clock.sleep_until_ns((now_ns - AFTER_HOUR_NS) // NS_PER_HOUR * NS_PER_HOUR + NS_PER_HOUR + AFTER_HOUR_NS)
+                await self._rest(venue, (now_ns - AFTER_HOUR_NS) // NS_PER_HOUR * NS_PER_HOUR + NS_PER_HOUR + AFTER_HOUR_NS)
             else:
                 await clock.sleep(max(1.0, self._config.backfill_pause_s))
+
+    async def _rest(self, venue: str, until_ns: int) -> None:
+        """Until then, or until somebody wants history."""
+        wanted = self._states[venue].wanted
+        waits = [asyncio.ensure_future(self._runtime.clock.sleep_until_ns(until_ns)), asyncio.ensure_future(wanted.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        wanted.clear()
 
     async def _pass(self, venue: str) -> bool:
         """Every market once; whether all are as new as the venue's history."""
@@ -159,7 +185,7 @@ class Backfill:
     async def _fill(self, collector: VenueCollector, state: _Venue, instrument: Instrument) -> bool:
         """Whether nothing is left to ask for."""
         now_ns = self._runtime.clock.time_ns()
-        start_ns = now_ns - self._config.backfill_days_of(collector.name) * NS_PER_DAY
+        start_ns = now_ns - (state.days or self._config.backfill_days_of(collector.name)) * NS_PER_DAY
         known = await self._offload_settled(instrument, start_ns, now_ns + 1)
         pages = 0
         name = str(instrument.id)

@@ -98,6 +98,12 @@ class Collector:
         except ConfigError:
             return None
 
+    def backfill_now(self, venue: str | None = None, days: int | None = None) -> list[str]:
+        """Begin the backfill of a venue, or of all, at once and perhaps further back; the venues that do."""
+        if self._backfill is None:
+            return []
+        return [name for name in self._venues if venue in (None, name) and self._backfill.again(name, days)]
+
     def status(self) -> CollectorStatus:
         return CollectorStatus(
             venues=tuple(venue.status() for venue in self._venues.values()),

@@ -100,6 +100,23 @@ def test_new_settlements_follow_hour_by_hour(tmp_path: Path) -> None:
     virtual(main)
 
 
+def test_more_of_the_past_is_fetched_at_once_when_somebody_wants_it(tmp_path: Path) -> None:
+    async def main(sim: Simulation) -> None:
+        async with collecting(sim, tmp_path / "p.db", names=("hyperliquid",), bases=("BTC",), live=False, backfill_days=1) as scene:
+            past = seed(scene, "hyperliquid")
+            await until(lambda: scene.collector.status().backfill[0].done == 1)
+            assert scene.store is not None
+            (market,) = scene.store.markets()
+            assert len(scene.store.settled(market.instrument, 0, 2**62)) <= 24
+            assert scene.collector.backfill_now("lighter") == []
+            assert scene.collector.backfill_now("hyperliquid", DAYS) == ["hyperliquid"]
+            begun, wanted = sim.runtime.clock.time_ns(), len(past) - 2
+            await until(lambda: scene.collector.status().backfill[0].rows >= wanted)
+            assert sim.runtime.clock.time_ns() - begun < 10 * 60 * NS_PER_S  # not only with the next hour
+
+    virtual(main)
+
+
 def test_a_hole_in_the_history_is_told_and_not_filled(tmp_path: Path) -> None:
     async def main(sim: Simulation) -> None:
         async with collecting(sim, tmp_path / "p.db", names=("dydx",), bases=("BTC",), live=False, backfill_days=DAYS) as scene:

@@ -91,6 +91,9 @@ def test_a_full_database_is_visible_and_waiting_rounds_are_bounded(tmp_path: Pat
             with store._database.write() as connection:
                 connection.exec_driver_sql("PRAGMA max_page_count = 1073741823")
             await until(lambda: not scene.collector.status().writer.waiting_rounds)
+            (instrument, *_) = (row.instrument for row in store.latest("lighter"))
+            kept = [sample.observed_at for sample in store.samples(instrument, 0, 2**62)][-10:]
+            assert max(b - a for a, b in pairwise(kept)) < 62 * NS_PER_S, "the oldest were given up, not the newest"
             (newest,) = {row.observed_at for row in store.latest("lighter")}
             assert newest == scene.health("lighter").last_ok_ns
 

@@ -32,6 +32,7 @@ from exchange_clients.spec import VenueSpec
 from exchange_clients.venues import get
 from perpkit.bot.accounts import AccountKeys
 from perpkit.cli import main as cli
+from perpkit.cli.failure import report
 from tests.accounts.conftest import Venues
 from tests.accounts.vaults import CHEAP, Times
 
@@ -148,7 +149,7 @@ def sink(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
     level = root.level
     root.addHandler(listening)
     root.setLevel(logging.DEBUG)
-    real = cli.report
+    real = report
 
     def heard(error: BaseException, *rest: Any, **more: Any) -> int:
         found.error("command", error)
@@ -284,7 +285,7 @@ def test_what_breaks_inside_of_locking_and_opening(sink: Sink, tmp_path: Path, m
     ]
     faults: list[tuple[object, str, object]] = [
         (MasterKey, "encryption", property(lambda self: Broken())),
-        (vault_module.os, "urandom", fails),
+        (os, "urandom", fails),
         (vault_module, "_bound", fails),
         (Accounts, "_sealed", fails),
         (Accounts, "_audit", fails),
@@ -336,6 +337,7 @@ def boom(*a, **k):
     raise SystemError("crash")
 Accounts._audit = boom
 from perpkit.cli import main as cli
+from perpkit.cli.failure import report
 cli.report = lambda error, *rest, **more: (_ for _ in ()).throw(error)
 cli.run(["accounts", "add", "--env-file", sys.argv[1], "--proxy", "http://me@127.0.0.1:9", "--home", sys.argv[2]])
 """

@@ -73,12 +73,8 @@ class PairFigures:
         return type(self)(self._columns, self._legs, self.long[chosen], self.short[chosen], self.equal[chosen], self._now_ns)
 
     def enough(self, filters: Filters) -> tuple[Bools, Bools]:
-        """(which pairs may leave what is wanted, which surely do)."""
-        may, sure = compare(*self.net, float(filters.min_profit), at_least=True)
-        if filters.min_profit >= 0:  # and more than nothing
-            value, error = self.net
-            may, sure = may & (value + error > 0), sure & (value - error > 0)
-        return may, sure
+        """(which pairs may leave what is wanted, which surely do). Errors are above zero: what is surely not below it is above it."""
+        return compare(*self.net, float(filters.min_profit), at_least=True)
 
     def rules(self, filters: Filters) -> tuple[Bools, Bools]:
         """(which pairs may pass the other rules for a pair, which surely do)."""

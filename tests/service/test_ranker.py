@@ -177,6 +177,13 @@ def test_a_rate_that_changes_by_less_than_a_float_tells_turns_the_pair_round() -
         assert {o.long.instrument.venue for o in found} == ({first} if first else {"a", "b"})
 
 
+def test_a_figure_too_large_for_a_float_to_tell_leaves_the_pair_to_decimals() -> None:
+    found = [quote("a", "0", volume_24h_usd=D("1e40")), quote("b", "0.001", volume_24h_usd=D("1e40"))]
+    query = Query(min_volume=D(1), min_profit=D("0.02"))
+    assert Ranker(found).query(query, NOW) == rank(found, query, now_ns=NOW)
+    assert Ranker(found).query(query, NOW).total == 1
+
+
 def test_time_alone_ends_an_opportunity() -> None:
     ranker = Ranker([quote("a", "0"), quote("b", "0.001")])
     assert ranker.query(Query(), NOW).total == 1

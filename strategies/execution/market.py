@@ -21,7 +21,7 @@ from exchange_clients.transport.clock import Clock
 
 from .journaling import AsyncJournal, Observer
 from .pauses import growing
-from .proof import LOOKBACK_NS, Execution, Share
+from .proof import LOOKBACK_NS, Execution, OrderProof, Share
 
 if TYPE_CHECKING:
     from exchange_clients.base_client import BaseExchangeClient
@@ -296,11 +296,12 @@ class SharedMarket:
                 return position - before
         return None
 
-    async def reconcile(self) -> bool:
+    async def reconcile(self, *, absent: OrderProof | None = None) -> bool:
         """Whether the venue's position is what we account for, if need be after taking in the fills it has on record.
 
         A difference that fills of others explain is theirs: it changes the foreign share; what goes beyond the foreign share reduced ours
-        (closed by hand: EXTERNAL; by the venue: booked as what it was). An unexplained difference stays one.
+        (closed by hand: EXTERNAL; by the venue: booked as what it was). An unexplained difference stays one, and so does one that an order
+        of ours may have made whose id at the venue is not known yet. `absent`: such an order that the venue says it does not have.
         """
         async with self._comparing:
             self._forced_looks = max(self._forced_looks - 1, 0)
@@ -315,15 +316,17 @@ class SharedMarket:
             missing = await self._missing()
             if missing is None:
                 return False
-            agreed = missing == 0 or await asyncio.shield(self._explain(missing, self.expected_position))
+            agreed = missing == 0 or await asyncio.shield(self._explain(missing, self.expected_position, absent))
             if agreed:
                 self._agree(asked_ns)
             return agreed
 
-    async def _explain(self, missing: Decimal, expected: Decimal) -> bool:
+    async def _explain(self, missing: Decimal, expected: Decimal, absent: OrderProof | None) -> bool:
         async with self._booking:
             others = self._explaining(missing)
             if others is None or self.expected_position != expected:
+                return False
+            if any(share.may_own(fill, absent) for fill in others for share in self.shares):
                 return False
             ours = self._ours_of(missing)
             sign = 1 if missing > 0 else -1

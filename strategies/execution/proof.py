@@ -14,7 +14,7 @@ import msgspec
 from database.errors import JournalError
 from database.records import FillCause, FillRecord, IntentRecord, IntentState, Leg, OrderRecord
 from exchange_clients.errors import DuplicateClientOrderId, Outcome, RateLimited, TransportError, VenueError, VenuePaused, VenueUnavailable
-from exchange_clients.model import NS_PER_S, ZERO, Fill, Instrument, OrderInfo, OrderResult, OrderStatus
+from exchange_clients.model import NS_PER_S, ZERO, Fill, FillKind, Instrument, OrderInfo, OrderResult, OrderStatus
 from exchange_clients.transport.clock import Clock
 
 from .journaling import AsyncJournal, Observer
@@ -104,6 +104,19 @@ class Share:
         if fill.client_order_id is not None and fill.client_order_id in self.intents:
             return fill.client_order_id
         return self._clients.get(fill.order_id) if fill.order_id is not None else None
+
+    def may_own(self, fill: Fill, absent: "OrderProof | None" = None) -> bool:
+        """Whether a fill that names no client order id may be of an order of ours whose id at the venue is not known yet.
+
+        `absent`: one that the venue says it does not have.
+        """
+        if fill.client_order_id is not None or fill.kind is not FillKind.TRADE:
+            return False
+        named = set(self._clients.values())
+        return any(
+            proof is not absent and client_order_id not in named and proof.intent.side == fill.side.value
+            for client_order_id, proof in self.proofs.items()
+        )
 
     def name(self, order_id: str, client_order_id: str) -> bool:
         """Remember the venue's name of our order; False when it was known."""
@@ -410,7 +423,7 @@ class OrderProof:
             self._absent_since_s = now
         if now - self._absent_since_s < self._limits.absent_grace_s:
             return
-        if not await self.market.reconcile():
+        if not await self.market.reconcile(absent=self):
             return  # the position moved: unknown stays unknown until records explain it, ours or others'
         if self.share.filled(self.client_order_id) > 0:
             self._absent_since_s = None

@@ -194,4 +194,12 @@ OWNER_MUTANTS = (
         "    if book is not None:\n",
         "tests/strategies/test_outages.py -k pulled",
     ),
+    Mutant(
+        "E6",
+        "the fill of an order whose id is not known yet is somebody else's",
+        f"{EXECUTION}/market.py",
+        "            if any(share.may_own(fill, absent) for fill in others for share in self.shares):\n",
+        "            if False:\n",
+        "tests/strategies/test_stale_evidence.py -k answer_is_not_here",
+    ),
 )

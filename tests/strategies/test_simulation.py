@@ -20,6 +20,8 @@ FAILED_ONCE = (
     (355, ANY),
     (1640, ANY),
     (2801, ANY),
+    (5717, ANY),
+    (5924, ANY),
 )
 """0: rules and order woke each other without end while a cancel could not be sent. 81: a stranger's trade and an ADL at once. 5118: a last
 rest closed together with a slice. 5192: a session was left open, once. 50085: two orders of a stranger under one client id, the side of the

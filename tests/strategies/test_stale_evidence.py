@@ -14,7 +14,7 @@ from exchange_simulator.core.types import Side as SimSide
 from strategies.execution.desk import Ticket
 from strategies.execution.market import SharedMarket
 from tests.strategies.desk_stack import DeskStack, run_desk
-from tests.strategies.stack import VENUES, Stack, run_stack
+from tests.strategies.stack import VENUES, Stack, commands_of, run_stack
 
 D = Decimal
 LONG, SHORT = VENUES
@@ -126,6 +126,25 @@ def test_e05_a_position_in_which_a_fill_of_ours_and_one_by_hand_cancel_out_settl
         assert d.position == 0
         await asyncio.sleep(150)
         assert (order.filled, holding.own) == (D("0.01"), D(0))
+        assert holding.record.state is HoldingState.OPEN, holding.record.reason
+
+    run_desk(tmp_path, main, name=name)
+
+
+@pytest.mark.parametrize("name", ["aster", *VENUES])
+def test_e05_e06_a_fill_of_an_order_whose_answer_is_not_here_yet_is_nobody_elses(tmp_path: Path, name: str) -> None:
+    """The stream is silent and the records name no client order id (Aster): the position was looked at while the order was on its way."""
+
+    async def main(d: DeskStack) -> None:
+        holding = await d.open(sign=1)
+        d.venue.faults("frozen_stream times=0 lasting=30", f"slow times=1 delay=5 where={commands_of(name)}")
+        placing = asyncio.create_task(holding.place(Ticket(side=Side.BUY, quantity=D("0.01"))))
+        await asyncio.sleep(1)
+        assert d.position == D("0.01")
+        await holding.market.reconcile()
+        order = await placing
+        await asyncio.sleep(60)
+        assert (order.filled, holding.own, holding.market.foreign) == (D("0.01"), D("0.01"), D(0))
         assert holding.record.state is HoldingState.OPEN, holding.record.reason
 
     run_desk(tmp_path, main, name=name)

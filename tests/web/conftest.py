@@ -33,7 +33,7 @@ def browser() -> Iterator[Browser]:
             pytest.fail("CI must run the browser tests, and there is no chromium")
         pytest.skip("no chromium on this machine")
     with sync_playwright() as playwright:
-        expect.set_options(timeout=15_000)
+        expect.set_options(timeout=20_000)
         browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
         yield browser
         browser.close()
@@ -69,7 +69,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
             page.on("websocket", lambda socket: meet(socket.url))
             page.on("console", hear)
             page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
-            page.set_default_timeout(15_000)
+            page.set_default_timeout(25_000)
             if before is not None:
                 before(page)
             page.goto(url)

@@ -362,8 +362,9 @@ export function create(context) {
   function tellLead() {
     if (!answer) return;
     const of = number(answer.horizon_hours);
+    const rough = answer.opportunities.some((o) => !o.costs.slippage_known) ? " · \u2264 fees alone, slippage unknown" : "";
     const all = answer.total > answer.count ? `the first ${count(answer.count)} of ${plural(answer.total, "pair")}` : plural(answer.total, "pair");
-    text(lead, `${all} · net of all costs when held for ${hours(of)} · fractions of one leg's notional`);
+    text(lead, `${all} · net of costs when held for ${hours(of)}, % of one leg's notional${rough}`);
   }
 
   function empty() {

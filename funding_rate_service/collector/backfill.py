@@ -190,12 +190,13 @@ class Backfill:
         pages = 0
         name = str(instrument.id)
         for from_ns, to_ns in _unknown(known, start_ns, now_ns, searched=name in state.searched):
-            at_ns, last = from_ns, max((row.settled_at for row in known if row.settled_at <= from_ns), default=None)
+            at_ns = from_ns // NS_PER_HOUR * NS_PER_HOUR  # whole hours: what is published all the time is summed up by them
+            last = max((row.settled_at for row in known if row.settled_at <= from_ns), default=None)
             while at_ns < to_ns:
                 if pages >= PAGES_A_PASS:
                     return False
                 span_ns = PROBE_NS if state.row_ns is None else min(max(state.row_ns * ROWS_A_PAGE, NS_PER_HOUR), LONGEST_SPAN_NS)
-                stop_ns = min(at_ns + span_ns, to_ns)
+                stop_ns = min((at_ns + span_ns) // NS_PER_HOUR * NS_PER_HOUR, to_ns)
                 if state.row_ns is None and stop_ns < to_ns:
                     at_probe = max(at_ns, to_ns - PROBE_NS)  # how dense rows are shows in the newest hours, where every venue has some
                     await self._page(collector, state, instrument, at_probe, to_ns)

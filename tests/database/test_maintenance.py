@@ -29,7 +29,7 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]
 def filled(url: str) -> str:
     with Database.open(url) as database:
         store = FundingStore(database)
-        for minute in range(120):
+        for minute in range(12):
             store.record_collection(collection(at=T0 + minute * MINUTE), [sample(at=T0 + minute * MINUTE)])
     return url
 
@@ -38,9 +38,9 @@ def test_status_tells_version_rows_spans_and_rounds(filled: str, capsys: pytest.
     code, answer = told(capsys, "status", "--database", filled)
     assert (code, answer["version"], answer["newest"]) == (0, "0003", "0003")
     by_table = {t["table"]: t for t in answer["tables"]}
-    assert by_table["funding_rates"]["rows"] == 120
+    assert by_table["funding_rates"]["rows"] == 12
     assert by_table["funding_rates"]["first"] == "2026-11-21T11:00:00.000Z"
-    assert answer["rounds"] == [{"venue": "toy", "at": "2026-11-21T12:59:00.000Z", "outcome": "ok", "markets": 1, "error": ""}]
+    assert answer["rounds"] == [{"venue": "toy", "at": "2026-11-21T11:11:00.000Z", "outcome": "ok", "markets": 1, "error": ""}]
     assert answer["bytes"] > 100_000
     assert run(["db", "status", "--database", filled]) == 0
     assert "funding_rates_hourly" in capsys.readouterr().out
@@ -116,7 +116,7 @@ def test_a_copy_made_while_others_write_is_one_moment_of_it(filled: str, tmp_pat
 
     def write() -> None:
         with Database.open(filled) as database:
-            store, minute = FundingStore(database), 120
+            store, minute = FundingStore(database), 12
             while not stop.is_set():
                 store.record_collection(collection(at=T0 + minute * MINUTE), [sample(at=T0 + minute * MINUTE)])
                 minute += 1
@@ -133,7 +133,7 @@ def test_a_copy_made_while_others_write_is_one_moment_of_it(filled: str, tmp_pat
     assert not target.with_name("copy.db.partial").exists()
     with Database.open(sqlite_url(target)) as copy, copy.read() as connection:
         counts = {t: connection.execute(text(f"SELECT count(*) FROM {t}")).scalar() for t in ("funding_rates", "collection_logs")}  # noqa: S608
-    assert counts["funding_rates"] == counts["collection_logs"] >= 120
+    assert counts["funding_rates"] == counts["collection_logs"] >= 12
     code, answer = told(capsys, "backup", str(target), "--database", filled)
     assert "exists already" in answer["error"]["message"]
 

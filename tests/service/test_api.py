@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from database.apikeys import Scope
 from database.errors import JournalBusy
+from database.records import ApiKeyRecord
 from exchange_clients.model import NS_PER_S
 from funding_rate_service.api import guard, shapes
 from funding_rate_service.api.access import FAILED_PER_MINUTE, ServeConfig
@@ -275,11 +276,19 @@ def test_nothing_is_done_that_could_not_be_written_down(tmp_path: Path) -> None:
     play(tmp_path, main)
 
 
-def test_guessing_keys_and_asking_too_often_end_in_429(tmp_path: Path) -> None:
+def test_guessing_keys_and_asking_too_often_end_in_429(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main(ask: Asking) -> None:
-        path = V1 + "/tasks/roll-up/run"
+        path, looked = V1 + "/tasks/roll-up/run", list[int]()
+        keys = ask.service.keys.keys
+
+        def counted() -> list[ApiKeyRecord]:
+            looked.append(1)
+            return keys()
+
+        monkeypatch.setattr(ask.service.keys, "keys", counted)
         codes = [(await ask(path, "POST", Authorization=f"Bearer ppk_{n}")).status for n in range(FAILED_PER_MINUTE + 2)]
         assert codes == [401] * FAILED_PER_MINUTE + [429] * 2
+        assert len(looked) == FAILED_PER_MINUTE  # a flood takes no worker from the database
         answer = await ask(path, "POST", Authorization="Bearer ppk_x")
         assert 1 <= int(answer.headers["Retry-After"]) <= 61
         assert (await ask(path, "POST", Authorization="Bearer local-key")).status in (202, 409)  # who knows a key is not kept out

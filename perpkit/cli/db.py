@@ -12,8 +12,8 @@ from perpkit.cli.options import DatabaseOption
 from perpkit.cli.output import emit_json, emit_table, iso, terminal
 
 db = App(name="db", help="The database of market data and accounts (or, with --database, a journal): version, size, copies, upkeep.")
-db.command("perpkit.cli.transfer:import_rates", name="import")
-db.command("perpkit.cli.transfer:export_rates", name="export")
+db.command("perpkit.cli.transfer:import_rates", name="import", help="Settled rates, or what export wrote, from CSV, Parquet or JSON.")
+db.command("perpkit.cli.transfer:export_rates", name="export", help="Settled rates, samples or hours to CSV or Parquet.")
 
 
 @db.command

@@ -145,6 +145,7 @@ def test_samples_that_come_for_an_hour_whose_samples_are_gone_are_kept_and_do_no
     assert store.retain(T0 + 200 * DAY) == Retained(samples=0, opportunities=0, collections=0, kept=1)
     assert hours(store) == before
     assert [s.rate for s in store.samples(BTC, 0, T0 + DAY)] == [9]
+    assert [s.observed_at for s in store.latest()] == [T0 + 110 * MINUTE], "older than the latest, though newer than all that is left"
 
 
 def test_a_missing_hourly_row_keeps_its_samples(store: FundingStore, database: Database) -> None:

@@ -1,6 +1,7 @@
 """The stream over a real socket: snapshot, changes, topics, a reader that takes nothing, a service that is full or ends."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,23 +38,30 @@ def test_a_snapshot_and_then_what_changes(tmp_path: Path) -> None:
             assert len(rates) == 6
             health = msgspec.convert(first["health"], shapes.Health)
             assert health.ready
+            found: list[shapes.Opportunity] = []
+
+            async def hear(done: Callable[[], bool]) -> None:
+                """Take messages, in whatever order they come, until what they told is so."""
+                nonlocal found
+                async with asyncio.timeout(30):
+                    while not done():
+                        message = await socket.receive_json()
+                        if message["type"] == "rates":
+                            rates.update({r.instrument: r for r in msgspec.convert(message["rates"], list[shapes.Rate])})
+                        elif message.pop("type") == "opportunities":
+                            found = msgspec.convert(message, shapes.Opportunities).opportunities
+
+            def dydx() -> shapes.Rate:
+                return rates["BTC-USD-PERP.dydx"]
+
             now_ns = ask.service.now_ns()
-            scene.put(ask.service.board, [scene.quote("BTC-USD-PERP.dydx", "-0.0009", now_ns)], now_ns)
-            while True:  # the first rates may still be under way
-                (*_, changed) = msgspec.convert((await until(socket, "rates"))["rates"], list[shapes.Rate])
-                if changed.rate == "-0.0009":
-                    break
-            told = await until(socket, "opportunities")
-            found = msgspec.convert({k: v for k, v in told.items() if k != "type"}, shapes.Opportunities)
-            while found.opportunities[0].pair != "BTC-USD-PERP.dydx/BTC-USDC-PERP.hyperliquid":
-                told = await until(socket, "opportunities")
-                found = msgspec.convert({k: v for k, v in told.items() if k != "type"}, shapes.Opportunities)
-            old = scene.quote("BTC-USD-PERP.dydx", "-0.0009", now_ns, observed_ns=now_ns - 200 * NS_PER_S)
+            scene.put(ask.service.board, [scene.quote(dydx().instrument, "-0.0009", now_ns)], now_ns)
+            await hear(lambda: dydx().rate == "-0.0009")
+            await hear(lambda: bool(found) and found[0].pair == "BTC-USD-PERP.dydx/BTC-USDC-PERP.hyperliquid")
+            old = scene.quote(dydx().instrument, "-0.0009", now_ns, observed_ns=now_ns - 200 * NS_PER_S)
             scene.put(ask.service.board, [old], now_ns)
-            (aged,) = msgspec.convert((await until(socket, "rates"))["rates"], list[shapes.Rate])
-            assert aged.stale
-            gone = await until(socket, "opportunities")
-            assert not [o for o in gone["opportunities"] if "dydx" in o["pair"]]
+            await hear(lambda: dydx().stale)
+            await hear(lambda: not [o for o in found if "dydx" in o.pair])
 
     play(tmp_path, main)
 

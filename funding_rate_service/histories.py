@@ -42,7 +42,7 @@ class PairHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MarketHistory(msgspec.Struct, frozen=True, kw_only=True):
-    """One market's settlements of a period and their hourly series, holes left out."""
+    """One market's settlements of a period and its known hours, oldest first; the statistics know where hours are missing."""
 
     settled: list[SettledRate]
     series: list[Decimal]
@@ -66,25 +66,21 @@ def sample_of(row: SettledRate) -> FundingRateSample:
 
 
 def series_of(store: FundingStore, instrument: InstrumentId, start_ns: int, end_ns: int) -> list[Decimal | None]:
-    """The settled rate of each full hour in [start, end).
-
-    A settlement covers the hours of its interval before it, so what settles up to a day after the end is read as well.
-    """
-    rows = store.settled(str(instrument), start_ns, end_ns + 24 * NS_PER_HOUR)
+    """The settled rate of each full hour in [start, end), as it was known at the end: what settles later is not."""
+    rows = store.settled(str(instrument), start_ns, end_ns + 1)
     return hourly([sample_of(row) for row in rows], start_ns, end_ns)
 
 
 def market_history(store: FundingStore, instrument: InstrumentId, start_ns: int, end_ns: int) -> MarketHistory:
     """A market's settlements in [start, end) and their statistics."""
     rows = store.settled(str(instrument), start_ns, end_ns)
-    series = [rate for rate in hourly([sample_of(row) for row in rows], start_ns, end_ns) if rate is not None]
-    return MarketHistory(settled=rows, series=series, statistics=persistence(series))
+    hours = hourly([sample_of(row) for row in rows], start_ns, end_ns)
+    return MarketHistory(settled=rows, series=[rate for rate in hours if rate is not None], statistics=persistence(hours))
 
 
 def pair_histories(store: FundingStore, pairs: Iterable[Pair], end_ns: int, hours: int = HOURS) -> dict[Pair, PairHistory]:
-    """Each pair's last `hours` full hours before `end_ns`; every market is read once."""
-    end_ns -= end_ns % NS_PER_HOUR
-    start_ns = end_ns - hours * NS_PER_HOUR
+    """Each pair's last `hours` full hours before `end_ns`, as they were known then; every market is read once."""
+    start_ns = end_ns - end_ns % NS_PER_HOUR - hours * NS_PER_HOUR
     known: dict[InstrumentId, list[Decimal | None]] = {}
     found: dict[Pair, PairHistory] = {}
     for pair in pairs:
@@ -92,7 +88,7 @@ def pair_histories(store: FundingStore, pairs: Iterable[Pair], end_ns: int, hour
             if leg not in known:
                 known[leg] = series_of(store, leg, start_ns, end_ns)
         long, short = known[pair[0]], known[pair[1]]
-        both = [s - x for x, s in zip(long, short, strict=True) if x is not None and s is not None]
+        both = [None if x is None or s is None else s - x for x, s in zip(long, short, strict=True)]
         found[pair] = PairHistory(start_ns=start_ns, long=long, short=short, statistics=persistence(both))
     return found
 

@@ -139,6 +139,15 @@ def test_an_open_pair_is_valued_at_the_service_s_marks_of_its_own_world_alone(tm
     assert open_pair(Source(sqlite_url(demo), own_world=True))["long"]["mark"] == "102"
 
 
+def test_a_pair_of_which_one_mark_is_unknown_claims_no_half_of_its_result(tmp_path: Path) -> None:
+    """A venue that has just become stale must not make a loss of the other leg's move."""
+    write(tmp_path / "journal.db").close()
+    long = InstrumentId.parse(OPEN.long_instrument).venue
+    told = next(one for one in Asked(Source(sqlite_url(tmp_path / "journal.db")), **{long: "90"}).all() if one["pair_id"] == "p-open")
+    assert (told["long"]["mark"], told["short"]["mark"], told["valued"]) == ("90", None, False)
+    assert told["pnl"]["price"] == "0"
+
+
 def test_one_pair_has_its_ledger_and_decisions(tmp_path: Path) -> None:
     write(tmp_path / "journal.db").close()
     asked = Asked(Source(sqlite_url(tmp_path / "journal.db")))

@@ -228,7 +228,8 @@ def result(
     """All views of a pair or a holding, open or closed. A fill's reference is the mid when its order was decided.
 
     Args:
-        marks: value of what is still open, per leg; without one it stands at its own average mid, so that nothing unrealised is claimed.
+        marks: value of what is still open, per leg; without that of an open one all of it stands at its own average mid, so that nothing
+            unrealised is claimed, and of a pair never one leg's alone.
         venue_totals: what each account gained meanwhile, where the owner was alone on it.
         prices: recorded prices in USD of assets in which fees were taken.
     """
@@ -236,7 +237,8 @@ def result(
     taken, paid, legs = list(fills), list(funding), markets(owner)
     split = {m.leg: of_leg(owner, m, taken) for m in legs}
     references = References({m.leg: [seen_price(f, orders) for f in split[m.leg]] for m in legs})
-    known = marks or {}
+    is_open = {leg for leg, own in split.items() if sum((fill.signed for fill in own), ZERO)}
+    known = marks if marks is not None and is_open <= marks.keys() else {}
     one_mark = sum(known.values(), ZERO) / len(known) if len(known) == len(legs) else None
     return PairResult(
         owner_id(owner),

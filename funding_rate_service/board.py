@@ -319,7 +319,8 @@ def quote_of(sample: RateSample, fees: FeeTable, market: Market | None = None) -
         ValueError: the instrument's name is none.
     """
     id = InstrumentId.parse(sample.instrument)
-    cost = fees.of(id.venue, market.maker_fee, market.taker_fee) if market is not None else fees.of(id.venue)
+    told = (market.maker_fee, market.taker_fee) if market is not None else ()
+    cost = fees.of(id.venue, *told, dex=id.dex)
     return FundingQuote(
         instrument=id,
         sample=FundingRateSample(

@@ -20,6 +20,8 @@ class MarketFees(NamedTuple):
     taker: Decimal | None
 
 
+UNKNOWN: Final = MarketFees(None, None)
+
 BASE_TIER: Final[Mapping[str, tuple[Decimal, Decimal]]] = {
     "aster": (D("0.0001"), D("0.00035")),
     "backpack": (D("0.0002"), D("0.0005")),
@@ -35,15 +37,18 @@ class FeeTable:
 
     def __init__(self, accounts: Mapping[str, MarketFees] | None = None) -> None:
         self._accounts = dict(accounts or {})
-        self._told: dict[tuple[str, Decimal | None, Decimal | None], MarketFees] = {}
+        self._told: dict[tuple[str, str, Decimal | None, Decimal | None], MarketFees] = {}
 
-    def of(self, venue: str, maker: Decimal | None = None, taker: Decimal | None = None) -> MarketFees:
-        """Fees of a market whose own, as the venue publishes them, are `maker` and `taker`."""
-        asked = venue, maker, taker
+    def of(self, venue: str, maker: Decimal | None = None, taker: Decimal | None = None, *, dex: str = "") -> MarketFees:
+        """Fees of a market whose own, as the venue publishes them, are `maker` and `taker`.
+
+        On a builder's `dex` fees are a multiple of the venue's that its builder sets: those of account and base tier are not its own.
+        """
+        asked = venue, dex, maker, taker
         if (told := self._told.get(asked)) is not None:
             return told
-        own = self._accounts.get(venue, MarketFees(None, None))
-        base = BASE_TIER.get(venue, (None, None))
+        own = UNKNOWN if dex else self._accounts.get(venue, UNKNOWN)
+        base = UNKNOWN if dex else BASE_TIER.get(venue, UNKNOWN)
         found = MarketFees(_first(own.maker, maker, base[0]), _first(own.taker, taker, base[1]))
         if len(self._told) < MOST_KEPT:
             self._told[asked] = found

@@ -36,7 +36,7 @@ def quote_of_market(
     if bid is not None and ask is not None and bid > ask:
         problems.append(f"bid {bid} above ask {ask}")
         bid = ask = None
-    cost = fees.of(instrument.id.venue, instrument.maker_fee, instrument.taker_fee)
+    cost = fees.of(instrument.id.venue, instrument.maker_fee, instrument.taker_fee, dex=instrument.id.dex)
     quote = FundingQuote(
         instrument=instrument.id,
         sample=sample,

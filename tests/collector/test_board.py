@@ -176,6 +176,16 @@ def test_fees_of_the_account_stand_above_the_markets_and_those_above_the_base_ti
     assert table.of("unheard-of") == (None, None)
 
 
+def test_fees_of_the_venue_s_own_markets_are_not_those_of_a_builder_s_dex() -> None:
+    """There they are a multiple that the builder sets: costs at the base tier would be half of the true ones."""
+    table = FeeTable({"hyperliquid": MarketFees(D("0.0001"), D("0.0003"))})
+    assert table.of("hyperliquid") == (D("0.0001"), D("0.0003"))
+    assert table.of("hyperliquid", dex="xyz") == (None, None)
+    assert table.of("hyperliquid", D("0.0002"), D("0.0006"), dex="xyz") == (D("0.0002"), D("0.0006"))
+    theirs = quote_of(sample_of(quote(Clock(), InstrumentId("TSLA", "USDC", "hyperliquid", "xyz"))), FeeTable())
+    assert (theirs.maker_fee, theirs.taker_fee) == (None, None)
+
+
 # ---- what is believed
 
 

@@ -431,6 +431,21 @@ def test_a_rate_that_is_too_old_is_shown_as_such_and_is_in_no_pair(tmp_path: Pat
         told = (await ask(V1 + "/funding-rates/compare?symbol=BTC")).as_(shapes.Comparison)
         assert told.spread is not None
         assert told.spread.short == "BTC-USD-PERP.dydx"
+        edge = (await ask(V1 + "/edge?pair=BTC-USD-PERP.dydx/BTC-USDC-PERP.hyperliquid")).as_(shapes.Edge)
+        assert edge.unknown[0] == "a current rate of BTC-USDC-PERP.hyperliquid: this one is too old"
+
+    play(tmp_path, main)
+
+
+def test_a_comparison_of_several_markets_on_a_venue_tells_the_widest_difference_between_two_venues(tmp_path: Path) -> None:
+    async def main(ask: Asking) -> None:
+        now_ns = ask.service.now_ns()
+        rates = {"BTC-USDC-PERP.lighter": "-0.0003", "BTC-USDT-PERP.lighter": "0.0004", "BTC-USD-PERP.dydx": "0.0003"}
+        scene.put(ask.service.board, [scene.quote(name, rate, now_ns) for name, rate in rates.items()], now_ns)
+        told = (await ask(V1 + "/funding-rates/compare?symbol=BTC&dexes=lighter,dydx")).as_(shapes.Comparison)
+        assert [r.instrument for r in told.rates] == ["BTC-USDC-PERP.lighter", "BTC-USD-PERP.dydx", "BTC-USDT-PERP.lighter"]
+        assert told.spread is not None
+        assert (told.spread.long, told.spread.short, told.spread.hourly) == ("BTC-USDC-PERP.lighter", "BTC-USD-PERP.dydx", "0.0006")
 
     play(tmp_path, main)
 

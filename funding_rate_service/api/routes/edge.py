@@ -19,7 +19,7 @@ from funding_rate_service.api.queries import EdgeQuery
 from funding_rate_service.api.render import costs_shape, encode, persistence_shape
 from funding_rate_service.api.text import derived, derived_or_none, iso, plain
 from funding_rate_service.histories import PairHistory, pair_histories
-from funding_rate_service.opportunity import Book, Persistence
+from funding_rate_service.opportunity import Book, FundingQuote, Persistence
 from funding_rate_service.opportunity.detail import BadPair, Holding, PairDetail, pair_detail
 from funding_rate_service.tasks import told
 
@@ -45,6 +45,16 @@ def routes(api: Api) -> APIRouter:
             log.warning("api.no_history pair=%s/%s error=%s", long, short, told(e))
             return None
         return found[long, short]
+
+    def doubts(long: FundingQuote, short: FundingQuote, now_ns: int) -> list[str]:
+        """Of figures that are told although nobody would enter on them."""
+        found = []
+        for quote in (long, short):
+            if not quote.tradable:
+                found.append(f"a market that is open: {quote.instrument} is not")
+            elif not service.board.is_fresh(quote, now_ns):
+                found.append(f"a current rate of {quote.instrument}: this one is too old")
+        return found
 
     @router.get("/edge", summary="One pair in detail", responses=answers(shapes.Edge, 404, 503))
     async def edge(query: Annotated[EdgeQuery, Query()]) -> Response:
@@ -91,7 +101,7 @@ def routes(api: Api) -> APIRouter:
                 "price_divergence": derived_or_none(found.price_divergence),
                 "oi_ratio": derived_or_none(found.oi_ratio),
                 "persistence": persistence_shape(past),
-                "unknown": found.unknown,
+                "unknown": [*doubts(long, short, now_ns), *found.unknown],
                 "history": [] if past is None else differences(past),
             }
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+from operator import itemgetter
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -84,11 +86,16 @@ def routes(api: Api) -> APIRouter:
 
 
 def _spread(quotes: list[FundingQuote]) -> shapes.Spread | None:
-    """Between the first and the last of rates in order, on different venues."""
+    """The widest difference of two venues; the rates are in order, lowest first."""
     legs = [q for q in quotes if not q.instrument.inverse]
-    if len(legs) < 2 or legs[0].instrument.venue == legs[-1].instrument.venue:
+    apart = [
+        (short.sample.hourly_rate - long.sample.hourly_rate, long, short)
+        for long, short in combinations(legs, 2)
+        if long.instrument.venue != short.instrument.venue
+    ]
+    if not apart:
         return None
-    hourly = legs[-1].sample.hourly_rate - legs[0].sample.hourly_rate
+    hourly, long, short = max(apart, key=itemgetter(0))
     return shapes.Spread(
-        long=str(legs[0].instrument), short=str(legs[-1].instrument), hourly=derived(hourly), annual=derived(hourly * HOURS_PER_YEAR)
+        long=str(long.instrument), short=str(short.instrument), hourly=derived(hourly), annual=derived(hourly * HOURS_PER_YEAR)
     )

@@ -41,6 +41,8 @@ FREE_PART: Final = 0.6
 BUSY_PAUSE_S: Final = 3.0
 AFTER_HOUR_NS: Final = 12 * 60 * NS_PER_S
 """Venues settle on the hour, and a little later what they settled is final."""
+LATE_NS: Final = NS_PER_DAY
+"""A settlement may be published so late: the time before it is asked for once in a life of the service."""
 WRITE_DEADLINE_S: Final = 60.0
 GAPS_TOLD: Final = 20
 TOLERANCE: Final = Decimal("1.5")
@@ -81,8 +83,8 @@ class _Venue:
     days: int | None = None
     """How far back somebody asked for, instead of the configured days."""
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
-    searched: set[str] = field(default_factory=set)
-    """Markets of which the venue was asked for everything before what is known: it has no more."""
+    asked: dict[str, int] = field(default_factory=dict)
+    """Market -> until when the venue was asked for all that is not known: what it did not tell then it does not have."""
 
 
 class Backfill:
@@ -116,7 +118,7 @@ class Backfill:
             return False
         state = self._states[venue]
         if days is not None and days > (state.days or self._config.backfill_days_of(venue)):
-            state.searched.clear()  # there may be more before what was searched
+            state.asked = {}  # not of use for the longer time, nor what the pass that runs adds to it
             state.days = days
         state.wanted.set()
         return True
@@ -174,11 +176,11 @@ class Backfill:
 
     def _important(self, venue: str) -> list[Instrument]:
         """The busiest markets first, by volume and then by open interest, as they are now."""
-        provider = self._venues[venue].adapter.client.context.instruments
+        listed = {instrument.id: instrument for instrument in self._venues[venue].adapter.client.context.instruments.all()}
         nothing = Decimal(-1)
         quotes = [quote for quote in self._board.quotes(fresh_only=False) if quote.instrument.venue == venue and quote.tradable]
         quotes.sort(key=lambda q: (-(q.volume_24h_usd or nothing), -(q.open_interest_usd or nothing), q.instrument))
-        return [provider.get(quote.instrument) for quote in quotes[: self._config.backfill_markets]]
+        return [listed[quote.instrument] for quote in quotes if quote.instrument in listed][: self._config.backfill_markets]
 
     # ---- one market
 
@@ -188,8 +190,8 @@ class Backfill:
         start_ns = now_ns - (state.days or self._config.backfill_days_of(collector.name)) * NS_PER_DAY
         known = await self._offload_settled(instrument, start_ns, now_ns + 1)
         pages = 0
-        name = str(instrument.id)
-        for from_ns, to_ns in _unknown(known, start_ns, now_ns, searched=name in state.searched):
+        name, asked = str(instrument.id), state.asked
+        for from_ns, to_ns in _unknown(known, start_ns, now_ns, asked.get(name, 0)):
             at_ns = from_ns // NS_PER_HOUR * NS_PER_HOUR  # whole hours: what is published all the time is summed up by them
             last = max((row.settled_at for row in known if row.settled_at <= from_ns), default=None)
             while at_ns < to_ns:
@@ -198,8 +200,8 @@ class Backfill:
                 span_ns = PROBE_NS if state.row_ns is None else min(max(state.row_ns * ROWS_A_PAGE, NS_PER_HOUR), LONGEST_SPAN_NS)
                 stop_ns = min((at_ns + span_ns) // NS_PER_HOUR * NS_PER_HOUR, to_ns)
                 if state.row_ns is None and stop_ns < to_ns:
-                    at_probe = max(at_ns, to_ns - PROBE_NS)  # how dense rows are shows in the newest hours, where every venue has some
-                    await self._page(collector, state, instrument, at_probe, to_ns)
+                    at_probe = now_ns - PROBE_NS  # how dense rows are shows in the newest hours, where every venue has some
+                    await self._page(collector, state, instrument, at_probe, now_ns)
                     pages += 1
                     continue
                 samples = await self._page(collector, state, instrument, at_ns, stop_ns)
@@ -208,7 +210,7 @@ class Backfill:
                 await self._save(state, instrument, rows, last)
                 last = max((row.settled_at for row in rows), default=last)
                 at_ns = stop_ns
-            state.searched.add(name)
+                asked[name] = max(asked.get(name, 0), min(stop_ns, now_ns - LATE_NS))
         return True
 
     async def _page(
@@ -231,7 +233,7 @@ class Backfill:
     async def _save(self, state: _Venue, instrument: Instrument, rows: Sequence[SettledRate], last_ns: int | None) -> None:
         times = [last_ns, *(row.settled_at for row in rows)] if last_ns is not None else [row.settled_at for row in rows]
         for (before, after), row in zip(pairwise(times), rows[len(rows) - len(times) + 1 :], strict=True):
-            if after - before > int(row.interval_hours * TOLERANCE * NS_PER_HOUR):
+            if _apart(before, row):
                 state.gaps += 1
                 state.last_gaps.append(HistoryGap(instrument=str(instrument.id), from_ns=before, to_ns=after))
                 log.info("backfill.gap instrument=%s from_ns=%d to_ns=%d", instrument.id, before, after)
@@ -242,17 +244,24 @@ class Backfill:
         return await self._runtime.offload.run(self._store.settled, str(instrument.id), start_ns, end_ns, deadline_s=WRITE_DEADLINE_S)
 
 
-def _unknown(known: Sequence[SettledRate], start_ns: int, now_ns: int, *, searched: bool) -> list[tuple[int, int]]:
-    """Spans to ask for, oldest first: before what is known, unless that was searched, and after it."""
+def _unknown(known: Sequence[SettledRate], start_ns: int, now_ns: int, asked_ns: int) -> list[tuple[int, int]]:
+    """Spans to ask for, oldest first: before what is known, its holes (older history comes oldest first and may have been cut short), and
+    after it; not what lies before `asked_ns`."""
     if not known:
-        return [(start_ns, now_ns)]
+        return [(max(start_ns, asked_ns), now_ns)]
     first, last = known[0], known[-1]
     spans = []
-    if not searched and first.settled_at - int(first.interval_hours * NS_PER_HOUR) > start_ns:
+    if first.settled_at - int(first.interval_hours * NS_PER_HOUR) > start_ns:
         spans.append((start_ns, first.settled_at - 1))
+    spans += [(before.settled_at, after.settled_at - 1) for before, after in pairwise(known) if _apart(before.settled_at, after)]
     if last.settled_at + int(last.interval_hours * NS_PER_HOUR) <= now_ns:
         spans.append((last.settled_at, now_ns))
-    return spans
+    return [(max(from_ns, asked_ns), to_ns) for from_ns, to_ns in spans if to_ns > asked_ns]
+
+
+def _apart(before_ns: int, row: SettledRate) -> bool:
+    """Whether a settlement is missing between a time and a row."""
+    return row.settled_at - before_ns > int(row.interval_hours * TOLERANCE * NS_PER_HOUR)
 
 
 def settled_rows(samples: Sequence[FundingRateSample], instrument: Instrument, until_ns: int) -> list[SettledRate]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from exchange_clients.model import NS_PER_HOUR, NS_PER_S, FundingRateSample, Instrument, InstrumentId, RateKind
+from database.market_data import Market, RateSample
+from exchange_clients.model import NS_PER_HOUR, NS_PER_S, FundingRateSample, Instrument, InstrumentId, MarketStatus, RateKind
 from exchange_simulator.core import types as core
 from exchange_simulator.dialects.base import Received, RequestFault
 from exchange_simulator.dialects.history import PastFunding
@@ -133,6 +134,73 @@ def test_a_hole_in_the_history_is_told_and_not_filled(tmp_path: Path) -> None:
             rows = scene.store.settled(gap.instrument, gap.from_ns + 1, gap.to_ns)
             assert rows == []
             assert len(past) == DAYS * 24 - 10
+
+    virtual(main)
+
+
+def test_a_hole_that_was_left_behind_is_filled(tmp_path: Path) -> None:
+    """Older history is written oldest first: whoever was stopped in the middle of it left a hole before what was known already."""
+
+    async def main(sim: Simulation) -> None:
+        names = ("hyperliquid",)
+        async with collecting(sim, tmp_path / "p.db", names=names, bases=("BTC",), live=False, backfill_days=DAYS) as scene:
+            past = seed(scene, "hyperliquid")
+            await until(lambda: scene.collector.status().backfill[0].done == 1)
+            assert scene.store is not None
+            (market,) = scene.store.markets()
+            whole = scene.store.settled(market.instrument, 0, 2**62)
+            lost = [row.settled_at for row in whole[20:50]]
+            with scene.store._database.write() as connection:
+                connection.exec_driver_sql("DELETE FROM funding_history WHERE settled_at BETWEEN ? AND ?", (lost[0], lost[-1]))
+        async with collecting(sim, tmp_path / "p.db", names=names, bases=("BTC",), live=False, backfill_days=DAYS) as scene:
+            seed(scene, "hyperliquid")
+            await until(lambda: scene.collector.status().backfill[0].done == 1)
+            assert scene.store is not None
+            again = scene.store.settled(market.instrument, 0, 2**62)
+            assert {row.settled_at for row in whole} <= {row.settled_at for row in again}
+            assert len(past) >= len(whole)
+
+    virtual(main)
+
+
+def test_a_long_time_without_rows_is_passed(tmp_path: Path) -> None:
+    """A market that is younger than the history wanted, at a venue of many small pages: empty ones are not asked for over and over."""
+
+    async def main(sim: Simulation) -> None:
+        settings = {"backfill_days": DAYS, "backfill_pause_s": 5}
+        async with collecting(sim, tmp_path / "p.db", names=("paradex",), bases=("BTC",), live=False, **settings) as scene:
+            ready = scene.venues["paradex"]
+            spec = ready.exchange.markets[ready.markets["BTC"].symbol].spec
+            step, now = 10 * NS_PER_S, ready.now()
+            rows = [
+                PastFunding(at, core.to_fraction(D("0.0008")), spec.to_ref(D(50_000)), spec.funding_interval_ns)
+                for at in range((now - 4 * NS_PER_HOUR) // step * step, now, step)
+            ]
+            ready.dialect.history.seed(spec.symbol, funding=rows)
+            await asyncio.sleep(18 * 60)
+            status = scene.collector.status().backfill[0]
+            assert status.done == 1, f"{status.requests} requests brought {status.rows} rows"
+            assert status.requests < 2 * DAYS * 24
+
+    virtual(main)
+
+
+def test_a_market_that_the_venue_lists_no_more_stops_no_other(tmp_path: Path) -> None:
+    """It is on the board from the last life, and in no list of the venue's."""
+
+    async def main(sim: Simulation) -> None:
+        async with collecting(sim, tmp_path / "p.db", names=("hyperliquid",), bases=("BTC",), live=False, backfill_days=1) as scene:
+            seed(scene, "hyperliquid")
+            assert scene.store is not None
+            gone = {"venue": "hyperliquid", "instrument": "OLD-USDC-PERP.hyperliquid", "symbol": "OLD"}
+            now_ns = sim.runtime.clock.time_ns()
+            scene.store.put_markets([Market(**gone, status=MarketStatus.ACTIVE)], now_ns)
+            sample = RateSample(**gone, observed_at=now_ns, rate=D("0.0001"), interval_hours=D(1), kind=RateKind.PREDICTED)
+            scene.store.add_samples([sample])
+            assert await scene.collector.restore() == 1
+            await asyncio.sleep(5 * 60)
+            status = scene.collector.status().backfill[0]
+            assert (status.markets, status.done) == (1, 1), status.last_error
 
     virtual(main)
 

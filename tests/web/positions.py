@@ -13,6 +13,7 @@ OPEN: dict[str, Any] = {
     "long": _leg("hyperliquid", "38.9", "128.31", "128.42", "4995.54"), "short": _leg("okx", "-38.9", "128.36", "128.45", "4996.71"),
     "pnl": {"price": "0.78", "funding": "6.4185",
             "fees": "-4.7461", "slippage": "-0.9725", "unwind": "0", "unexplained": "0", "total": "1.4799"},
+    "valued": False,
 }  # fmt: skip
 CLOSED: dict[str, Any] = {
     "pair_id": "p-5", "symbol": "ETH", "state": "closed", "opened_at": "2026-11-17T19:02:40Z",

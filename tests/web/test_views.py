@@ -286,8 +286,14 @@ def test_a_pair_shows_its_value_by_time_and_what_it_costs(open_page: Open, scene
     legs = page.get_by_role("region", name="The two legs")
     assert told["long"]["kind"] in legs.inner_text()
     expect(page.get_by_text(f"{told['persistence']['points']}", exact=True)).to_be_visible()
-    page.get_by_label("Size per leg").fill("none")
-    expect(page.get_by_label("Size per leg")).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_text("Not known: order books")).to_be_visible()
+    even = tile.filter(has_text="Break-even").locator("b")
+    expect(even).to_have_text(re.compile("^≥ |^never$"))  # without books a larger size may cost more than the touch
+    for wrong in ("none", "2,5k"):  # not twenty-five thousand
+        page.get_by_label("Size per leg").fill("1,500")
+        expect(page.get_by_label("Size per leg")).to_have_attribute("aria-invalid", "false")
+        page.get_by_label("Size per leg").fill(wrong)
+        expect(page.get_by_label("Size per leg")).to_have_attribute("aria-invalid", "true")
     page.get_by_role("link", name="Opportunities").first.click()
     expect(page).to_have_title("Opportunities · perpkit")
 
@@ -311,6 +317,8 @@ def test_positions_split_their_result(open_page: Open, scene: Scene) -> None:
             round(Decimal(told["pnl"][part]), 2) for part in ("price", "funding", "fees", "slippage", "unwind", "unexplained", "total")
         ]
     assert near(page.locator(".tile", has_text="Unexplained").locator("b").inner_text(), "-0.12", 2)
+    expect(page.locator(f'tr[data-pair="{OPEN["pair_id"]}"]')).to_contain_text("at entry")
+    expect(page.locator(f'tr[data-pair="{CLOSED["pair_id"]}"]')).not_to_contain_text("at entry")
     page.get_by_role("link", name="SOL").click()
     expect(page.get_by_role("region", name="Ledger, table").get_by_role("row")).to_have_count(5)
     expect(page.get_by_text("break-even after 14 h")).to_be_visible()

@@ -34,6 +34,12 @@ export function rate(value, unit) {
   return percent(value, UNITS[unit].digits);
 }
 
+/** Dollars as typed, 25k or 1,500.50: commas stand between thousands and nowhere else; null for what is none. */
+export function amount(text) {
+  const found = /^\$?\s*(\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d+\.?\d*|\.\d+)\s*([kmb]?)$/i.exec(text.trim());
+  return found ? Number(found[1].replaceAll(",", "")) * { "": 1, k: 1e3, m: 1e6, b: 1e9 }[found[2].toLowerCase()] : null;
+}
+
 const SCALES = [
   [1e12, "T"],
   [1e9, "B"],
@@ -87,13 +93,15 @@ export function age(seconds) {
 /** The same where there is little room. */
 export const shortAge = (seconds) => age(seconds).replace(/ (s|m|h|d)\w*$/, "$1");
 
+/** Until then, in words that read like no time of day. */
 export function countdown(seconds) {
   if (seconds === null || !Number.isFinite(seconds)) return NONE;
+  if (seconds <= -60) return "passed";
   if (seconds <= 0) return "now";
   const whole = Math.floor(seconds);
   const pad = (part) => String(part).padStart(2, "0");
   const [hh, mm, ss] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  return hh ? `${hh}:${pad(mm)}:${pad(ss)}` : `${mm}:${pad(ss)}`;
+  return `in ${hh ? `${hh} h ${pad(mm)} min` : mm ? `${mm} min ${pad(ss)} s` : `${ss} s`}`;
 }
 
 const TIME = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };

@@ -1,12 +1,10 @@
 // The filters of opportunities: what is typed, what the address keeps, and what the service is asked.
 
+import { amount } from "../format.js";
+
 export const HORIZONS = [1, 2, 4, 8, 12, 24, 48, 72, 120, 168];
 
-const money = (text) => {
-  const found = /^\$?\s*([\d.,]+)\s*([kmb]?)$/i.exec(text.trim());
-  const value = found ? Number(found[1].replaceAll(",", "")) : NaN;
-  return Number.isFinite(value) ? String(value * { "": 1, k: 1e3, m: 1e6, b: 1e9 }[found[2].toLowerCase()]) : null;
-};
+const money = (text) => amount(text)?.toString() ?? null;
 const plainNumber = (text) => (/^-?[\d.]+$/.test(text.trim()) && Number.isFinite(Number(text)) ? text.trim() : null);
 
 /** Per cent as a fraction, by moving the point: no digit is made up or lost. */

@@ -6,8 +6,8 @@ import { download, toCsv } from "../csv.js";
 import { debounce, field, flash, h, notice, replace, s, text } from "../dom.js";
 import { NONE, count, hours, number, percent, plural, usd } from "../format.js";
 import { link, remember } from "../router.js";
-import { store } from "../store.js";
-import { Hold, heading, keepOrder, plain } from "../table.js";
+import { now, store } from "../store.js";
+import { Hold, heading, plain } from "../table.js";
 import { FIELDS, HORIZONS, LISTS, fromAddress, toRequest } from "./filters.js";
 
 const SPACING_MS = 3000;
@@ -74,7 +74,7 @@ const COLUMNS = [
   },
   {
     key: "break_even", label: "Break-even", sort: "break_even_hours", hint: "Until funding has paid the costs at these rates",
-    cell: (o) => (o.break_even_hours === null ? "never" : hours(o.break_even_hours)),
+    cell: (o) => (o.break_even_hours === null ? "never" : `${o.costs.slippage_known ? "" : "\u2265 "}${hours(o.break_even_hours)}`),
   },
   {
     key: "divergence", label: "Price diff. %", sort: "price_divergence", hint: "Difference of the mark prices",
@@ -315,19 +315,19 @@ export function create(context) {
       failed = null;
       if (anew) order = [];
       anew = false;
-      fetched = performance.now();
+      fetched = now();
       store.heard(answer.generated_at);
     } catch (error) {
       if (aborted(error)) return;
       failed = error.message;
-      fetched = performance.now();
+      fetched = now();
     }
     draw();
   }
 
   function soon() {
     if (timer || request.busy) return;
-    timer = setTimeout(load, Math.max(0, SPACING_MS - (performance.now() - fetched)));
+    timer = setTimeout(load, Math.max(0, SPACING_MS - (now() - fetched)));
   }
 
   function draw() {
@@ -344,16 +344,21 @@ export function create(context) {
     const found = new Map(answer.opportunities.map((o) => [o.pair, o]));
     const wanted = [...found.keys()];
     const free = order.length === 0 || hold.mayMove();
-    const next = free ? wanted : keepOrder(order, wanted);
-    order = next;
+    const listed = new Set(order);
+    order = free ? wanted : [...order, ...wanted.filter((pair) => !listed.has(pair))];
     if (free) hold.moved();
-    text(held, !free && next.join() !== wanted.join() && hold.held ? "Order held while you point at the table" : "");
+    text(held, !free && order.join() !== wanted.join() && hold.held ? "Order held while you point at the table" : "");
     scroller.hidden = order.length === 0;
     replace(message, failed ? h("p", { class: "sub warn", role: "alert" }, failed) : null, order.length === 0 && !failed ? empty() : null);
-    for (const [pair, row] of drawn) if (!found.has(pair)) row.line.remove(), drawn.delete(pair);
+    const kept = new Set(order);
+    for (const [pair, row] of drawn) {
+      if (!kept.has(pair)) row.line.remove(), drawn.delete(pair);
+      else row.line.classList.toggle("gone", !found.has(pair));
+      row.line.title = found.has(pair) ? "" : "No longer among these pairs";
+    }
     let at = body.firstElementChild;
     for (const pair of order) {
-      const line = fill(found.get(pair));
+      const line = found.has(pair) ? fill(found.get(pair)) : drawn.get(pair).line;
       if (line === at) at = at.nextElementSibling;
       else body.insertBefore(line, at);
     }

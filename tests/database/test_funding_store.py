@@ -54,7 +54,7 @@ def test_latest_never_goes_back_in_time(store: FundingStore) -> None:
     store.record_collection(collection(at=T0 + MINUTE), [sample(at=T0 + MINUTE, rate="2", open_interest_usd=Decimal(5))])
     store.record_collection(collection(), [sample(rate="1", open_interest_usd=Decimal(4))])
     assert [s.rate for s in store.latest()] == [2]
-    assert [(m.open_interest_usd, m.last_seen) for m in store.markets()] == [(5, T0 + MINUTE)]
+    assert [(m.open_interest_usd, m.last_seen) for m in store.markets()] == [(Decimal(5), T0 + MINUTE)]
     assert [s.rate for s in store.samples(BTC, 0, T0 + DAY)] == [1, 2]
     mixed = [sample(at=T0 + 3 * MINUTE, rate="4"), sample(at=T0 + 2 * MINUTE, rate="3")]
     store.add_samples(mixed)
@@ -65,7 +65,7 @@ def test_a_round_is_written_whole_or_not_at_all(store: FundingStore, database: D
     bad = msgspec.structs.replace(sample(symbol="ETH"), rate=Decimal("NaN"))
     with pytest.raises(Exception, match="not a finite amount"):
         store.record_collection(collection(), [sample(), bad])
-    assert store.latest() == store.collections() == store.markets() == []
+    assert (store.latest(), store.collections(), store.markets()) == ([], [], [])
     twice = text("INSERT INTO venues (venue, first_seen) VALUES ('a', 1)")
     with pytest.raises(JournalConflict), database.write() as connection:  # noqa: PT012 - the second one fails
         connection.execute(twice)
@@ -104,8 +104,8 @@ def test_samples_of_a_span_newest_or_oldest_first(store: FundingStore) -> None:
     assert store.samples("XRP-USDC-PERP.toy", 0, T0 + DAY) == []
     points = store.rates([BTC, "XRP-USDC-PERP.toy"], T0, T0 + 2 * MINUTE)
     assert [(p.at, p.rate, p.interval_hours, p.kind) for p in points[BTC]] == [
-        (T0, 0, 8, RateKind.PREDICTED),
-        (T0 + MINUTE, 1, 8, RateKind.PREDICTED),
+        (T0, Decimal(0), Decimal(8), RateKind.PREDICTED),
+        (T0 + MINUTE, Decimal(1), Decimal(8), RateKind.PREDICTED),
     ]
     assert points["XRP-USDC-PERP.toy"] == []
 

@@ -132,7 +132,7 @@ def test_a_copy_made_while_others_write_is_one_moment_of_it(filled: str, tmp_pat
     assert target.stat().st_mode & 0o077 == 0
     assert not target.with_name("copy.db.partial").exists()
     with Database.open(sqlite_url(target)) as copy, copy.read() as connection:
-        counts = {t: connection.execute(text(f"SELECT count(*) FROM {t}")).scalar() for t in ("funding_rates", "collection_logs")}  # noqa: S608
+        counts = {t: connection.execute(text(f"SELECT count(*) FROM {t}")).scalar_one() for t in ("funding_rates", "collection_logs")}  # noqa: S608
     assert counts["funding_rates"] == counts["collection_logs"] >= 12
     code, answer = told(capsys, "backup", str(target), "--database", filled)
     assert "exists already" in answer["error"]["message"]

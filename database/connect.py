@@ -73,6 +73,26 @@ def file_of(url: "URL") -> str | None:
     return url.database if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:") else None
 
 
+class Place:
+    """Where an SQLite file is. One that is removed or replaced while it is open takes writes as before, and nobody sees them again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._file = path.absolute(), _identity(path)
+
+    def check(self) -> None:
+        """Raises JournalBroken when the file is no longer the one that was opened."""
+        if _identity(self._path) != self._file:
+            raise JournalBroken(f"{self._path} was removed or replaced while it was in use: put it back, or not, and start again")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def make_engine(url: "URL", use: Use, *, read_only: bool, busy_timeout_s: float, pool: "type[Pool]", **sizes: int) -> "Engine":
     """An engine whose connections are set up for their use. Statements' parameters appear in no error.
 
@@ -168,14 +188,16 @@ def connect(url: str, *, read_only: bool = False, own: bool = False, busy_timeou
 @contextmanager
 def error_of(what: str) -> Iterator[None]:
     """Turn the database driver's errors into ours."""
-    from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, TimeoutError
+    from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError, StatementError, TimeoutError
 
     try:
         yield
-    except IntegrityError as e:
+    except (IntegrityError, DataError) as e:
         raise JournalConflict(f"{what}: {_line(e.orig)}") from e
     except DBAPIError as e:
         raise _classify(e.orig or e, what, link=isinstance(e, OperationalError | InterfaceError)) from e
+    except StatementError as e:  # a value that no column takes
+        raise JournalConflict(f"{what}: {_line(e.orig)}") from e
     except TimeoutError as e:
         raise JournalBusy(f"{what}: all connections are in use") from e
     except sqlite3.Error as e:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from . import migrate
-from .connect import POSTGRES, Use, error_of, file_of, make_engine, parse, shown
+from .connect import POSTGRES, Place, Use, error_of, file_of, make_engine, parse, shown
 from .errors import JournalBroken, JournalBusy, JournalReadOnly
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Database:
         file = file_of(url)
         self.path = None if file is None else Path(file)
         """The file of an SQLite database."""
+        self._place: Place | None = None
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False, busy_timeout_s: float = 5.0) -> Self:
@@ -55,6 +56,7 @@ class Database:
         database = cls(reader, writer, parsed, busy_timeout_s=busy_timeout_s)
         try:
             database._check_schema()
+            database._place = None if database.path is None else Place(database.path)
         except BaseException:
             database.close()
             raise
@@ -83,6 +85,8 @@ class Database:
         Raises:
             JournalError: the database cannot be read.
         """
+        if self._place is not None:
+            self._place.check()
         with error_of(self.shown), self._reader.connect() as connection:
             snapshot = {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"} if self.dialect == POSTGRES else {}
             with connection.execution_options(**snapshot).begin():
@@ -101,6 +105,8 @@ class Database:
         if alone and not self._turn.acquire(timeout=self._busy_timeout_s):
             raise JournalBusy(f"{self.shown} stayed locked by another writer of this process")
         try:
+            if self._place is not None:
+                self._place.check()
             with error_of(self.shown), self._writer.begin() as connection:
                 yield connection
         finally:

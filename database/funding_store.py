@@ -63,7 +63,9 @@ class FundingStore:
         with self._database.write() as connection:
             new = _add_samples(connection, samples)
             put_new(connection, "venues", [{"venue": collection.venue, "first_seen": collection.started_at}])
-            put(connection, "collection_logs", [msgspec.structs.asdict(collection)])
+            row = msgspec.structs.asdict(collection)
+            row["error"] = collection.error.replace("\0", "")  # of a venue's words; PostgreSQL keeps no such text
+            put(connection, "collection_logs", [row])
         return new
 
     def add_samples(self, samples: Sequence[RateSample]) -> int:

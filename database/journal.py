@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import msgspec
 
 from . import migrate
-from .connect import connect, error_of
+from .connect import Place, connect, error_of
 from .errors import JournalBroken, JournalConflict, JournalError, JournalOwned, JournalReadOnly, JournalUnreachable
 from .fallback import FallbackFile
 from .owner import OwnerLock, SessionLock
@@ -90,8 +90,10 @@ class Journal:
         fallback: FallbackFile | None = None,
         lock: OwnerLock | SessionLock | None = None,
         beside: bool = False,
+        place: Place | None = None,
     ) -> None:
         self._connection = connection
+        self._place = place
         self._fallback = fallback
         self._lock = lock
         self._beside = beside
@@ -136,7 +138,8 @@ class Journal:
                 if at != migrate.HEAD:
                     was = "holds no journal" if at is None else f"is of version {at}, this is {migrate.HEAD}"
                     raise JournalBroken(f"the database {was}: opening it for writing brings it forward, as `perpkit recover --apply` does")
-            journal = cls(opened.connection, fallback=spare, lock=lock)
+            place = None if opened.path is None or read_only else Place(opened.path)
+            journal = cls(opened.connection, fallback=spare, lock=lock, place=place)
             if spare is not None and not spare.empty:
                 journal._restore(spare)
         except BaseException:
@@ -216,6 +219,8 @@ class Journal:
         with self._guard:
             self._check_open()
             try:
+                if self._place is not None:
+                    self._place.check()
                 if self._fallback is not None and not self._fallback.empty:
                     self._restore(self._fallback)
                 with error_of("journal"), self._connection.begin():

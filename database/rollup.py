@@ -22,6 +22,9 @@ CHUNK = 40
 EXACT = Context(prec=400, traps=[Inexact])
 ROUNDED = Context(prec=28)
 """A rate per hour may have no end (1/3); it is rounded once, here."""
+FINEST_DIGITS = 76
+FINEST = Decimal(1).scaleb(-FINEST_DIGITS)
+"""Nothing smaller is kept of it: what follows so many zeros is no rate, and would be longer than a column."""
 
 
 class Retained(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +48,7 @@ def summed(rows: Iterable[Any]) -> Iterator[dict[str, Any]]:
         for row in group:
             by_kind.setdefault(row.kind, []).append(row)
         for kind, samples in by_kind.items():
-            hourly = [ROUNDED.divide(row.rate, row.interval_hours) for row in samples]
+            hourly = [_rounded(row.rate, row.interval_hours) for row in samples]
             newest = samples[-1]
             yield {
                 "market_id": market_id,
@@ -69,7 +72,13 @@ def _mean(samples: list[Any]) -> Decimal:
         by_interval.setdefault(row.interval_hours, []).append(row.rate)
     total = sum((Fraction(reduce(EXACT.add, rates)) / Fraction(interval) for interval, rates in by_interval.items()), Fraction(0))
     mean = total / len(samples)
-    return ROUNDED.divide(Decimal(mean.numerator), Decimal(mean.denominator))
+    return _rounded(Decimal(mean.numerator), Decimal(mean.denominator))
+
+
+def _rounded(amount: Decimal, parts: Decimal) -> Decimal:
+    found = ROUNDED.divide(amount, parts)
+    exponent = found.as_tuple().exponent
+    return found.quantize(FINEST, context=ROUNDED) if isinstance(exponent, int) and exponent < -FINEST_DIGITS else found
 
 
 def roll_up(database: Database, until_ns: int) -> int:

@@ -1,5 +1,6 @@
 """Many at once, and killed at any moment: what was reported written is there, whole rounds only, and nobody waits in a circle."""
 
+import os
 import random
 import signal
 import subprocess
@@ -8,14 +9,20 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import text
 
+from database.connect import sqlite_url
 from database.database import Database
-from database.errors import JournalBusy, JournalReadOnly
+from database.errors import JournalBroken, JournalBusy, JournalConflict, JournalReadOnly
 from database.funding_store import FundingStore
+from database.journal import Journal
 from database.maintenance import problems
+from database.records import StateRecord
 from tests.database.market_rows import HOUR, MINUTE, T0, collection, market, sample
 
 MARKETS = 30
@@ -92,7 +99,7 @@ def test_writers_and_readers_at_once_see_whole_rounds(url: str) -> None:
 
         def writers() -> None:
             try:
-                _all(*(lambda d=d, v=v: write(d, v) for d, v in ((one, "a"), (one, "b"), (two, "c"))))  # type: ignore[misc]
+                _all(*(lambda d=d, v=v: write(d, v) for d, v in ((one, "a"), (one, "b"), (two, "c"))))
             finally:
                 stop.set()
 
@@ -113,7 +120,7 @@ def test_writers_of_the_same_markets_in_other_orders_do_not_wait_in_a_circle(url
                 stores[number].put_markets([market(v, f"S{n}") for v in reversed(order) for n in range(4)], at)
             stores[number].roll_up(T0 + HOUR)
 
-        _all(*(lambda n=n: write(n) for n in range(3)))  # type: ignore[misc]
+        _all(*(lambda n=n: write(n) for n in range(3)))
         FundingStore(one).roll_up(T0 + HOUR)
         assert [h.samples for v in venues for h in stores[0].hourly(f"S0-USDC-PERP.{v}", 0, T0 + HOUR)] == [18] * 3
 
@@ -144,3 +151,49 @@ def test_two_who_make_the_database_at_once_make_it_once(url: str) -> None:
     _all(*(lambda: Database.open(url, busy_timeout_s=30).close() for _ in range(4)))
     with Database.open(url, read_only=True) as database:
         assert FundingStore(database).figures()[0].rows == 0
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_was_taken_away_takes_no_more_writes(sqlite: str, tmp_path: Path, replaced: bool) -> None:
+    """They would go into a file that nobody can open any more."""
+    with Database.open(sqlite) as database:
+        store = FundingStore(database)
+        store.record_collection(collection(), [sample()])
+        assert database.path is not None
+        if replaced:
+            Database.open(sqlite_url(tmp_path / "other.db")).close()
+            os.replace(tmp_path / "other.db", database.path)
+        else:
+            database.path.unlink()
+        with pytest.raises(JournalBroken, match="start again"):
+            store.record_collection(collection(at=T0 + MINUTE), [sample(at=T0 + MINUTE)])
+        with pytest.raises(JournalBroken, match="start again"):
+            store.latest()
+        assert replaced or not database.path.exists(), "and none is made in its place"
+
+
+def test_a_journal_whose_file_was_taken_away_takes_no_entry(sqlite: str, tmp_path: Path) -> None:
+    """What reduces risk still finds its place, in the fallback file."""
+    with Journal.open(sqlite) as journal:
+        (tmp_path / "journal.db").unlink()
+        value = StateRecord(strategy="s", account="a", key="k", version=1, value="v", updated_at=1)
+        with pytest.raises(JournalBroken, match="start again"):
+            journal.write(value)
+        journal.write(value, or_fallback=True)
+        assert journal.degraded
+    with Journal.open(sqlite) as journal:
+        assert journal.state("s", "a", "k") == value
+
+
+def test_what_does_not_fit_a_column_is_the_records_fault(url: str) -> None:
+    """Not the database's: a writer that waits for a better time would wait for ever."""
+    with Database.open(url) as database:
+        store = FundingStore(database)
+        with pytest.raises(JournalConflict):
+            store.put_markets([market(tick_size=Decimal("0." + "1" * 100))], T0)
+        if database.dialect != "sqlite":  # which keeps a text of any length
+            with pytest.raises(JournalConflict):
+                store.put_markets([market(venue_symbol="X" * 97)], T0)
+        failed = msgspec.structs.replace(collection(), error="no \0 text")
+        store.record_collection(failed, [sample()])
+        assert store.collections()[0].error == "no  text"

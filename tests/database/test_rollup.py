@@ -16,6 +16,7 @@ from database import rollup
 from database.database import Database
 from database.funding_store import FundingStore
 from database.market_data import FoundOpportunity, HourlyRate
+from database.market_rows import put
 from database.rollup import Retained, summed
 from exchange_clients.model import RateKind
 from tests.database.market_rows import DAY, HOUR, MINUTE, T0, collection, sample
@@ -36,6 +37,15 @@ def store(database: Database) -> FundingStore:
 
 def hours(store: FundingStore, instrument: str = BTC) -> list[HourlyRate]:
     return store.hourly(instrument, 0, T0 + 400 * DAY)
+
+
+def test_a_rate_of_very_many_decimals_stops_no_roll_up(store: FundingStore) -> None:
+    tiny = "0." + "0" * 70 + "1"
+    store.add_samples([sample(rate=tiny, interval_hours=Decimal(3)), sample(symbol="ETH"), sample(at=T0 + 1, rate="0.0003")])
+    assert store.roll_up(T0 + HOUR) == 2
+    (hour,) = hours(store)
+    assert hour.low == Decimal("0." + "0" * 71 + "33333")
+    assert hour.high == Decimal("0.0000375")
 
 
 def test_an_hour_is_the_sum_of_its_samples_and_ends_before_the_next(store: FundingStore) -> None:
@@ -60,7 +70,7 @@ def test_an_hour_is_the_sum_of_its_samples_and_ends_before_the_next(store: Fundi
         volume_24h_usd=Decimal("987654321.0"),
     )
     assert store.roll_up(T0 + 2 * HOUR) == 1
-    assert [(h.hour, h.samples, h.open_interest_usd) for h in hours(store)][1:] == [(T0 + HOUR, 1, 7)]
+    assert [(h.hour, h.samples, h.open_interest_usd) for h in hours(store)][1:] == [(T0 + HOUR, 1, Decimal(7))]
 
 
 def test_rolling_up_again_changes_nothing(store: FundingStore) -> None:
@@ -81,8 +91,13 @@ def test_intervals_that_change_and_kinds_that_differ_do_not_mix(store: FundingSt
     )
     store.roll_up(T0 + HOUR)
     predicted, settled = hours(store)
-    assert (predicted.kind, predicted.samples, predicted.mean, predicted.interval_hours) == ("predicted", 2, Decimal("0.0002"), 1)
-    assert (settled.kind, settled.samples, settled.mean) == ("settled", 1, Decimal("0.00125"))
+    assert (predicted.kind, predicted.samples, predicted.mean, predicted.interval_hours) == (
+        RateKind.PREDICTED,
+        2,
+        Decimal("0.0002"),
+        Decimal(1),
+    )
+    assert (settled.kind, settled.samples, settled.mean) == (RateKind.SETTLED, 1, Decimal("0.00125"))
 
 
 def test_late_samples_are_summed_up_with_those_of_their_hour(store: FundingStore) -> None:
@@ -97,7 +112,7 @@ def test_late_samples_are_summed_up_with_those_of_their_hour(store: FundingStore
 def test_roll_up_goes_on_where_it_was_stopped(store: FundingStore, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollup, "CHUNK", 2)
     store.add_samples([sample(symbol=f"S{n}", at=T0) for n in range(7)])
-    put, calls = rollup.put, []
+    calls = []
 
     def stop_in_the_third_chunk(*given: Any, **named: Any) -> int:
         calls.append(given)
@@ -105,7 +120,7 @@ def test_roll_up_goes_on_where_it_was_stopped(store: FundingStore, database: Dat
             raise KeyboardInterrupt
         return put(*given, **named)
 
-    monkeypatch.setattr(rollup, "put", stop_in_the_third_chunk)
+    monkeypatch.setattr("database.rollup.put", stop_in_the_third_chunk)
     with pytest.raises(KeyboardInterrupt):
         store.roll_up(T0 + HOUR)
     assert sum(len(hours(store, f"S{n}-USDC-PERP.toy")) for n in range(7)) == 4

@@ -157,8 +157,20 @@ class Writer:
     def _write(self, round: Round, markets: Sequence[Market]) -> None:
         assert self._store is not None
         if markets:
-            self._store.put_markets(markets, round.collection.ended_at)
+            self._put_markets(self._store, markets, round.collection.ended_at)
         self._store.record_collection(round.collection, round.samples)
+
+    @staticmethod
+    def _put_markets(store: FundingStore, markets: Sequence[Market], at_ns: int) -> None:
+        """All, or, where one cannot be kept, each by itself: they are of every venue, and wait for any round."""
+        try:
+            store.put_markets(markets, at_ns)
+        except JournalConflict as e:
+            if len(markets) == 1:
+                log.error("writer.market_refused instrument=%s error=%s", markets[0].instrument, told(e))
+                return
+            for market in markets:
+                Writer._put_markets(store, [market], at_ns)
 
     def _failed(self, error: BaseException) -> None:
         self._last_error = told(error)

@@ -18,6 +18,7 @@ from funding_rate_service.board import Board
 from funding_rate_service.collector import Collector, Writer
 from funding_rate_service.collector.writer import Round
 from tests.collector.scene import collecting, until, virtual
+from tests.database.market_rows import collection, market, sample
 
 ROWS = 2
 
@@ -156,6 +157,26 @@ def test_a_round_that_the_database_refuses_does_not_hold_up_the_others(tmp_path:
         assert status.written_rounds == 1
         assert status.dropped_rounds == 1
         assert [row.rate for row in store.latest()] == [Decimal("0.0001")]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual(main)
+
+
+def test_a_market_that_cannot_be_kept_costs_no_other_venue_its_rates(tmp_path: Path) -> None:
+    """Markets wait for the next round of any venue: one with an absurd figure is left out, alone."""
+
+    async def main(sim: Simulation) -> None:
+        store = opened(tmp_path / "p.db")
+        writer = Writer(store, sim.runtime, random.Random(1), most_samples=1000)
+        running = asyncio.create_task(writer.run())
+        absurd = market("okx", "ODD", tick_size=Decimal("0." + "1" * 100))
+        writer.add(Round(collection("okx", at=1), [sample("okx", at=1)]), [absurd, market("okx")])
+        writer.add(Round(collection("dydx", at=2), [sample("dydx", at=2)]), [market("dydx")])
+        await asyncio.sleep(60)
+        status = writer.status()
+        assert (status.written_rounds, status.dropped_rounds) == (2, 0), status.last_error
+        assert {(m.venue, m.symbol, m.status) for m in store.markets()} == {("okx", "BTC", "active"), ("dydx", "BTC", "active")}
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 

@@ -51,13 +51,15 @@ export class Chart {
       for (const point of line.points ?? []) stops.add(point[0]);
       for (const step of line.steps ?? []) stops.add(step.to);
     }
+    const pointed = this.#at === null ? null : this.#stops[this.#at];
     this.#stops = [...stops].sort((a, b) => a - b);
-    this.#at = null;
+    const again = pointed === null ? -1 : this.#stops.indexOf(pointed);
+    this.#at = again === -1 ? null : again;
     this.pad.setAttribute("aria-valuemax", Math.max(0, this.#stops.length - 1));
     this.#keys();
     this.legend.hidden = this.#stops.length === 0;
     this.#paint();
-    this.#show(null);
+    this.#show(this.#at);
   }
 
   #keys() {

@@ -32,6 +32,32 @@ export function replace(node, ...children) {
   return node;
 }
 
+/** As `replace`, for nodes without listeners: what is the same stays in place, and with it focus, selection and scroll. */
+export function renew(node, ...children) {
+  const made = node.cloneNode(false);
+  replace(made, ...children);
+  match(node, made);
+}
+
+function match(node, made) {
+  const wanted = [...made.childNodes];
+  wanted.forEach((next, n) => {
+    const present = node.childNodes[n];
+    if (!present) node.append(next);
+    else if (present.nodeName !== next.nodeName) present.replaceWith(next);
+    else if (present.nodeType !== Node.ELEMENT_NODE) {
+      if (present.nodeValue !== next.nodeValue) present.nodeValue = next.nodeValue;
+    } else {
+      for (const name of present.getAttributeNames()) if (!next.hasAttribute(name)) present.removeAttribute(name);
+      for (const name of next.getAttributeNames()) {
+        if (present.getAttribute(name) !== next.getAttribute(name)) present.setAttribute(name, next.getAttribute(name));
+      }
+      match(present, next);
+    }
+  });
+  while (node.childNodes.length > wanted.length) node.lastChild.remove();
+}
+
 /** A short highlight of what changed; two names in turn restart the animation. */
 export function flash(node) {
   const next = node.classList.contains("flash-a") ? "flash-b" : "flash-a";

@@ -1,7 +1,7 @@
 // The stream, with reconnects and a watch for silence; without it the figures are fetched again and again.
 
 import { BASE, get } from "./api.js";
-import { store } from "./store.js";
+import { now, store } from "./store.js";
 
 const SILENCE_MS = 30000;
 const POLL_MS = 10000;
@@ -32,10 +32,18 @@ class Live {
     this.#open();
   }
 
+  /** Opens the stream anew, whatever the old one seems to be. */
+  renew() {
+    this.#failures = 0;
+    this.#open();
+  }
+
   #open() {
     clearTimeout(this.#retry);
     this.#drop();
-    if (store.connection.state !== "polling") store.setConnection(store.lastData === null ? "connecting" : "reconnecting");
+    const { state, detail } = store.connection;
+    if (state === "offline") store.setConnection(state, detail, now()); // until somebody answers: a try is no news
+    else if (state !== "polling") store.setConnection(store.lastData === null ? "connecting" : "reconnecting");
     const address = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${BASE}/stream?topics=rates,opportunities,health`;
     const socket = (this.#socket = new WebSocket(address));
     const mine = (work) => (event) => this.#socket === socket && work(event);
@@ -75,7 +83,7 @@ class Live {
     this.#failures += 1;
     const wait = Math.min(MOST_MS, FIRST_MS * 2 ** Math.min(this.#failures, 6)) * (0.75 + Math.random() / 2);
     if (this.#failures >= PATIENCE && !this.#poll) this.#startPolling();
-    if (store.connection.state !== "polling") store.setConnection("offline", reason, performance.now() + wait);
+    if (store.connection.state !== "polling") store.setConnection("offline", reason, now() + wait);
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => this.#open(), wait);
   }

@@ -4,7 +4,7 @@ import { h, replace, text } from "./dom.js";
 import { age, clock, utc } from "./format.js";
 import { live } from "./live.js";
 import { parse } from "./router.js";
-import { store } from "./store.js";
+import { now as elapsed, slept, store } from "./store.js";
 import { create as rates } from "./views/rates.js";
 import { create as opportunities } from "./views/opportunities.js";
 import { create as past } from "./views/history.js";
@@ -77,7 +77,7 @@ function freshness() {
   const silence = store.silence();
   const stale = newest !== null && store.staleAfter !== null && newest > store.staleAfter;
   const seen = state === "live" && (stale || (silence ?? 0) > QUIET_S) ? "quiet" : state;
-  return { seen, detail, newest, silence, wait: retryAt === null ? null : Math.max(0, (retryAt - performance.now()) / 1000) };
+  return { seen, detail, newest, silence, wait: retryAt === null ? null : Math.max(0, (retryAt - elapsed()) / 1000) };
 }
 
 function tell() {
@@ -88,7 +88,7 @@ function tell() {
   text(pill.querySelector("small"), newest === null ? "" : age(newest));
   pill.title = newest === null ? "No figures yet" : `The newest figure is ${age(newest)} old. Open the health view.`;
   document.body.dataset.fresh = current ? "yes" : "no";
-  const since = (performance.now() - store.connection.since) / 1000;
+  const since = (elapsed() - store.connection.since) / 1000;
   const bad = seen === "offline" || (seen === "reconnecting" && since > 3) || seen === "quiet";
   banner.hidden = !bad || (seen === "connecting" && since < 3);
   banner.dataset.kind = seen === "offline" ? "bad" : "warn";
@@ -107,6 +107,7 @@ function tell() {
 }
 
 function tick() {
+  if (slept()) live.renew();
   const now = Date.now();
   const face = document.getElementById("clock");
   text(face, clock(now));

@@ -2,7 +2,21 @@
 
 import { number } from "./format.js";
 
-const now = () => performance.now();
+const JUMP_MS = 2000;
+let asleep = 0;
+let apart = Date.now() - performance.now();
+
+/** Milliseconds since the page began, those in which the machine slept included: `performance.now()` stands still then. */
+export const now = () => performance.now() + asleep;
+
+/** To be asked every second: whether the machine has slept since. The time of day went on meanwhile. */
+export function slept() {
+  const before = apart;
+  apart = Date.now() - performance.now();
+  if (apart - before < JUMP_MS) return false;
+  asleep += apart - before;
+  return true;
+}
 
 class Store extends EventTarget {
   rates = new Map(); // instrument -> {…rate object, receivedAt}
@@ -13,7 +27,7 @@ class Store extends EventTarget {
   lastData = null;
   changed = new Set(); // instruments since views last looked
   opportunities = 0; // grows with each change told by the service
-  #offset = null; // the service's clock minus performance.now(), in ms
+  #offset = null; // the service's clock minus now(), in ms
   #scheduled = false;
   #venues = new Map();
   #pending = new Set();
@@ -89,6 +103,12 @@ class Store extends EventTarget {
 
   venueHealth(dex) {
     return this.#venues.get(dex) ?? null;
+  }
+
+  /** As the service said, unless what it said is too old by now. */
+  venueState(venue) {
+    const passed = this.healthAt === null ? 0 : (now() - this.healthAt) / 1000;
+    return venue.state === "ok" && venue.age_s !== null && venue.age_s + passed > venue.stale_after_s ? "stale" : venue.state;
   }
 
   venues() {

@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 
 const SETTLE_MS = 4000;
+const REST_MS = 60000;
 
 /** A heading with a sort button; `state` is {by, desc}. */
 export function heading(key, label, state, chosen, { left = false, hint = "", scope = "col" } = {}) {
@@ -29,14 +30,20 @@ export function compare(a, b, desc, nameA, nameB) {
   return nameA < nameB ? -1 : nameA > nameB ? 1 : 0;
 }
 
-/** Holds the order of rows while the pointer or the keyboard is among them, and for a moment after the last change. */
+/** Holds the order of rows while the pointer or the keyboard is busy among them, and for a moment after the last change. */
 export class Hold {
   #inside = false;
+  #stirred = 0; // a pointer left lying holds nothing
   #last = 0;
 
   constructor(element, released) {
     this.element = element;
-    element.addEventListener("pointerenter", (event) => (this.#inside = event.pointerType !== "touch"));
+    const stir = () => (this.#stirred = performance.now());
+    for (const name of ["pointermove", "pointerdown", "keydown", "focusin", "wheel"]) element.addEventListener(name, stir, { passive: true });
+    element.addEventListener("pointerenter", (event) => {
+      this.#inside = event.pointerType !== "touch";
+      stir();
+    });
     element.addEventListener("pointerleave", () => {
       this.#inside = false;
       released();
@@ -45,6 +52,7 @@ export class Hold {
   }
 
   get held() {
+    if (performance.now() - this.#stirred > REST_MS) return false;
     return this.#inside || this.element.querySelector(":focus-visible") !== null;
   }
 

@@ -1,9 +1,9 @@
 // How the service is doing, in words.
 
 import { Latest, aborted } from "../api.js";
-import { h, notice, replace, text } from "../dom.js";
+import { h, notice, renew, replace, text } from "../dom.js";
 import { NONE, age, bytes, count, hours, moment, plural, utc } from "../format.js";
-import { store } from "../store.js";
+import { now, store } from "../store.js";
 import { plain } from "../table.js";
 
 const AGAIN_MS = 5000;
@@ -79,11 +79,13 @@ export function create(context) {
   function sentence() {
     const health = store.health;
     if (!health) return store.connection.state === "offline" ? "The service cannot be reached, so nothing is known about it." : "Asking the service…";
-    const well = health.dexes.filter((venue) => venue.state === "ok");
-    const ill = health.dexes.filter((venue) => venue.state === "stale" || venue.state === "down");
-    const waiting = health.dexes.filter((venue) => venue.state === "waiting");
+    const of = (...states) => health.dexes.filter((venue) => states.includes(store.venueState(venue)));
+    const [well, ill, waiting] = [of("ok"), of("stale", "down"), of("waiting")];
     const names = (list) => list.map((venue) => venue.dex).join(", ");
     const parts = [];
+    const silence = store.silence();
+    const lost = !["live", "polling"].includes(store.connection.state);
+    if (lost) parts.push(`The service cannot be reached. It was heard ${age(silence)} ago; by what it said then:`);
     if (ill.length === 0 && waiting.length === 0) parts.push(`All ${plural(well.length, "venue")} are current.`);
     else {
       parts.push(`${well.length} of ${plural(health.dexes.length, "venue")} are current.`);
@@ -97,15 +99,15 @@ export function create(context) {
 
   function draw() {
     text(said, sentence());
-    const passed = store.healthAt === null ? 0 : (performance.now() - store.healthAt) / 1000;
-    replace(
+    const passed = store.healthAt === null ? 0 : (now() - store.healthAt) / 1000;
+    renew(
       venues,
       (store.health?.dexes ?? []).map((venue) =>
         h(
           "tr",
           { dataset: { dex: venue.dex } },
           h("th", { scope: "row" }, venue.dex),
-          h("td", { class: "l" }, h("i", { class: `dot ${venue.state}`, "aria-hidden": "true" }), WORDS[venue.state] ?? venue.state),
+          h("td", { class: "l" }, h("i", { class: `dot ${store.venueState(venue)}`, "aria-hidden": "true" }), WORDS[store.venueState(venue)]),
           h(
             "td",
             { title: venue.last_ok_at ? utc(Date.parse(venue.last_ok_at)) : null },
@@ -119,7 +121,7 @@ export function create(context) {
         ),
       ),
     );
-    replace(
+    renew(
       tasks,
       taskList.map((task) =>
         h(
@@ -135,7 +137,7 @@ export function create(context) {
     );
     const facts = (rows) => rows.map(([name, shown]) => [h("dt", null, name), h("dd", null, shown)]);
     if (database) {
-      replace(base, facts([
+      renew(base, facts([
         ["State", database.status], ["Place", h("code", null, database.url)], ["Rows", count(database.rows)], ["Size", bytes(database.bytes)],
         [
           "First sample",
@@ -144,7 +146,7 @@ export function create(context) {
       ]));
     }
     const health = store.health;
-    replace(stream, facts([
+    renew(stream, facts([
       ["Connection", store.connection.state], [
         "Heard last",
         store.silence() === null ? "never" : `${age(store.silence())} ago`,

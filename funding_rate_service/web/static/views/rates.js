@@ -5,7 +5,7 @@ import { MINUS, UNITS, age, clip, number, plural, rate as shownRate, shortAge, u
 import { scale, level } from "../palette.js";
 import { Peek } from "../peek.js";
 import { link, remember } from "../router.js";
-import { store } from "../store.js";
+import { now as elapsed, store } from "../store.js";
 import { Hold, compare, heading, keepOrder } from "../table.js";
 
 const SPARE = 6;
@@ -35,6 +35,7 @@ export function create(context) {
     },
   );
   const lead = h("p", { id: "lead" }, "");
+  const held = h("p", { class: "held" });
   const legend = h("div", { class: "scale push" });
   const table = h("table", { role: "grid", "aria-label": "Funding rates by symbol and venue" });
   const columns = h("colgroup");
@@ -50,7 +51,7 @@ export function create(context) {
     h(
       "div", { class: "toolbar" },
       segmented("Unit of the rates", "unit", Object.values(UNITS).map((unit) => [unit.key, unit.short]), state.unit, setUnit),
-      search, legend,
+      search, held, legend,
     ),
     scroller,
     blank,
@@ -139,9 +140,9 @@ export function create(context) {
   function venueStates() {
     for (const cell of head.querySelectorAll("[data-dex]")) {
       const health = store.venueHealth(cell.dataset.dex);
-      const ill = health && health.state !== "ok";
-      const old = ill && health.age_s !== null ? ` ${age(health.age_s + (performance.now() - store.healthAt) / 1000)}` : "";
-      text(cell.querySelector(".venue-state"), ill ? health.state + old : "");
+      const state = health ? store.venueState(health) : "ok";
+      const old = state !== "ok" && health.age_s !== null ? ` ${age(health.age_s + (elapsed() - store.healthAt) / 1000)}` : "";
+      text(cell.querySelector(".venue-state"), state === "ok" ? "" : state + old);
     }
   }
 
@@ -193,11 +194,13 @@ export function create(context) {
     } else venueStates();
     const wanted = state.search.toUpperCase();
     const matching = [...rows.values()].filter((row) => !wanted || row.symbol.toUpperCase().includes(wanted));
+    matching.sort((a, b) => compare(sortKey(a), sortKey(b), state.desc, a.symbol, b.symbol));
+    const sorted = matching.map((row) => row.symbol);
     if (mayMove || hold.mayMove() || order.length === 0) {
-      matching.sort((a, b) => compare(sortKey(a), sortKey(b), state.desc, a.symbol, b.symbol));
-      order = matching.map((row) => row.symbol);
+      order = sorted;
       hold.moved();
-    } else order = keepOrder(order, matching.map((row) => row.symbol));
+    } else order = keepOrder(order, sorted);
+    text(held, hold.held && order.join() !== sorted.join() ? "Order held while you point at the table" : "");
     table.setAttribute("aria-rowcount", order.length + 1);
     tellLead();
     const empty = order.length === 0;
@@ -210,7 +213,7 @@ export function create(context) {
   function tellLead() {
     const markets = store.rates.size;
     const health = store.health?.dexes ?? [];
-    const well = health.filter((venue) => venue.state === "ok").length;
+    const well = health.filter((venue) => store.venueState(venue) === "ok").length;
     const parts = [plural(rows.size, "symbol"), plural(markets, "market")];
     if (health.length) parts.push(`${well} of ${plural(health.length, "venue")} current`);
     const best = [...rows.values()].reduce((top, row) => (row.gap !== null && (top === null || row.gap > top.gap) ? row : top), null);
@@ -267,6 +270,8 @@ export function create(context) {
     });
     const present = [...body.children].filter((line) => !line.classList.contains("space"));
     if (present.length !== lines.length || present.some((line, n) => line !== lines[n])) arrange(lines);
+    const line = focused?.isConnected && focused.closest("tr");
+    if (line) active.row = Number(line.dataset.n);
     space(body.firstElementChild, first * height, "before");
     space(body.lastElementChild, (order.length - last) * height, "after");
     rove();

@@ -18,6 +18,7 @@ MOST = 2_048
 MOST_BYTES = 64 * 1024 * 1024
 SLOW_LIFE_S = 5.0
 MOST_SLOW = 256
+MOST_SLOW_BYTES = 32 * 1024 * 1024
 COMPRESS_FROM = 1_400
 """Below that an answer fits into a packet anyway."""
 
@@ -31,6 +32,11 @@ class Body:
         self.plain, self.etag, self.generation, self.until = plain, etag, generation, until
         self._gzip: bytes | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes it may take: compressed it is kept beside itself, and never much larger."""
+        return 2 * len(self.plain)
+
     def gzip(self) -> bytes:
         """Fast rather than small: it is done on the loop, once for all who ask."""
         if self._gzip is None:
@@ -43,13 +49,14 @@ class Bodies:
     """A bounded cache of answers, by what was asked.
 
     An answer is given out while the board is unchanged, and for `life_s` at most: what ages in it is that much older. Whole addresses are
-    remembered with their answer, so that asking again needs no routing and no checking of what was checked.
+    remembered with what they ask, so that asking again needs no routing and no checking of what was checked.
     """
 
     def __init__(self, monotonic: Callable[[], float], generation: Callable[[], int], boot: str, *, life_s: float = LIFE_S) -> None:
         self._monotonic, self._now, self._boot, self._life_s = monotonic, generation, boot, life_s
         self._kept: OrderedDict[Hashable, Body] = OrderedDict()
-        self._asked: OrderedDict[tuple[str, bytes], tuple[Body, object]] = OrderedDict()
+        self._asked: OrderedDict[tuple[str, bytes], tuple[Hashable, object]] = OrderedDict()
+        """Address -> key of its answer, route: the answers themselves are held once."""
         self._bytes = self._made = 0
         self._generation, self._looked = -1, -SETTLE_S
 
@@ -69,18 +76,18 @@ class Bodies:
             return kept
         self._made += 1
         body = Body(make(), f'"{self._boot}-{self._made}"', self.generation, self._monotonic() + self._life_s)
-        self._bytes += len(body.plain) - (len(kept.plain) if kept is not None else 0)
+        self._bytes += body.size - (kept.size if kept is not None else 0)
         self._kept[key] = body
         self._kept.move_to_end(key)
         while len(self._kept) > MOST or (self._bytes > MOST_BYTES and self._kept):
-            self._bytes -= len(self._kept.popitem(last=False)[1].plain)
+            self._bytes -= self._kept.popitem(last=False)[1].size
         return body
 
     def answer(self, request: Request, key: Hashable, make: Callable[[], bytes]) -> Response:
         """The answer to a request, remembered for its address."""
         body, scope = self.get(key, make), request.scope
         address = (scope["path"], scope["query_string"])
-        self._asked[address] = (body, scope.get("route"))
+        self._asked[address] = (key, scope.get("route"))
         self._asked.move_to_end(address)
         while len(self._asked) > MOST:
             self._asked.popitem(last=False)
@@ -91,9 +98,10 @@ class Bodies:
         if scope["type"] != "http" or scope["method"] != "GET":
             return None
         found = self._asked.get((scope["path"], scope["query_string"]))
-        if found is None or not self._is_good(found[0]):
+        body = None if found is None else self._kept.get(found[0])
+        if found is None or body is None or not self._is_good(body):
             return None
-        body, scope["route"] = found
+        scope["route"] = found[1]
         return send(Headers(scope=scope), body)
 
     def _is_good(self, body: Body) -> bool:
@@ -107,6 +115,7 @@ class Slow:
         self._monotonic, self._life_s = monotonic, life_s
         self._kept: OrderedDict[Hashable, tuple[float, bytes]] = OrderedDict()
         self._working: dict[Hashable, asyncio.Task[bytes]] = {}
+        self._bytes = 0
 
     async def get(self, key: Hashable, make: Callable[[], Coroutine[None, None, bytes]]) -> bytes:
         """The answer; an error is told to all who wait for it, and not kept."""
@@ -123,10 +132,10 @@ class Slow:
             answer = await make()
         finally:
             del self._working[key]
+        self._bytes += len(answer) - len(self._kept.pop(key, (0.0, b""))[1])
         self._kept[key] = (self._monotonic() + self._life_s, answer)
-        self._kept.move_to_end(key)
-        while len(self._kept) > MOST_SLOW:
-            self._kept.popitem(last=False)
+        while len(self._kept) > MOST_SLOW or (self._bytes > MOST_SLOW_BYTES and self._kept):
+            self._bytes -= len(self._kept.popitem(last=False)[1][1])
         return answer
 
 

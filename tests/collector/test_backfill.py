@@ -6,6 +6,7 @@ import asyncio
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -167,7 +168,7 @@ def test_a_long_time_without_rows_is_passed(tmp_path: Path) -> None:
     """A market that is younger than the history wanted, at a venue of many small pages: empty ones are not asked for over and over."""
 
     async def main(sim: Simulation) -> None:
-        settings = {"backfill_days": DAYS, "backfill_pause_s": 5}
+        settings: dict[str, Any] = {"backfill_days": DAYS, "backfill_pause_s": 5}
         async with collecting(sim, tmp_path / "p.db", names=("paradex",), bases=("BTC",), live=False, **settings) as scene:
             ready = scene.venues["paradex"]
             spec = ready.exchange.markets[ready.markets["BTC"].symbol].spec
@@ -192,7 +193,7 @@ def test_a_market_that_the_venue_lists_no_more_stops_no_other(tmp_path: Path) ->
         async with collecting(sim, tmp_path / "p.db", names=("hyperliquid",), bases=("BTC",), live=False, backfill_days=1) as scene:
             seed(scene, "hyperliquid")
             assert scene.store is not None
-            gone = {"venue": "hyperliquid", "instrument": "OLD-USDC-PERP.hyperliquid", "symbol": "OLD"}
+            gone: dict[str, Any] = {"venue": "hyperliquid", "instrument": "OLD-USDC-PERP.hyperliquid", "symbol": "OLD"}
             now_ns = sim.runtime.clock.time_ns()
             scene.store.put_markets([Market(**gone, status=MarketStatus.ACTIVE)], now_ns)
             sample = RateSample(**gone, observed_at=now_ns, rate=D("0.0001"), interval_hours=D(1), kind=RateKind.PREDICTED)
@@ -276,7 +277,7 @@ def test_a_venue_that_publishes_all_the_time_gives_every_whole_hour(tmp_path: Pa
 
 
 def test_a_settlement_that_cannot_be_is_left_out() -> None:
-    rows = [published(n * 8 * NS_PER_HOUR, rate) for n, rate in enumerate(["0.0001", "1e9", "NaN", "0.0002"], 1)]
+    rows = [published(n * 8 * NS_PER_HOUR, rate) for n, rate in enumerate(["0.0001", "1e9", "NaN", "0.000" + "1" * 90, "0.0002"], 1)]
     predicted = FundingRateSample(raw_rate=D("0.5"), interval_hours=D(8), kind=RateKind.PREDICTED, settled_at=NS_PER_HOUR)
     assert [row.rate for row in settled_rows([*rows, predicted], instrument(), 2**62)] == [D("0.0001"), D("0.0002")]
 

@@ -54,7 +54,7 @@ def test_a_watchdog_with_keys_of_another_account_refuses_and_sends_nothing(tmp_p
         dog = Dog(s.stack, tmp_path)
 
         @asynccontextmanager
-        async def wrong(venues: set[str]) -> AsyncIterator[Mapping[str, BaseExchangeClient]]:
+        async def wrong(account: str, venues: set[str]) -> AsyncIterator[Mapping[str, BaseExchangeClient]]:
             async with strangers(s, venue) as made:
                 yield made
 

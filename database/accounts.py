@@ -128,10 +128,10 @@ class Accounts:
     def public(self, name: str, venue: str, environment: str, fields: Collection[str]) -> Credentials | None:
         """These fields of an account at a venue; None where the vault has no credentials of the account. No other field is decrypted."""
         with self._database.read() as connection:
-            if not self._rows(connection, "account_credentials", account=name):
-                return None
             opened = self._opened(connection, name, wanted=lambda place: place[1:3] == (venue, environment) and place.field in fields)
-        return Credentials(venue, {}) if opened is None else opened.credentials.get((venue, environment), Credentials(venue, {}))
+            if opened is None or not self._rows(connection, "account_credentials", account=name):
+                return None
+        return opened.credentials.get((venue, environment), Credentials(venue, {}))
 
     def has_proxy(self, name: str) -> bool:
         """Needs no key, and proves nothing."""

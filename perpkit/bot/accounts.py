@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
+from database.keys import KeyUnavailable
 from exchange_clients.errors import MissingCredentials
 from exchange_clients.signing import Credentials
 from exchange_clients.spec import VenueSpec
@@ -27,15 +28,24 @@ def nobody(text: str) -> None:
 class AccountKeys:
     """`keys` and `names` are the resolvers of `surroundings`, `proxy` is what it asks for each client.
 
-    `accounts` None: there is no vault. Calls read the database once per account; they are meant for the start of a bot.
+    `accounts` None: there is no vault; `lost` then says why there should be one, and nobody's keys are given in its place. Calls read the
+    database once per account; they are meant for the start of a bot.
     """
 
-    def __init__(self, accounts: Accounts | None, environ: Mapping[str, str], tell: Callable[[str], None] = nobody) -> None:
-        self._accounts = accounts
+    def __init__(
+        self, accounts: Accounts | None, environ: Mapping[str, str], tell: Callable[[str], None] = nobody, *, lost: str = ""
+    ) -> None:
+        self._vault, self._lost = accounts, lost
         self._environ_keys, self._environ_names = keys_of_environment(environ), names_of_environment(environ)
         self.tell = tell
         self._opened: dict[str, Opened | None] = {}
         self._told: set[str] = set()
+
+    @property
+    def _accounts(self) -> Accounts | None:
+        if self._lost:
+            raise KeyUnavailable(self._lost)
+        return self._vault
 
     def keys(self, spec: VenueSpec, environment: str, account: str) -> Credentials:
         """The keys to trade with; may miss something that the venue wants.

@@ -56,10 +56,21 @@ def account_keys(home: Path | None, database: str | None = None) -> Iterator["Ac
     if not where.exists():
         if database is not None or os.environ.get("PERPKIT_DATABASE"):
             where.open(read_only=True)  # says that it is not there
-        yield AccountKeys(None, os.environ, tell)
+        yield AccountKeys(None, os.environ, tell, lost=_lost(keys_of(home), where))
         return
     with vault(where) as accounts:
         yield AccountKeys(accounts, os.environ, tell)
+
+
+def _lost(keys: "Keys", where: DatabaseOption) -> str:
+    """Why there should be a vault: a key of one is here. Empty: there is none."""
+    if not (keys.variable or keys.passphrase or keys.file.path.exists()):
+        return ""
+    place = "the environment" if keys.variable or keys.passphrase else str(keys.file.path)
+    return (
+        f"{place} has a key of a vault, but there is no database at {where.shown}: name it with --database, or bring a copy of it back; "
+        f"keys from variables may be another account's (where they are meant, take the vault's key away)"
+    )
 
 
 def tell(text: str) -> None:

@@ -239,3 +239,33 @@ def test_orders_that_would_go_round_the_proxy_are_not_possible() -> None:
     with pytest.raises(ConfigError, match="gRPC, which goes through no proxy"):
         get("dydx").client({"proxy": "http://host:1"}, keys)
     assert spec.environments["mainnet"].grpc
+
+
+def test_credentials_that_were_deleted_are_not_taken_from_the_environment(accounts: Accounts, tmp_path: Path) -> None:
+    """Nor is the name of the account that a shadow looks at."""
+    filled(accounts)
+    with sqlite3.connect(tmp_path / "perpkit.db") as raw:
+        raw.execute("DELETE FROM account_credentials WHERE account = 'main'")
+    for asked in (AccountKeys(accounts, ENVIRON).keys, AccountKeys(accounts, ENVIRON).names):
+        with pytest.raises(VaultDamaged):
+            asked(get("okx").spec, "mainnet", "main")
+
+
+def test_a_vault_whose_database_is_gone_is_not_replaced_by_the_environment(
+    accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from perpkit.cli.vault import account_keys
+
+    monkeypatch.delenv("PERPKIT_DATABASE", raising=False)
+    monkeypatch.setenv("OKX_API_KEY", "from-environment")
+    filled(accounts)
+    (tmp_path / "perpkit.db").rename(tmp_path / "away.db")
+    with account_keys(tmp_path) as keys:
+        for ask in (keys.keys, keys.names):
+            with pytest.raises(KeyUnavailable, match=r"vault\.key has a key of a vault, but there is no database at"):
+                ask(get("okx").spec, "mainnet", "main")
+        with pytest.raises(KeyUnavailable):
+            keys.settings("main", "okx", {})
+    (tmp_path / "vault.key").unlink()
+    with account_keys(tmp_path) as keys:
+        assert keys.keys(get("okx").spec, "mainnet", "main")["api_key"] == "from-environment"

@@ -1,11 +1,11 @@
 """`perpkit funding`: the rates of all venues side by side, and where they differ most."""
 
 import asyncio
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
@@ -14,7 +14,8 @@ from exchange_clients.model import FundingRateSample
 from exchange_clients.venues import get, names
 from perpkit.cli.failure import OK, UNAVAILABLE, WRONG, Failure
 from perpkit.cli.options import Target
-from perpkit.cli.output import emit_json, emit_json_line, emit_table, iso, percent, sparkline, terminal, usd
+from perpkit.cli.output import emit_table, iso, percent, sparkline, usd
+from perpkit.cli.watching import Look, watched
 
 SPARKS = 12
 """Marks of a sparkline; each is the mean of its part of the three days."""
@@ -102,38 +103,25 @@ def funding(
         where.check(chosen)
         source = FromVenues(chosen, where)
     with suppress(*((KeyboardInterrupt,) if watch is not None else ())):  # the usual end of watching
-        return asyncio.run(_run(source, asked, unit, history, watch, every, json))
+        return asyncio.run(watched(partial(_look, source, asked, unit, history), watch, every, json=json))
     return OK
 
 
-async def _run(source: Any, asked: Wanted, unit: str, history: bool, watch: float | None, every: float, json: bool) -> int:
-    ends = time.monotonic() + (watch or 0)
-    while True:
-        started = time.monotonic()
-        found: Rates = await source.rates()
-        if not found.rates:
-            raise Failure(
-                "; ".join(f"{name}: {reason}" for name, reason in found.broken.items()) or source.nothing,
-                hint=source.hint,
-                code=UNAVAILABLE,
-                kind="unreachable",
-            )
-        found.choose(asked)
-        if asked.symbol is not None and not found.symbols:
-            raise Failure(f"no venue has a rate for {asked.symbol!r}", hint="`perpkit funding` lists the symbols", kind="symbol")
-        if history:
-            await source.settled(found)
-        if json:
-            (emit_json if watch is None else emit_json_line)(found.as_json())
-        else:
-            console = terminal()
-            if watch is not None and console.is_terminal:
-                console.clear()
-            found.show(unit)
-        code = WRONG if found.broken else OK
-        if watch is None or (next_at := max(started + every, time.monotonic())) >= ends:
-            return code
-        await asyncio.sleep(next_at - time.monotonic())
+async def _look(source: Any, asked: Wanted, unit: str, history: bool) -> Look:
+    found: Rates = await source.rates()
+    if not found.rates:
+        raise Failure(
+            "; ".join(f"{name}: {reason}" for name, reason in found.broken.items()) or source.nothing,
+            hint=source.hint,
+            code=UNAVAILABLE,
+            kind="unreachable",
+        )
+    found.choose(asked)
+    if asked.symbol is not None and not found.symbols:
+        raise Failure(f"no venue has a rate for {asked.symbol!r}", hint="`perpkit funding` lists the symbols", kind="symbol")
+    if history:
+        await source.settled(found)
+    return Look(found.as_json, partial(found.show, unit), WRONG if found.broken else OK)
 
 
 @dataclass(slots=True)

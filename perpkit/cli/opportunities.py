@@ -5,6 +5,7 @@ import time
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
@@ -13,7 +14,8 @@ from exchange_clients.venues import get, names
 from funding_rate_service.opportunity.query import BadQuery, Query, SortBy
 from perpkit.cli.failure import OK, WRONG, Failure
 from perpkit.cli.options import DatabaseOption, Target
-from perpkit.cli.output import emit_json, emit_json_line, emit_table, percent, sparkline, terminal, usd
+from perpkit.cli.output import emit_table, percent, sparkline, usd
+from perpkit.cli.watching import Look, watched
 
 if TYPE_CHECKING:
     from funding_rate_service.api import shapes
@@ -159,39 +161,20 @@ def opportunities(
         where.check(chosen)
         source = from_venues(chosen, where, history=history)
     with suppress(*((KeyboardInterrupt,) if watch is not None else ())):  # the usual end of watching
-        return asyncio.run(_run(source, query, watch, every, _Form(json, history)))
+        return asyncio.run(_run(source, query, history, watch, every, json))
     return OK
 
 
-@dataclass(frozen=True)
-class _Form:
-    json: bool
-    history: bool
-
-
-async def _run(source: "AbstractAsyncContextManager[Source]", query: Query, watch: float | None, every: float, form: _Form) -> int:
+async def _run(
+    source: "AbstractAsyncContextManager[Source]", query: Query, history: bool, watch: float | None, every: float, json: bool
+) -> int:
     async with source as opened:
-        if watch is None:
+
+        async def ask() -> Look:
             answer = await opened.ask(query)
-            if form.json:
-                emit_json(as_json(answer))
-            else:
-                show(answer, query, history=form.history)
-            return WRONG if answer.broken else OK
-        ends = time.monotonic() + watch
-        while True:
-            started = time.monotonic()
-            answer = await opened.ask(query)
-            if form.json:
-                emit_json_line(as_json(answer))
-            else:
-                console = terminal()
-                if console.is_terminal:
-                    console.clear()
-                show(answer, query, history=form.history)
-            if (next_at := max(started + every, time.monotonic())) >= ends:
-                return WRONG if answer.broken else OK
-            await asyncio.sleep(next_at - time.monotonic())
+            return Look(partial(as_json, answer), partial(show, answer, query, history=history), WRONG if answer.broken else OK)
+
+        return await watched(ask, watch, every, json=json)
 
 
 def as_json(answer: "Answer") -> dict[str, Any]:

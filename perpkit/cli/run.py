@@ -1,21 +1,18 @@
 """`perpkit run`: bots from their files, in paper, shadow, demo or live."""
 
 import asyncio
-import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from perpkit.cli.failure import OK, WRONG, Failure
+from perpkit.cli.logs import logged_to
 from perpkit.cli.options import Store, Target
 from perpkit.cli.vault import account_keys
 
 LOG_FILE = "run.log"
-LOGGERS = ("exchange_clients", "exchange_simulator", "strategies", "database", "funding_rate_service", "perpkit")
 
 
 def run(
@@ -89,7 +86,7 @@ def run(
             journal = place.journal or str(home / environment.journal_file)
             view.say(f"starting {', '.join(bot.name for bot in bots)} in {environment}; log {home / LOG_FILE}")
             try:
-                with _logging(home):
+                with logged_to(home / LOG_FILE):
                     calm = asyncio.run(_go(plan))
             finally:
                 view.close()
@@ -149,23 +146,3 @@ def _endpoints(bots: list[Any], given: list[str]) -> dict[str, dict[str, Any]]:
         if "endpoints" in settings:
             found[venue] = settings["endpoints"]
     return found
-
-
-@contextmanager
-def _logging(home: Path) -> Iterator[None]:
-    """To a file: the terminal belongs to the view."""
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handler = logging.FileHandler(home / LOG_FILE)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-            logger.propagate = True
-        handler.close()

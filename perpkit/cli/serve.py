@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import gc
-import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter, validators
 
 from perpkit.cli.failure import OK, UNAVAILABLE, Failure
+from perpkit.cli.logs import logged_to
 from perpkit.cli.options import DatabaseOption, Target, state_folder
 from perpkit.cli.output import counted, emit_json_line
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from perpkit.service.settings import Settings
 
 LOG_FILE = "serve.log"
-LOGGERS = ("exchange_clients", "exchange_simulator", "strategies", "database", "funding_rate_service", "perpkit", "uvicorn")
 DEMO_HOME = Path(".perpkit-demo/service")
 
 
@@ -103,9 +102,8 @@ def serve(
         hint = f"mend {config}" if config is not None else "perpkit serve --help lists the options"
         raise Failure("; ".join(e.message.splitlines()), hint=hint) from e
     home = state_folder(where.home)
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
     told = _Told(json)
-    with _logging(home / LOG_FILE):
+    with logged_to(home / LOG_FILE, "uvicorn"):
         asyncio.run(_serve(plan, where, home, told, collect=collect, demo=_Demo(seed, data) if demo else None))
     gc.freeze()  # everything is closed: the interpreter's last look for garbage would go through all of it once more
     return OK
@@ -307,22 +305,3 @@ def _signals(ended: asyncio.Event) -> Iterator[None]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-
-
-@contextmanager
-def _logging(path: Path) -> Iterator[None]:
-    """To a file: the terminal is for what somebody should read."""
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-            logger.propagate = True
-        handler.close()

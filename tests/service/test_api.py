@@ -28,11 +28,13 @@ from tests.service.asking import Asking, play
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 V1 = "/api/v1"
+PATIENCE_S = 40.0
+"""Of a machine that does other things too."""
 
 
 async def has_run(ask: Asking, task: str, times: int) -> None:
     """Wait for a task's turn; it has not had more."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while (status := next(t for t in ask.service.tasks.status() if t.name == task)).runs < times:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert status.runs == times
@@ -335,7 +337,7 @@ def test_a_database_that_is_away_costs_history_and_nothing_else(tmp_path: Path, 
         edge = (await ask(V1 + "/edge?pair=BTC-USDC-PERP.lighter/BTC-USDC-PERP.hyperliquid")).as_(shapes.Edge)
         assert "history" in edge.unknown
         ask.service.tasks.run_now("health")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while ask.service.database_health().status != "down":  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert (await ask(V1 + "/health/database")).problem().status == 503
@@ -455,10 +457,10 @@ def test_figures_for_prometheus_have_few_labels(tmp_path: Path) -> None:
         for n in range(50):
             await ask(f"{V1}/funding-rates/lighter/X{n}")
             await ask(f"{V1}/nowhere/{n}", "BREW" if n % 2 else "GET")
-        await asyncio.sleep(1.2)  # the ranking is looked at once a second
-        text = (await ask(V1 + "/metrics")).body.decode()
+        async with asyncio.timeout(PATIENCE_S):  # the ranking is looked at once a second
+            while "perpkit_opportunities 3.0" not in (text := (await ask(V1 + "/metrics")).body.decode()):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
         assert 'perpkit_dex_up{dex="lighter"} 1.0' in text
-        assert "perpkit_opportunities 3.0" in text
         routes = set(re.findall(r'perpkit_http_requests_total\{method="(\w+)",route="([^"]+)",status="(\d+)"\}', text))
         assert ("GET", "/funding-rates/{dex}/{symbol}", "404") in routes
         assert {method for method, _, _ in routes} <= {"GET", "other"}
@@ -552,7 +554,7 @@ def test_it_ends_with_sockets_open(tmp_path: Path) -> None:
                 for socket in sockets:
                     assert (await socket.receive_json())["type"] == "snapshot"
             for socket in sockets:
-                async with asyncio.timeout(2):
+                async with asyncio.timeout(PATIENCE_S):
                     while (message := await socket.receive()).type not in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED):
                         pass
                 assert message.data == 1012  # the service restarts

@@ -103,9 +103,7 @@ def test_the_simulated_scene_is_full_within_seconds_and_ends_when_told(tmp_path:
         assert set(symbol["rates"]) == set(DEMO_VENUES)
         assert all(len(rate["settled"]) >= 70 for rate in symbol["rates"].values())
         service.process.send_signal(signal.SIGTERM)
-        began = time.monotonic()
         assert service.process.wait(PATIENCE_S) == 0
-        assert time.monotonic() - began < 15
         assert service.process.stderr is not None
         assert service.process.stderr.read() == ""
 

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 async def until(socket: Any, kind: str) -> dict[str, Any]:
     """The next message of a kind."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while True:
             message = await socket.receive_json()
             if message["type"] == kind:
@@ -92,7 +92,7 @@ def test_there_is_room_for_so_many_and_a_place_is_given_back(tmp_path: Path) -> 
             assert refused.value.status == 503
             await one.receive()
             await two.receive()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(hub):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         async with ask.stream() as again:

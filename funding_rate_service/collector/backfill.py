@@ -23,6 +23,7 @@ from exchange_clients.errors import RateLimited, VenueError
 from exchange_clients.model import NS_PER_HOUR, NS_PER_S, FundingRateSample, Instrument, RateKind
 from exchange_clients.transport.runtime import Runtime
 from funding_rate_service.board import Board
+from funding_rate_service.collector.sound import is_number
 from funding_rate_service.collector.venue import VenueCollector
 from funding_rate_service.config import ServiceConfig
 from funding_rate_service.opportunity import disbelief
@@ -273,7 +274,10 @@ def settled_rows(samples: Sequence[FundingRateSample], instrument: Instrument, u
     good: dict[int, FundingRateSample] = {}
     for sample in samples:
         if sample.kind is RateKind.SETTLED and sample.settled_at is not None and sample.settled_at <= until_ns:
-            if (reason := disbelief(sample)) is None:
+            reason = disbelief(sample)
+            if reason is None and not is_number(sample.raw_rate):
+                reason = "too many digits"
+            if reason is None:
                 good[sample.settled_at] = sample
             else:
                 log.warning("backfill.not_believed instrument=%s at_ns=%d reason=%s", instrument.id, sample.settled_at, reason)

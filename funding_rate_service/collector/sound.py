@@ -57,8 +57,10 @@ def quote_of_market(
 def _unbelievable(sample: FundingRateSample, now_ns: int, max_clock_error_s: float) -> str | None:
     if (reason := disbelief(sample)) is not None:
         return reason
-    if not _is_number(sample.raw_rate) or not _is_number(sample.interval_hours) or sample.interval_hours > LONGEST_INTERVAL_H:
+    if not is_number(sample.raw_rate) or not is_number(sample.interval_hours) or sample.interval_hours > LONGEST_INTERVAL_H:
         return f"rate {_shown(sample.raw_rate)} per {_shown(sample.interval_hours)} h"
+    if sample.cap is not None and not is_number(sample.cap):
+        return f"a cap of {_shown(sample.cap)}"
     error_ns = int(max_clock_error_s * NS_PER_S)
     stamp, due = sample.source_timestamp, sample.next_funding_time
     if stamp is not None and abs(stamp - now_ns) > error_ns:
@@ -76,13 +78,13 @@ class _Figures:
 
     def take(self, name: str, able: Callable[[Decimal], bool]) -> Decimal | None:
         value: Decimal | None = getattr(self._ticker, name)
-        if value is None or (_is_number(value) and able(value)):
+        if value is None or (is_number(value) and able(value)):
             return value
         self._problems.append(f"{name} is {_shown(value)}")
         return None
 
 
-def _is_number(value: Decimal) -> bool:
+def is_number(value: Decimal) -> bool:
     """Finite, of a size that something may have, with a bearable number of digits: what does not fit the context as it is."""
     try:
         return _SANE.plus(value).is_finite()

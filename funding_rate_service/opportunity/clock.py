@@ -18,6 +18,8 @@ def disbelief(sample: FundingRateSample) -> str | None:
     rate, hours = sample.raw_rate, sample.interval_hours
     if not rate.is_finite() or not hours.is_finite() or hours < SHORTEST_HOURS:
         return f"rate {rate} per {hours} h"
+    if sample.cap is not None and not sample.cap.is_finite():
+        return f"a cap of {sample.cap}"
     if sample.cap is not None and abs(rate) > sample.cap:
         return f"{rate} is beyond the venue's own cap {sample.cap}"
     if abs(rate) / hours > MAX_HOURLY:

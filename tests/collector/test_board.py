@@ -206,6 +206,8 @@ def judged(found: MarketSnapshot) -> tuple[FundingQuote | None, tuple[str, ...]]
         {"rate": "1790000000"},
         {"rate": "0.41"},
         {"rate": "0.02", "cap": D("0.01")},
+        {"cap": D("NaN")},
+        {"cap": D("0." + "1" * 60)},
         {"rate": "1e-40"},
         {"rate": "0." + "1" * 60},
         {"interval_hours": D(0)},

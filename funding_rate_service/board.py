@@ -126,8 +126,10 @@ class Board:
         """
         known = self._venues.setdefault(venue, _Venue())
         taken = [quote for quote in quotes if not _came_late(quote, known.held.get(quote.instrument))]
-        now_s = self._clock.elapsed()
-        known.held |= {quote.instrument: _Held(quote, now_s) for quote in taken}
+        now_ns, now_s = self._clock.time_ns(), self._clock.elapsed()
+        for quote in taken:
+            new = known.held[quote.instrument] = _Held(quote, now_s)
+            new.fresh = self._is_fresh(new, now_ns, now_s)
         known.last_ok_ns, known.latency_ms, known.rejected, known.missing = at_ns, latency_ms, rejected, missing
         known.failures = 0
         gone = [msgspec.structs.replace(held.quote, tradable=False) for one in ended if (held := known.held.pop(one, None)) is not None]

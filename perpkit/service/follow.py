@@ -5,7 +5,7 @@ from __future__ import annotations
 from database.funding_store import FundingStore
 from database.market_data import Collection, Market, Outcome, RateSample
 from exchange_clients.transport.offload import Offload
-from funding_rate_service.board import Board, quote_of
+from funding_rate_service.board import FORGOTTEN_AFTER_S, Board, quote_of
 from funding_rate_service.config import ServiceConfig
 from funding_rate_service.opportunity.quotes import FundingQuote
 
@@ -28,7 +28,9 @@ class Follower:
         for sample in samples:
             if sample.venue in self._config.names and sample.observed_at > self._seen.get(sample.instrument, 0):
                 self._seen[sample.instrument] = sample.observed_at
-                new.setdefault(sample.venue, []).append(quote_of(sample, self._fees, markets.get(sample.instrument)))
+                quote = quote_of(sample, self._fees, markets.get(sample.instrument))
+                if self._board.age_s(quote) <= FORGOTTEN_AFTER_S:
+                    new.setdefault(sample.venue, []).append(quote)
         for venue, quotes in new.items():
             self._board.put(
                 venue, quotes, max(quote.observed_ns for quote in quotes), latency_ms=rounds[venue].latency_ms if venue in rounds else None

@@ -12,8 +12,8 @@ import pytest
 from database.connect import sqlite_url
 from database.database import Database
 from database.funding_store import FundingStore
-from database.market_data import Collection, Outcome, RateSample
-from exchange_clients.model import NS_PER_S, InstrumentId, RateKind
+from database.market_data import Collection, Market, Outcome, RateSample
+from exchange_clients.model import NS_PER_S, InstrumentId, MarketStatus, RateKind
 from exchange_clients.transport.clock import SystemClock
 from exchange_clients.transport.offload import InlineOffload
 from exchange_clients.transport.runtime import Runtime
@@ -73,6 +73,18 @@ def test_what_is_new_is_taken_once_with_its_age(database: Database) -> None:
     health = board.venues()
     assert (health["aster"].last_error, health["aster"].consecutive_failures) == ("no answer", 1)
     assert health["lighter"].state is VenueState.WAITING
+    database.close()
+
+
+def test_old_rates_are_stale_from_the_first_look_and_ancient_ones_are_not_shown(database: Database) -> None:
+    store, clock = FundingStore(database), SystemClock()
+    store.put_markets([Market(venue="aster", instrument=str(BTC), symbol="BTC", status=MarketStatus.ACTIVE)], clock.time_ns())
+    for age_s, shown in ((30 * 24 * 3600, 0), (3600, 1)):
+        board = Board(clock, CONFIG.limits(), venues=CONFIG.names)
+        store.record_collection(*round_of(clock.time_ns() - age_s * NS_PER_S, "0.0001"))
+        asyncio.run(Follower(CONFIG, store, board, InlineOffload()).look())
+        assert len(board.quotes(fresh_only=False)) == shown
+        assert board.quotes(fresh_only=True) == ()
     database.close()
 
 

@@ -106,6 +106,9 @@ def _roll_up_some(connection: "Connection", until: int) -> int | None:
         return None
     start = chunk[0].rolled_until
     end = min(until, start + DAY)
+    if end < until:
+        first = _first(connection, [row.market_id for row in chunk], start)
+        end = until if first is None else max(end, min(until, hour_of(first)))  # past a time without samples in one step
     ids = [row.market_id for row in chunk if row.rolled_until < end]
     names = ("market_id", "observed_at", "rate", "interval_hours", "kind", "open_interest_usd", "volume_24h_usd")
     span = select(*(rows.c[name] for name in names)).where(rows.c.market_id.in_(ids), rows.c.observed_at >= start, rows.c.observed_at < end)
@@ -113,6 +116,18 @@ def _roll_up_some(connection: "Connection", until: int) -> int | None:
     changed = put(connection, "funding_rates_hourly", list(summed(samples)), newer="samples")
     connection.execute(update(markets).where(markets.c.market_id.in_(ids)).values(rolled_until=end))
     return changed
+
+
+def _first(connection: "Connection", ids: Sequence[int], start: int) -> int | None:
+    """The time of the first sample of some markets from `start` on."""
+    from sqlalchemy import func, select
+
+    markets, rows = table("venue_symbols"), table("funding_rates")
+    mine = (rows.c.market_id == markets.c.market_id, rows.c.observed_at >= start)
+    first = select(func.min(rows.c.observed_at)).where(*mine).scalar_subquery().label("first")
+    each = select(first).where(markets.c.market_id.in_(ids)).subquery()
+    found: int | None = connection.execute(select(func.min(each.c.first))).scalar_one()
+    return found
 
 
 def retain(database: Database, now_ns: int, *, raw_days: int, opportunity_days: int, log_days: int) -> Retained:

@@ -39,6 +39,25 @@ def hours(store: FundingStore, instrument: str = BTC) -> list[HourlyRate]:
     return store.hourly(instrument, 0, T0 + 400 * DAY)
 
 
+def test_a_long_time_without_samples_is_passed_in_one_step(
+    store: FundingStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.add_samples([sample(at=T0 - 300 * DAY), sample(at=T0 - 200 * DAY + 5 * HOUR), sample(symbol="ETH", at=T0)])
+    steps = 0
+    write = database.write
+
+    def counted() -> Any:
+        nonlocal steps
+        steps += 1
+        return write()
+
+    monkeypatch.setattr(database, "write", counted)
+    assert store.roll_up(T0 + HOUR) == 3
+    assert steps < 12
+    assert [hour.hour for hour in hours(store)] == [T0 - 300 * DAY, T0 - 200 * DAY + 5 * HOUR]
+    assert len(hours(store, "ETH-USDC-PERP.toy")) == 1
+
+
 def test_a_rate_of_very_many_decimals_stops_no_roll_up(store: FundingStore) -> None:
     tiny = "0." + "0" * 70 + "1"
     store.add_samples([sample(rate=tiny, interval_hours=Decimal(3)), sample(symbol="ETH"), sample(at=T0 + 1, rate="0.0003")])

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from starlette.requests import Request
 
@@ -71,7 +72,7 @@ def test_slow_answers_are_bounded_by_their_size(monkeypatch: pytest.MonkeyPatch)
     asyncio.run(main())
 
 
-async def ended(reader: asyncio.StreamReader, within_s: float = 5.0) -> bytes:
+async def ended(reader: asyncio.StreamReader, within_s: float = 40.0) -> bytes:
     """Everything that comes until the other side ends it."""
     async with asyncio.timeout(within_s):
         try:
@@ -109,7 +110,7 @@ def test_who_says_nothing_more_is_let_go(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_who_goes_on_asking_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(server, "PATIENCE_S", 2.0)
 
     async def main(ask: Asking) -> None:
         reader, writer = await connected(ask)
@@ -118,10 +119,10 @@ def test_who_goes_on_asking_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200")
             await reader.readexactly(len(b'{"status":"ok"}'))
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.5)
         async with ask.stream("?topics=health") as stream:
             await stream.receive_json()
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(2.5)
             assert not stream.closed
         writer.close()
 
@@ -140,7 +141,7 @@ def test_a_head_without_end_is_broken_off(tmp_path: Path, start: bytes, piece: b
         writer.write(start)
         sent = 0
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(40):
                 while sent < 20_000_000:
                     writer.write(piece)
                     sent += len(piece)
@@ -165,7 +166,12 @@ def test_who_takes_no_answer_is_let_go(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(server, "_listen", small)
     end, lost = server._Requests.connection_lost, asyncio.Event()
-    monkeypatch.setattr(server._Requests, "connection_lost", lambda self, error: (end(self, error), lost.set()))
+
+    def told(requests: Any, error: Exception | None) -> None:
+        end(requests, error)
+        lost.set()
+
+    monkeypatch.setattr(server._Requests, "connection_lost", told)
 
     async def main(ask: Asking) -> None:
         with socket.socket() as lazy:
@@ -174,7 +180,7 @@ def test_who_takes_no_answer_is_let_go(tmp_path: Path, monkeypatch: pytest.Monke
             loop = asyncio.get_running_loop()
             await loop.sock_connect(lazy, ("127.0.0.1", int(ask.url.rpartition(":")[2])))
             await loop.sock_sendall(lazy, (b"GET /web/chart.js HTTP/1.1\r\n" + HOST + b"\r\n") * 200)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(40):
                 await lost.wait()
         assert (await ask(V1 + "/health/live")).status == 200
 
@@ -184,12 +190,18 @@ def test_who_takes_no_answer_is_let_go(tmp_path: Path, monkeypatch: pytest.Monke
 def test_connections_beyond_the_limit_are_not_kept(tmp_path: Path) -> None:
     async def main(ask: Asking) -> None:
         found: list[Any] = [await connected(ask) for _ in range(8 + server.SPARE + 20)]
-        await asyncio.sleep(0.2)
-        assert sum(reader.at_eof() for reader, _ in found) >= 20
+        async with asyncio.timeout(40):
+            while sum(reader.at_eof() for reader, _ in found) < 20:  # noqa: ASYNC110 - told to each by itself
+                await asyncio.sleep(0.02)
         for _, writer in found:
             writer.close()
-        await asyncio.sleep(0.2)
-        assert (await ask(V1 + "/health/live")).status == 200
+        async with asyncio.timeout(40):
+            while True:
+                try:
+                    assert (await ask(V1 + "/health/live")).status == 200
+                    break
+                except aiohttp.ClientError:  # the places of those that left are not free yet
+                    await asyncio.sleep(0.02)
 
     play(tmp_path, main, serve={"connections": 8})
 

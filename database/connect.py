@@ -1,9 +1,10 @@
 """Engines and connections: SQLite set up to lose nothing, PostgreSQL through psycopg, and their errors in one clear line each."""
 
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -128,9 +129,11 @@ def _place(url: "URL", *, read_only: bool) -> "URL":
             raise JournalReadOnly(f"there is no database at {path}")
         return url.set(database=f"file:{path.absolute().as_posix()}").update_query_dict({"mode": "ro", "uri": "true"})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as e:
         raise JournalReadOnly(f"the folder of the database cannot be created: {e}") from e
+    with suppress(OSError):  # what the driver says of it is told when it connects
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # its owner's alone, and so are the files beside it
     return url
 
 

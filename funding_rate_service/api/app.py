@@ -15,6 +15,7 @@ from funding_rate_service.api.keygate import KeyGate
 from funding_rate_service.api.metrics import Metrics
 from funding_rate_service.api.openapi import document
 from funding_rate_service.api.problems import Problem
+from funding_rate_service.api.queries import EXAMPLE_OF_PATTERN
 from funding_rate_service.api.routes import backfill, edge, history, opportunities, positions, rates, stream, system
 from funding_rate_service.service import Service
 
@@ -69,7 +70,12 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 def _told(item: dict[str, Any]) -> str:
     place = ".".join(str(part)[:40] for part in item["loc"] if part not in ("query", "path", "body")) or "body"
-    return f"{place}: {'there is no such parameter' if item['type'] == 'extra_forbidden' else item['msg']}"[:200]
+    said = item["msg"]
+    if item["type"] == "extra_forbidden":
+        said = "there is no such parameter"
+    elif (example := EXAMPLE_OF_PATTERN.get(item.get("ctx", {}).get("pattern", ""))) is not None:
+        said = f"write it like {example}"
+    return f"{place}: {said}"[:200]
 
 
 async def _http(request: Request, error: Exception) -> Response:

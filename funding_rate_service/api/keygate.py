@@ -20,7 +20,7 @@ from funding_rate_service.api.problems import Problem
 log = logging.getLogger("funding_rate_service.api")
 
 MAX_KEY = 256
-scheme = HTTPBearer(auto_error=False, description="`perpkit keys add NAME --scope write` makes a key.")
+scheme = HTTPBearer(auto_error=False, description="`perpkit keys add NAME --scope write --service` makes a key.")
 """For the OpenAPI document; the gate reads the header itself."""
 
 
@@ -43,7 +43,10 @@ class KeyGate:
         shown = shown.strip()
         if not shown:
             raise Problem(
-                401, "a key is needed", "Authorization: Bearer KEY; perpkit keys add NAME", headers={"WWW-Authenticate": "Bearer"}
+                401,
+                "a key is needed",
+                "Authorization: Bearer KEY; perpkit keys add NAME --scope write --service makes one",
+                headers={"WWW-Authenticate": "Bearer"},
             )
         stranger = f"stranger {request.client.host if request.client else ''}"
         if not self._met(shown) and (wait_s := self._rates.wait_s(stranger, FAILED_PER_MINUTE)) is not None:

@@ -47,7 +47,7 @@ def missing(what: str, name: str, known: Iterable[str]) -> Problem:
     if near:
         hint = f"did you mean {near[0]!r}?"
     else:
-        hint = f"there are: {', '.join(there)}" if 0 < len(there) <= 20 else "there is none yet" if not there else ""
+        hint = f"there are: {', '.join(there)}" if 0 < len(there) <= 20 else "nothing is stored of it" if not there else ""
     return Problem(404, f"no such {what}", hint)
 
 

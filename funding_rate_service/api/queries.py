@@ -20,6 +20,18 @@ LIST_PATTERN = r"^[a-z0-9_-]{1,32}(,[a-z0-9_-]{1,32}){0,31}$"
 PAIR_PATTERN = r"^[a-z0-9_-]{1,32},[a-z0-9_-]{1,32}$"
 MOMENT_PATTERN = r"^20[2-9][0-9]-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$"
 
+_ID = r"[^\x00-\x20\x7f/?#%,&\"'<>\\]{1,96}"
+PAIR_OF_IDS_PATTERN = f"^{_ID}/{_ID}$"
+EXAMPLE_OF_PATTERN = {
+    DEX_PATTERN: "lighter",
+    SYMBOL_PATTERN: "BTC",
+    LIST_PATTERN: "lighter,okx",
+    PAIR_PATTERN: "lighter,okx",
+    MOMENT_PATTERN: "2026-11-21T20:00:00Z",
+    PAIR_OF_IDS_PATTERN: "BTC-USDC-PERP.hyperliquid/BTC-USDC-PERP.lighter",
+}
+"""What people are told instead of a pattern."""
+
 DexName = Annotated[str, StringConstraints(pattern=DEX_PATTERN), Field(description="A venue, as /dexes names it.", examples=["lighter"])]
 Symbol = Annotated[
     str,
@@ -229,15 +241,12 @@ class OpportunitiesQuery(SymbolOpportunitiesQuery):
     symbol: Symbol | None = None
 
 
-_ID = r"[^\x00-\x20\x7f/?#%,&\"'<>\\]{1,96}"
-
-
 class EdgeQuery(Asked):
     """One pair, and for which size."""
 
     pair: Annotated[
         str,
-        StringConstraints(pattern=f"^{_ID}/{_ID}$"),
+        StringConstraints(pattern=PAIR_OF_IDS_PATTERN),
         Field(description="Long and short instrument id.", examples=["BTC-USDC-PERP.hyperliquid/BTC-USDC-PERP.lighter"]),
     ]
     size: Annotated[Size, Field(description="USD per leg.")] = Decimal(1000)

@@ -199,6 +199,8 @@ def backup(target: Path, /, *, place: DatabaseOption | None = None, json: bool =
 
     where = place or DatabaseOption()
     where.must_exist()
+    if target.exists():
+        raise Failure(f"{target} exists already", hint="name another file")
     with _working("copying", json):
         size_bytes = maintenance.backup(where.url, target)
     if json:

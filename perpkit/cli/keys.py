@@ -80,7 +80,7 @@ def listed(*, service: bool = False, store: Store | None = None, json: bool = Fa
             }
         )
     elif not known:
-        print("there is no key; perpkit keys add NAME makes one")
+        print(f"there is no key; perpkit keys add NAME{' --service' if service else ''} makes one")
     else:
         rows = [(k.name, k.scopes, iso(k.created_at) or "", iso(k.revoked_at) or "valid") for k in known]
         emit_table("Keys of the control API", ("name", "may", "since", "until"), rows)

@@ -112,7 +112,9 @@ class Store:
     @property
     def shown(self) -> str:
         """The journal for human eyes: a URL may hold a password."""
-        return self.place if "://" not in self.place else self.place.partition("://")[0] + " database"
+        from database.connect import parse, shown
+
+        return self.place if "://" not in self.place else shown(parse(self.place))
 
     def _open(self, *, read_only: bool) -> "Journal":
         from database.connect import sqlite_url

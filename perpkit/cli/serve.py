@@ -161,7 +161,8 @@ async def _serve(plan: "Settings", where: DatabaseOption, home: Path, told: "_To
                 for name in service.board.names:
                     told.venue(name, service)
                 if world is not None:
-                    await stack.enter_async_context(world.past(database, lambda: service.tasks.run_now("persistence")))
+                    due = ("persistence", "roll-up", "figures")
+                    await stack.enter_async_context(world.past(database, lambda: [service.tasks.run_now(task) for task in due]))
                     await stack.enter_async_context(world.bot())
                 await ended.wait()
                 told.ending()

@@ -135,6 +135,7 @@ def test_a_copy_made_while_others_write_is_one_moment_of_it(filled: str, tmp_pat
         counts = {t: connection.execute(text(f"SELECT count(*) FROM {t}")).scalar_one() for t in ("funding_rates", "collection_logs")}  # noqa: S608
     assert counts["funding_rates"] == counts["collection_logs"] >= 12
     code, answer = told(capsys, "backup", str(target), "--database", filled)
+    assert code == 2
     assert "exists already" in answer["error"]["message"]
 
 

@@ -141,15 +141,15 @@ def test_opportunities_are_what_the_filters_say(tmp_path: Path) -> None:
         ("/opportunities?sort_desc=yes", 422, "sort_desc"),
         ("/opportunities?at=2099-01-01T00:00:00Z", 422, "future"),
         ("/opportunities?at=2025-02-30T00:00:00Z", 422, "no such day"),
-        ("/opportunities?at=yesterday", 422, "at"),
-        ("/edge?pair=BTC", 422, "pair"),
+        ("/opportunities?at=yesterday", 422, "at: write it like 2026-11-21T20:00:00Z"),
+        ("/edge?pair=BTC", 422, "pair: write it like BTC-USDC-PERP.hyperliquid/"),
         ("/edge?pair=BTC/ETH", 422, "BTC-USDC-PERP.hyperliquid"),
         ("/edge?pair=BTC-USDC-PERP.lighter/ETH-USDC-PERP.hyperliquid", 422, "not the same asset"),
         ("/edge?pair=BTC-USDC-PERP.okx/ETH-USDC-PERP.hyperliquid", 404, ""),
         ("/history/funding-rates/lighter/BTC?period=2d", 422, "period"),
         ("/history/funding-rates/lighter/BTC?limit=5001", 422, "limit"),
         ("/history/funding-rates/lighter/NOPE", 404, ""),
-        ("/stats/funding-rates/NOPE", 404, ""),
+        ("/stats/funding-rates/NOPE", 404, "nothing is stored"),
         ("/dexes/nope", 404, ""),
         ("/positions/p-1", 404, ""),
         ("/opportunities?x=%ff", 422, ""),
@@ -241,7 +241,9 @@ def test_a_list_is_encoded_once_per_state_compressed_once_and_not_sent_twice(tmp
 def test_writing_needs_a_key_that_may_and_is_written_down_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def main(ask: Asking) -> None:
         path = V1 + "/tasks/roll-up/run"
-        assert (await ask(path, "POST")).problem().status == 401
+        refused = (await ask(path, "POST")).problem()
+        assert refused.status == 401
+        assert "perpkit keys add NAME --scope write --service" in refused.detail
         assert (await ask(path, "POST", Authorization="Bearer ppk_wrong")).problem().status == 401
         assert (await ask(path, "POST", Authorization="Basic abc")).problem().status == 401
         reader, writer = ask.key(Scope.READ, name="reader"), ask.key(Scope.WRITE)

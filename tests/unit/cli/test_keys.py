@@ -56,6 +56,15 @@ def test_a_key_of_the_service_is_in_its_database(tmp_path: Path, capsys: pytest.
     assert not (tmp_path / "journal.db").exists()
 
 
+def test_the_service_is_named_with_its_database_and_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["keys", "add", "ops", "--service", "--home", str(tmp_path)]) == 0
+    assert str(tmp_path / "perpkit.db") in capsys.readouterr().out.replace("\n", "")
+    (tmp_path / "perpkit.db").unlink()
+    Database.open(sqlite_url(tmp_path / "perpkit.db")).close()
+    assert run(["keys", "list", "--service", "--home", str(tmp_path)]) == 0
+    assert "perpkit keys add NAME --service" in capsys.readouterr().out
+
+
 def test_an_operator_beside_a_bot_writes_nothing_of_trading(tmp_path: Path) -> None:
     url = sqlite_url(tmp_path / "journal.db")
     beside = Journal.beside(url)  # nobody owns it: made

@@ -125,7 +125,7 @@ def test_the_time_until_funding_reads_like_no_time_of_day(open_page: Open, scene
     page = open_page(scene.url)
     cell(page, "BTC", "hyperliquid").hover()
     card = page.get_by_role("tooltip")
-    expect(card).to_contain_text(re.compile(r"Next fundingin (\d+ min )?\d+ s \(\d\d:\d\d\)"))
+    expect(card).to_contain_text(re.compile(r"Next fundingin (\d+ min )?\d+ s \(\d\d:30\)"))
     told = page.evaluate(
         "async () => { const { countdown } = await import('/web/format.js'); return [9, 75, 7261, -20, -120, null].map(countdown); }"
     )

@@ -137,9 +137,12 @@ def retain(database: Database, now_ns: int, *, raw_days: int, opportunity_days: 
     cutoff = hour_of(now_ns - raw_days * DAY)
     gone = kept = 0
     for ids, start in _old(database, cutoff):
-        for window in range(start, cutoff, DAY):
+        at: int | None = start
+        while at is not None and at < cutoff:
+            begin = hour_of(at)
             with database.write() as connection:
-                deleted, left = _clear(connection, ids, window, min(window + DAY, cutoff))
+                deleted, left = _clear(connection, ids, begin, min(begin + DAY, cutoff))
+                at = _first(connection, ids, begin + DAY)
             gone += deleted
             kept += left
     counts = {}

@@ -56,6 +56,9 @@ def test_a_long_time_without_samples_is_passed_in_one_step(
     assert steps < 12
     assert [hour.hour for hour in hours(store)] == [T0 - 300 * DAY, T0 - 200 * DAY + 5 * HOUR]
     assert len(hours(store, "ETH-USDC-PERP.toy")) == 1
+    steps = 0
+    assert store.retain(T0 + HOUR, raw_days=90).samples == 2
+    assert steps < 6
 
 
 def test_a_rate_of_very_many_decimals_stops_no_roll_up(store: FundingStore) -> None:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 STEPS = 1000
 FAR_NS = 2**62
+SHORTEST_HOURS, LONGEST_HOURS = Decimal("0.001"), Decimal(24 * 31)
+"""Between settlements."""
+AHEAD_NS = 366 * 24 * NS_PER_HOUR
+"""A rate so far ahead is a mistake, and nothing before it would ever be fetched."""
 
 
 def import_rates(
@@ -231,11 +235,12 @@ class _Asked:
     def _exported(self, file: Path) -> "Iterator[SettledRate | RateSample]":
         from perpkit.backtest.data.tables import rows
 
+        latest_ns = time.time_ns() + AHEAD_NS
         for cells in rows(file.parent, self._table(file)):
-            yield _record(cells, self.what)
+            yield _record(cells, self.what, latest_ns)
 
 
-def _record(cells: "Cells", what: "What") -> "SettledRate | RateSample":
+def _record(cells: "Cells", what: "What", latest_ns: int) -> "SettledRate | RateSample":
     """One row of an exported file."""
     from funding_rate_service.transfer import KINDS, TIMES, fields
     from perpkit.backtest.data.tables import DataError
@@ -266,9 +271,11 @@ def _record(cells: "Cells", what: "What") -> "SettledRate | RateSample":
         raise DataError(cells.place, str(e)) from e
     if (id.venue, id.base) != (values["venue"], values["symbol"]):
         raise DataError(cells.place, f"{id} is not {values['symbol']} at {values['venue']}")
-    if abs(values["rate"]) >= 1 or values["interval_hours"] <= 0:
+    if abs(values["rate"]) >= 1 or not SHORTEST_HOURS <= values["interval_hours"] <= LONGEST_HOURS:
         what_of = f"a funding rate of {values['rate']} per {values['interval_hours']} h"
         raise DataError(cells.place, what_of, "rates are fractions: 0.0001 is one basis point")
+    if values[KINDS[what].time] > latest_ns:
+        raise DataError(cells.place, f"{cells.raw(KINDS[what].time)} lies in the far future", "mend or remove the row")
     found: SettledRate | RateSample = KINDS[what].record(**values)
     return found
 

@@ -127,6 +127,13 @@ def test_an_import_may_be_repeated(tmp_path: Path, capsys: pytest.CaptureFixture
         ("okx,BTC-USDT-PERP.okx,BTC,2026-01-01T00:00:00Z,,8", "r.csv:3: no value in column 'rate'"),
         ("okx,BTC-USDT-PERP.okx,ETH,2026-01-01T00:00:00Z,0.1,8", "r.csv:3: BTC-USDT-PERP.okx is not ETH at okx"),
         ("okx,nonsense,BTC,2026-01-01T00:00:00Z,0.1,8", "r.csv:3: 'nonsense' is not an instrument id"),
+        ("okx,BTC-USDT-PERP.okx,BTC,2026-01-01T00:00:00Z,1e999999999,8", "r.csv:3: rate is '1e999999999', not a number that can be meant"),
+        (f"okx,BTC-USDT-PERP.okx,BTC,2026-01-01T00:00:00Z,0.{'1' * 90_000},8", "r.csv:3: rate is '0.1111"),
+        ("okx,BTC-USDT-PERP.okx,BTC,2026-01-01T00:00:00Z,0.1,1e-40", "r.csv:3: a funding rate of 0.1 per 1E-40 h"),
+        ("okx,BTC-USDT-PERP.okx,BTC,2026-01-01T00:00:00Z,0.1,1e30", "r.csv:3: a funding rate of 0.1 per 1E+30 h"),
+        ("okx,BTC-USDT-PERP.okx,BTC,9999-12-31T23:59:59Z,0.1,8", "r.csv:3: 9999-12-31T23:59:59Z lies in the far future"),
+        ("okx,BTC-USDT-PERP.okx,BTC,9999-12-31T23:59:59-14:00,0.1,8", "r.csv:3: the time 9999-12-31 23:59:59-14:00 lies beyond"),
+        (f"okx,BTC-USDT-PERP.okx,BTC,{'9' * 5_000},0.1,8", "r.csv:3: settled_at '9999"),
         ("okx,BTC-USDT-PERP.okx,BTC,2026-01-01T00:00:00Z", "r.csv:3: the row has not as many cells as the header"),
     ],
 )
@@ -138,6 +145,18 @@ def test_a_bad_line_is_named_and_nothing_is_imported(tmp_path: Path, capsys: pyt
     assert perpkit("db", "import", tmp_path / "fine.csv", tmp_path / "r.csv", "--database", tmp_path / "a.db") == 2
     assert told in capsys.readouterr().err
     assert everything(store, What.SETTLED) == []
+
+
+def test_a_file_made_to_break_its_reader_is_an_error_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    pq.write_table(pa.table({"time": pa.array([2**48], pa.timestamp("s")), "rate": ["0.1"]}), tmp_path / "late.parquet")
+    (tmp_path / "deep.json").write_text('[{"time":' + "[" * 100_000, encoding="utf-8")
+    for name in ("late.parquet", "deep.json"):
+        options = ("--venue", "okx", "--symbol", "BTC", "--interval-hours", "8", "--database", tmp_path / "a.db")
+        assert perpkit("db", "import", tmp_path / name, *options) == 2
+        assert f"perpkit: {name}: not a " in capsys.readouterr().err
 
 
 def test_a_recorded_history_of_another_venue_is_imported_as_it_is(payloads: Path, tmp_path: Path) -> None:

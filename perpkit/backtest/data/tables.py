@@ -17,6 +17,8 @@ from exchange_clients.model import NS_PER_S
 
 _OFFSET = re.compile(r"^(?:UTC)?([+-])(\d{2}):?(\d{2})$")
 _BEYOND_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")
+_DIGITS = 60
+"""More digits than this, before the point or behind it, no figure of a market has."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = ((10**17, 1), (10**14, 10**3), (10**11, 10**6), (10**8, 10**9))
 """Numbers from the first figure on are times in units of the second (ns): the four scales do not meet between 1973 and 5138."""
@@ -113,8 +115,8 @@ class Cells:
             found = value if isinstance(value, Decimal) else Decimal(repr(value) if isinstance(value, float) else str(value).strip())
         except InvalidOperation:
             found = Decimal("nan")
-        if not found.is_finite():
-            raise DataError(self.place, f"{name} is {value!r}, not a number", "mend or remove the row")
+        if not found.is_finite() or len(found.as_tuple().digits) > _DIGITS or abs(found.adjusted()) > _DIGITS:
+            raise DataError(self.place, f"{name} is {repr(value)[:40]}, not a number that can be meant", "mend or remove the row")
         return found
 
     def time_ns(self, name: str = "time", aliases: Sequence[str] = ()) -> int:
@@ -123,7 +125,7 @@ class Cells:
         if isinstance(value, datetime):
             return self._aware(value)
         text = str(value).strip()
-        if re.fullmatch(r"\d+(\.0+)?", text):
+        if re.fullmatch(r"\d{1,20}(\.0+)?", text, re.ASCII):
             number = int(text.split(".", maxsplit=1)[0])
             for limit, unit in _UNITS:
                 if number >= limit:
@@ -132,11 +134,17 @@ class Cells:
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
-            raise DataError(self.place, f"{name} {text!r} is no time", "epoch seconds, ms, us or ns, or ISO 8601") from None
+            raise DataError(self.place, f"{name} {text[:40]!r} is no time", "epoch seconds, ms, us or ns, or ISO 8601") from None
         rest = _BEYOND_MICROSECONDS.search(text)
         return self._aware(moment) + (int(rest[1].ljust(3, "0")) if rest is not None else 0)
 
     def _aware(self, moment: datetime) -> int:
+        try:
+            return self._since_epoch(moment)
+        except OverflowError:
+            raise DataError(self.place, f"the time {moment} lies beyond all calendars", "mend or remove the row") from None
+
+    def _since_epoch(self, moment: datetime) -> int:
         if moment.tzinfo is None:
             if self._table.time_zone is None:
                 hint = "say it: time_zone: UTC (or +03:00, Europe/London)"
@@ -214,13 +222,13 @@ def _parquet(path: Path, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
             for values in batch.to_pylist():
                 line += 1
                 yield line, values
-    except (OSError, ValueError) as e:
-        raise DataError(name, f"not a Parquet file: {e}") from e
+    except (OSError, ValueError, OverflowError) as e:
+        raise DataError(name, f"not a Parquet file that can be used: {' '.join(str(e).split())}") from e
 
 
 def _json(path: Path, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         found = msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]])
-    except msgspec.DecodeError as e:
+    except (msgspec.DecodeError, RecursionError) as e:
         raise DataError(name, f"not a JSON array of objects: {e}") from e
     yield from enumerate(found, 1)

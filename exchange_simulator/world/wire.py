@@ -23,6 +23,8 @@ from exchange_clients.subscriptions import Topic
 
 FORMAT = "perpkit-recording/1"
 SUFFIXES = (".jsonl", ".jsonl.gz")
+MAX_LINE = 64 * 1024 * 1024
+"""Bytes: no answer of a venue is near it, and a small gzip file may hold a line that fills the memory."""
 
 
 class Kind(StrEnum):
@@ -176,8 +178,10 @@ def read(path: Path) -> Iterator[Line]:
     number = 0
     try:
         with _open(path) as file:
-            for raw in file:
+            while raw := file.readline(MAX_LINE):
                 number += 1
+                if len(raw) == MAX_LINE:
+                    raise WireError(f"{path}:{number}: the line is too long for a recording")
                 if not raw.endswith(b"\n"):
                     break  # cut off in the middle of a write
                 line = decode(raw)
@@ -186,7 +190,7 @@ def read(path: Path) -> Iterator[Line]:
                 yield line
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise WireError(f"{path}:{number + 1}: the compressed file is broken: {e}") from e
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         if number == 1:
             raise WireError(f"{path}: not a recording of the format {FORMAT}") from e
         raise WireError(f"{path}:{number}: not a line of a recording: {e}") from e

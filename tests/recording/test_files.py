@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from exchange_clients.model import NS_PER_S
 from exchange_clients.spec import Stream
+from exchange_simulator.world import wire
 from exchange_simulator.world.playback import Playback, play, ready_ns
 from exchange_simulator.world.recordings import RecordingError, open_stream
 from exchange_simulator.world.replay import Tape
@@ -178,3 +179,14 @@ def test_a_backtest_trades_on_a_recording(recorded: Path, tmp_path: Path) -> Non
     assert [entry.file for entry in found.inputs] == [recorded.name]
     assert found.events >= sum(bool(step.books or step.trades) for step in book) / 3
     assert msgspec.json.encode(run_one(spec)) == msgspec.json.encode(found)
+
+
+def test_a_line_that_would_fill_the_memory_or_the_stack_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MAX_LINE", 100_000)
+    long, deep = tmp_path / "long.jsonl.gz", tmp_path / "deep.jsonl"
+    long.write_bytes(gzip.compress(b"a" * 1_000_000))
+    deep.write_bytes(b'{"t_ns":1,"kind":"ws_recv","msg":' + b"[" * 20_000 + b"]" * 20_000 + b"}\n")
+    with pytest.raises(WireError, match=r"long\.jsonl\.gz:1: the line is too long"):
+        list(read(long))
+    with pytest.raises(WireError, match=r"deep\.jsonl: not a recording"):
+        list(read(deep))

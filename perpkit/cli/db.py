@@ -106,13 +106,17 @@ def downgrade(revision: str, /, *, yes: bool = False, place: DatabaseOption | No
         Print JSON.
     """
     from database import maintenance, migrate
+    from database.errors import JournalBroken
 
     where = place or DatabaseOption()
     where.must_exist()
     at = maintenance.version(where.url).at
     if at is None:
         raise Failure(f"{where.shown} has no tables of ours")
-    lost = migrate.losses(at, revision)
+    try:
+        lost = migrate.losses(at, revision)
+    except JournalBroken as e:
+        raise Failure(str(e)) from None
     if not lost:
         raise Failure(f"{where.shown} is at {at} already")
     if not yes:

@@ -148,6 +148,13 @@ def test_a_database_that_is_not_there_is_not_made_by_looking(tmp_path: Path, cap
     assert not place.exists()
 
 
+def test_going_back_to_a_version_that_is_not_there_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "made.db"
+    Database.open(sqlite_url(place)).close()
+    code, answer = told(capsys, "downgrade", "0009", "--yes", "--database", str(place))
+    assert (code, "versions: 0003" in answer["error"]["message"]) == (2, True)
+
+
 def test_a_file_of_something_else_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = tmp_path / "other.db"
     sqlite3.connect(place).execute("CREATE TABLE t (x)").connection.close()

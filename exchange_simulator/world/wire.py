@@ -183,6 +183,8 @@ def read(path: Path) -> Iterator[Line]:
                 if len(raw) == MAX_LINE:
                     raise WireError(f"{path}:{number}: the line is too long for a recording")
                 if not raw.endswith(b"\n"):
+                    if number == 1:
+                        raise WireError(f"{path}: not a recording of the format {FORMAT}")
                     break  # cut off in the middle of a write
                 line = decode(raw)
                 if number == 1 and (line.header is None or line.header.format != FORMAT):

@@ -190,3 +190,10 @@ def test_a_line_that_would_fill_the_memory_or_the_stack_is_refused(tmp_path: Pat
         list(read(long))
     with pytest.raises(WireError, match=r"deep\.jsonl: not a recording"):
         list(read(deep))
+
+
+def test_a_file_without_one_whole_line_is_no_recording(tmp_path: Path) -> None:
+    cut = tmp_path / "cut.jsonl"
+    cut.write_bytes(b'{"t_ns":1,"kind":"hea')
+    with pytest.raises(WireError, match="not a recording"):
+        list(read(cut))

@@ -1,6 +1,7 @@
 """`perpkit funding`: the rates of all venues side by side, and where they differ most."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -12,6 +13,7 @@ from cyclopts import Parameter, validators
 
 from exchange_clients.model import FundingRateSample
 from exchange_clients.venues import get, names
+from funding_rate_service.opportunity.clock import disbelief
 from perpkit.cli.failure import OK, UNAVAILABLE, WRONG, Failure
 from perpkit.cli.options import Target
 from perpkit.cli.output import emit_table, iso, percent, sparkline, usd
@@ -134,6 +136,16 @@ class Rates:
     symbols: list[str] = field(default_factory=list)
     settled: dict[tuple[str, str], list[FundingRateSample]] = field(default_factory=dict)
     stale: set[tuple[str, str]] = field(default_factory=set)
+    doubted: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Venue -> symbol -> why its rate is not believed: such a rate is left out."""
+
+    def take(self, name: str, rates: Mapping[str, FundingRateSample], figures: dict[str, dict[str, Decimal]]) -> None:
+        """What a venue said, as far as it can be."""
+        doubts = {symbol: why for symbol, sample in rates.items() if (why := disbelief(sample)) is not None}
+        self.rates[name] = {symbol: sample for symbol, sample in rates.items() if symbol not in doubts}
+        self.figures[name] = figures
+        if doubts:
+            self.doubted[name] = doubts
 
     def of(self, symbol: str) -> dict[str, FundingRateSample]:
         return {name: rates[symbol] for name, rates in self.rates.items() if symbol in rates}
@@ -181,6 +193,7 @@ class Rates:
         columns = ["symbol", *(f">{name}" for name in self.rates), ">difference"]
         columns += [*([">a year"] if unit != "annual" else []), "long at", "short at", ">open interest"]
         notes = [f"{name} could not be asked: {reason}" for name, reason in self.broken.items()]
+        notes += [f"{name} {symbol} is left out: {why}" for name, found in self.doubted.items() for symbol, why in found.items()]
         if any(symbol in self.symbols for _, symbol in self.stale):
             notes.append(f"{STALE} too old to count in the difference")
         if not self.symbols:
@@ -220,6 +233,7 @@ class Rates:
                 for symbol in self.symbols
             ],
             "broken": self.broken,
+            "doubted": self.doubted,
         }
 
     def _sample(self, name: str, symbol: str, sample: FundingRateSample) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class FromVenues:
             except VenueError as e:
                 found.broken[name] = e.message
             else:
-                found.rates[name], found.figures[name] = rates, figures
+                found.take(name, rates, figures)
 
         await asyncio.gather(*(ask(name) for name in self._wanted))
         found.rates = {name: found.rates[name] for name in self._wanted if name in found.rates}

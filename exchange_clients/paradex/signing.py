@@ -26,6 +26,7 @@ import msgspec
 
 from exchange_clients.errors import ConfigError, DecodeError, ProtocolError, VenueError
 from exchange_clients.model import Lane
+from exchange_clients.nesting import bounded_nesting
 from exchange_clients.paradex import messages as m
 from exchange_clients.signing import Channel, Command, Credentials, HttpRequest, SignContext, SignedCommand
 
@@ -202,8 +203,9 @@ def derive_key(l1_private_key: str, l1_chain_id: int) -> int:
         ConfigError: it is no Ethereum key, or eth-account is not installed.
     """
     try:
-        from eth_account import Account
-        from eth_account.messages import encode_typed_data
+        with bounded_nesting():
+            from eth_account import Account
+            from eth_account.messages import encode_typed_data
     except ImportError as e:
         raise ConfigError("deriving the key from an L1 key needs eth-account: install perpkit[paradex]", venue=VENUE) from e
     message = encode_typed_data(
@@ -219,8 +221,8 @@ def derive_key(l1_private_key: str, l1_chain_id: int) -> int:
 
 
 def l1_address_of(l1_private_key: str) -> str:
-    from eth_account import Account
-
+    with bounded_nesting():
+        from eth_account import Account
     return str(Account.from_key(l1_private_key).address).lower()
 
 

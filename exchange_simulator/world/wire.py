@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from exchange_clients.model import Instrument, InstrumentId
+from exchange_clients.nesting import bounded_nesting
 from exchange_clients.spec import Stream
 from exchange_clients.subscriptions import Topic
 
@@ -139,8 +140,9 @@ def _one_line_of_json(raw: bytes) -> bool:
     if not raw or raw[:1].isspace() or raw[-1:].isspace() or b"\n" in raw or b"\r" in raw:
         return False
     try:
-        _any_json.decode(raw)
-    except msgspec.DecodeError:
+        with bounded_nesting():
+            _any_json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
         return False
     return True
 
@@ -151,8 +153,9 @@ def encode(line: Line) -> bytes:
 
 
 def decode(raw: bytes) -> Line:
-    """Raises msgspec.DecodeError."""
-    return _decoder.decode(raw)
+    """Raises msgspec.DecodeError, or RecursionError for what nests without end."""
+    with bounded_nesting():
+        return _decoder.decode(raw)
 
 
 def is_recording(path: Path) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from exchange_clients.model import NS_PER_S
+from exchange_clients.nesting import bounded_nesting
 
 _OFFSET = re.compile(r"^(?:UTC)?([+-])(\d{2}):?(\d{2})$")
 _BEYOND_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")
@@ -228,7 +229,8 @@ def _parquet(path: Path, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 def _json(path: Path, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]])
+        with bounded_nesting():
+            found = msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]])
     except (msgspec.DecodeError, RecursionError) as e:
         raise DataError(name, f"not a JSON array of objects: {e}") from e
     yield from enumerate(found, 1)

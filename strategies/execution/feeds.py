@@ -67,8 +67,9 @@ class Feeds:
         self.tasks.clear()
 
     def _run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """What ended by itself is forgotten; what failed is kept for the end to gather."""
         task = asyncio.create_task(work, name=f"{self._name}:{name}")
-        self.tasks = [*(other for other in self.tasks if not other.done()), task]
+        self.tasks = [*(other for other in self.tasks if not other.done() or other.cancelled() or other.exception() is not None), task]
         return task
 
     async def _follow(self, venue: str, watch: Callable[[], Subscription]) -> None:

@@ -23,7 +23,12 @@ def test_help_imports_nothing_heavy() -> None:
     assert all(name in done.stdout for name in COMMANDS)
 
 
-GROUPS = {"config": ("new", "check", "reload"), "keys": ("add", "list", "revoke")}
+GROUPS = {
+    "accounts": ("add", "list", "verify", "remove", "rotate"),
+    "config": ("new", "check", "reload"),
+    "db": ("status", "upgrade", "downgrade", "roll-up", "retain", "backup", "check", "import", "export"),
+    "keys": ("add", "list", "revoke"),
+}
 LINES = [f"{command} {inner}".strip() for command in COMMANDS for inner in GROUPS.get(command, ("",))]
 
 
